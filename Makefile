@@ -1,0 +1,32 @@
+# `make demo` and `make test` are all a newcomer needs; both set everything up first.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PACKAGES := $(shell find ros2_ws/src ros2_ws/without_ros launch -type f -not -path '*/__pycache__/*' 2>/dev/null)
+
+.PHONY: help setup demo test bench lint clean
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+setup: ros2_ws/install/.complete  ## virtual environment, ROS 2 and the built workspace
+
+.venv/.complete: requirements/python.txt requirements/ros.txt core/pyproject.toml scripts/setup.sh scripts/relocate_ros_wheels.py
+	@scripts/setup.sh
+
+ros2_ws/install/.complete: .venv/.complete $(PACKAGES) scripts/build.sh scripts/env.sh
+	@echo "== building the ROS workspace"
+	@scripts/build.sh
+
+demo: setup  ## replay the demo recording through the pose node and show what it publishes
+	@source scripts/env.sh && python scripts/demo.py $(DEMO)
+
+test: setup  ## all tests
+	@source scripts/env.sh && python -m pytest $(TEST)
+
+bench: setup  ## the sampler's speed on this machine
+	@source scripts/env.sh && lie-picard bench $(BENCH)
+
+lint: setup  ## ruff and mypy
+	@source scripts/env.sh && ruff check . && ruff format --check . && mypy
+
+clean:  ## remove what setup made
+	rm -rf .venv ros2_ws/build ros2_ws/install ros2_ws/log .cache

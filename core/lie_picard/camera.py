@@ -1,0 +1,177 @@
+"""From a camera image and a region to what the model saw in training: a virtual camera that looks at the object.
+
+A plain rectangular crop shows an object beside the optical axis from another side than its pose says. Here the
+camera is turned towards the region's centre and zoomed until the object fills the image as in training; lens
+distortion is undone by the same resampling. The turn is what takes the model's answer back to the camera frame.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Image = NDArray[np.uint8]
+
+
+class CameraError(ValueError):
+    """Calibration or region that cannot be used; the message says which number and what to do."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """Bounding box, in pixels, of the object's circumscribed sphere in the image."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A calibrated camera.
+
+    Attributes:
+        matrix: (3, 3) intrinsics K in pixels.
+        distortion: coefficients in OpenCV's order; empty for a rectified image.
+        fisheye: whether they belong to OpenCV's fisheye ("equidistant") model.
+        width, height: of the image in pixels.
+    """
+
+    matrix: Array
+    distortion: Array
+    width: int
+    height: int
+    fisheye: bool = False
+
+    def __post_init__(self) -> None:
+        matrix = self.matrix
+        if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
+            raise CameraError(
+                f"the camera is not calibrated (K[0] = {matrix.flat[0]:g}): publish a camera_info with focal lengths > 0"
+            )
+        if self.width < 1 or self.height < 1:
+            raise CameraError(f"camera_info says the image is {self.width} x {self.height} pixels: set width and height")
+        if not np.isfinite(self.distortion).all():
+            raise CameraError("distortion coefficients are not finite: calibrate the camera again")
+
+    def rays(self, pixels: Array) -> Array:
+        """Unit viewing directions in the camera frame. (N, 2) pixels -> (N, 3)."""
+        points = pixels[:, None].astype(np.float64)
+        if not self.distortion.size:
+            points = cv2.undistortPoints(points, self.matrix, None)
+        elif self.fisheye:
+            points = cv2.fisheye.undistortPoints(points, self.matrix, self.distortion)
+        else:
+            points = cv2.undistortPoints(points, self.matrix, self.distortion)
+        rays = np.concatenate([points[:, 0], np.ones((len(points), 1))], 1)
+        return rays / np.linalg.norm(rays, axis=1, keepdims=True)
+
+    def project(self, points: Array) -> Array:
+        """Pixels of points in the camera frame, distortion included. (N, 3) -> (N, 2)."""
+        zero = np.zeros(3)
+        if self.fisheye and self.distortion.size:
+            pixels, _ = cv2.fisheye.projectPoints(points[:, None], zero, zero, self.matrix, self.distortion)
+        else:
+            pixels, _ = cv2.projectPoints(points[:, None], zero, zero, self.matrix, self.distortion)
+        return pixels[:, 0]
+
+
+@dataclass(frozen=True)
+class View:
+    """The virtual camera for one region: how to cut the image, and how to come back.
+
+    Attributes:
+        camera_from_view: (3, 3) rotation of the virtual camera's frame.
+        angular_radius: of the object's circumscribed sphere, rad.
+        map_x, map_y: (S f, S f) float32 source pixels of the virtual image, f-fold oversampled.
+        size: side S of the virtual image in pixels.
+    """
+
+    camera_from_view: Array
+    angular_radius: float
+    map_x: NDArray[np.float32]
+    map_y: NDArray[np.float32]
+    size: int
+
+    def cut(self, image: Image) -> Image:
+        """The virtual image (S, S[, 3]) of a camera image (H, W[, 3]); black where the camera sees nothing."""
+        fine = cv2.remap(image, self.map_x, self.map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        return cv2.resize(fine, (self.size, self.size), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+
+    def position(self, diameter: float) -> Array:
+        """Object's centre in the camera frame, same unit as `diameter` (of the circumscribed sphere). -> (3,)."""
+        return self.camera_from_view[:, 2] * (diameter / 2 / math.sin(self.angular_radius))
+
+
+def look_at(camera: Camera, region: Region, size: int, fill: float) -> View:
+    """The virtual camera that centres the region's sphere and lets it cover `fill` of the half image.
+
+    Raises:
+        CameraError: the region is empty or lies outside the image.
+    """
+    _check(region, camera)
+    x, y = region.x + region.width / 2, region.y + region.height / 2
+    # Pixel coordinates count from the centre of the first pixel, region edges from its border.
+    edges = np.array([[region.x, y], [region.x + region.width, y], [x, region.y], [x, region.y + region.height]]) - 0.5
+    left, right, top, bottom = rays = camera.rays(edges)
+    # Opposite edges are tangents of the sphere: they lie on both sides of the centre at the same angle.
+    angular_radius = (_angle(left, right) + _angle(top, bottom)) / 4
+    rotation = _turn_z_to(rays.sum(0))
+    half_tangent = math.tan(angular_radius) / fill
+    oversampling = min(4, max(1, math.ceil(max(region.width, region.height) / fill / size)))
+    offsets = ((np.arange(size * oversampling) + 0.5) / (size * oversampling) * 2 - 1) * half_tangent
+    grid_x, grid_y = np.meshgrid(offsets, offsets)
+    directions = np.stack([grid_x, grid_y, np.ones_like(grid_x)], -1).reshape(-1, 3) @ rotation.T
+    behind = directions[:, 2] < 1e-3
+    directions[behind] = (0, 0, 1)
+    pixels = camera.project(directions).astype(np.float32)
+    pixels[behind] = -10
+    maps = pixels.reshape(*grid_x.shape, 2)
+    return View(rotation, angular_radius, maps[..., 0].copy(), maps[..., 1].copy(), size)
+
+
+def sphere_region(camera: Camera, centre: Array, radius: float) -> Region:
+    """Bounding box of the image of a sphere in front of an undistorted camera. (3,), same unit -> pixels.
+
+    The tangent cone about the unit direction c, (c . r)^2 >= cos^2(alpha) |r|^2, is a conic in the image whose
+    dual gives the tangent lines parallel to the axes.
+    """
+    # Dual conic of a sphere's image: K (c c^T / r^2 - I) K^T, up to scale.
+    dual = camera.matrix @ (np.outer(centre, centre) / radius**2 - np.eye(3)) @ camera.matrix.T
+    low, high = [], []
+    for axis in (0, 1):
+        middle = dual[axis, 2] / dual[2, 2]
+        half = math.sqrt(max(0.0, middle**2 - dual[axis, axis] / dual[2, 2]))
+        low.append(middle - half + 0.5)
+        high.append(middle + half + 0.5)
+    return Region(low[0], low[1], high[0] - low[0], high[1] - low[1])
+
+
+def _check(region: Region, camera: Camera) -> None:
+    values = (region.x, region.y, region.width, region.height)
+    if not all(math.isfinite(v) for v in values) or region.width < 2 or region.height < 2:
+        raise CameraError(f"region {values} is empty: give x, y, width, height in pixels, at least 2 x 2")
+    if (
+        region.x + region.width <= 0
+        or region.y + region.height <= 0
+        or region.x >= camera.width
+        or region.y >= camera.height
+    ):
+        raise CameraError(f"region {values} lies outside the {camera.width} x {camera.height} image")
+
+
+def _angle(first: Array, second: Array) -> float:
+    return math.atan2(float(np.linalg.norm(np.cross(first, second))), float(first @ second))
+
+
+def _turn_z_to(direction: Array) -> Array:
+    """The smallest rotation that takes (0, 0, 1) to `direction`. (3,) -> (3, 3)."""
+    x, y, z = direction / np.linalg.norm(direction)
+    k = 1 / (1 + z)  # the viewing direction lies in front of the camera: z > 0
+    return np.array([[1 - k * x * x, -k * x * y, x], [-k * x * y, 1 - k * y * y, y], [-x, -y, z]])

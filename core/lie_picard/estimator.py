@@ -1,0 +1,140 @@
+"""`PoseEstimator`: an image in, hypotheses out. The one thing that the node and the tools call."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lie_picard import so3
+from lie_picard.hypotheses import Hypotheses, summarise
+from lie_picard.model import checkpoint
+from lie_picard.model.score_model import ScoreModel
+from lie_picard.sampling import SamplerOptions, draw_walk, sample
+
+
+class ImageError(ValueError):
+    """An image that cannot be used; the message says why and what to give."""
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name; "auto" is CUDA where there is one.
+
+    Raises:
+        ValueError: the name is unknown, or CUDA is not available.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"unknown device '{name}': use auto, cpu or cuda") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device 'cuda' was asked for, but torch finds no GPU: use device 'auto' or 'cpu'")
+    return device
+
+
+class PoseEstimator:
+    """Rotation hypotheses from images of known objects.
+
+    Rotations are camera_from_object for the model's virtual camera, which looks straight at the object
+    (`lie_picard.camera` makes such images of any camera's and turns the rotations back).
+    """
+
+    def __init__(self, model: ScoreModel, device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
+        self.model = model.to(self.device).eval()
+        self.config = model.config
+
+    @classmethod
+    def from_checkpoint(cls, path: str | Path = "default", device: str = "auto") -> PoseEstimator:
+        """Load a checkpoint; "default" is the one that the package brings along.
+
+        Raises:
+            CheckpointError, ValueError: one line with the remedy.
+        """
+        chosen = pick_device(device)
+        return cls(checkpoint.load(path, chosen), chosen)
+
+    def estimate(
+        self,
+        image: NDArray[np.uint8],
+        samples: int = 32,
+        seed: int | None = None,
+        options: SamplerOptions | None = None,
+    ) -> Hypotheses:
+        """Hypotheses for one image.
+
+        Args:
+            image: (H, W, 3) RGB or (H, W) grey, square or nearly so, showing the object as in training.
+            samples: number of rotations to draw.
+            seed: fixes the draw; the same seed gives the same result, alone or in a batch.
+
+        Raises:
+            ImageError: empty image, wrong shape or type.
+        """
+        return self.estimate_batch([image], samples, seed, options)[0]
+
+    @torch.inference_mode()
+    def estimate_batch(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        samples: int = 32,
+        seed: int | None = None,
+        options: SamplerOptions | None = None,
+    ) -> list[Hypotheses]:
+        """Hypotheses for several images in one pass; arguments as for `estimate`."""
+        if not images:
+            return []
+        if samples < 1:
+            raise ValueError(f"samples must be at least 1, got {samples}")
+        options = options or SamplerOptions()
+        count = len(images)
+        noise = options.schedule(self.config.sigma_max, self.config.sigma_min)
+        score = self.model.condition(self.prepare(images), noise)
+        generator = torch.Generator()
+        generator.manual_seed(seed) if seed is not None else generator.seed()
+        start = so3.uniform(samples, generator=generator, device=self.device).repeat(count, 1, 1)
+        index = torch.arange(count, device=self.device).repeat_interleave(samples)
+        # Every image gets the same draw, so a result does not depend on what else is in the batch.
+        draws = draw_walk(noise, samples, generator).repeat(1, count, 1) if options.method == "walk" else None
+        solution = sample(score, start, noise, options, condition=index, draws=draws)
+        results = []
+        for rotations in solution.rotations.unflatten(0, (count, samples)).cpu():
+            if not bool(torch.isfinite(rotations).all()):
+                raise ImageError(f"no hypotheses: {solution.status.value}")
+            results.append(
+                dataclasses.replace(
+                    summarise(rotations),
+                    rounds=solution.rounds,
+                    evaluations=solution.evaluations,
+                    inefficiency=solution.inefficiency,
+                    converged=solution.converged,
+                )
+            )
+        return results
+
+    def prepare(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """Images as the encoder takes them: colour and size changed where they differ. -> (B, S, S[, 3]) uint8."""
+        return torch.from_numpy(np.stack([self._fit(image) for image in images])).to(self.device)
+
+    def _fit(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
+            raise ImageError(f"expected a uint8 image (H, W, 3) or (H, W), got {image.dtype} {image.shape}")
+        if 0 in image.shape:
+            raise ImageError(f"the image is empty: shape {image.shape}")
+        if image.ndim == 3 and self.config.channels == 1:
+            image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)  # type: ignore[assignment]
+        elif image.ndim == 2 and self.config.channels == 3:
+            image = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)  # type: ignore[assignment]
+        size = self.config.image_size
+        if image.shape[:2] != (size, size):
+            shrink = max(image.shape[:2]) > size
+            image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)  # type: ignore[assignment]
+        return image

@@ -1,0 +1,155 @@
+"""From samples to weighted hypotheses: modes on SO(3), their covariance, and the kind of ambiguity."""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lie_picard import so3
+
+MODE_RADIUS = math.radians(15.0)
+_NEAR, _WIDE = math.radians(8.0), math.radians(24.0)
+_DOMINANT = 0.9  # weight from which one mode is the answer and the rest are strays
+
+
+class Ambiguity(enum.Enum):
+    """What a set of samples says about how well the rotation is known."""
+
+    ONE_POSE = "one pose"
+    DISCRETE = "discrete set"
+    AXIAL = "continuous about an axis"
+    UNRESOLVED = "unresolved"  # spread, but not about one axis: unknown object, no object, or too few samples
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One hypothesis.
+
+    Attributes:
+        rotation: (3, 3) Riemannian mean of the samples of this mode.
+        weight: share of the samples in (0, 1]; the weights of all modes sum to 1.
+        covariance: (3, 3) of the body-frame tangent ``Log(rotation^T R)``, rad^2; NaN where a single sample
+            tells nothing about the spread.
+        count: number of samples.
+    """
+
+    rotation: Tensor
+    weight: float
+    covariance: Tensor
+    count: int
+
+
+@dataclass(frozen=True)
+class Hypotheses:
+    """The posterior over rotations as samples and as weighted modes, heaviest first.
+
+    Attributes:
+        rotations: (N, 3, 3) samples, camera_from_object.
+        modes: weighted modes, by decreasing weight. Where the ambiguity is continuous they tile its circle.
+        ambiguity: what kind of set the modes form.
+        axis: (3,) unit symmetry axis in the object's frame where the ambiguity is AXIAL.
+        mode_of: (N,) index into `modes` of each sample.
+        rounds, evaluations, inefficiency, converged: of the sampler (see `sampling.Solution`).
+    """
+
+    rotations: Tensor
+    modes: tuple[Mode, ...]
+    ambiguity: Ambiguity
+    axis: Tensor | None
+    mode_of: Tensor
+    rounds: int = 0
+    evaluations: float = 0.0
+    inefficiency: float = 0.0
+    converged: bool = True
+
+    @property
+    def best(self) -> Mode:
+        """The heaviest mode."""
+        return self.modes[0]
+
+
+def find_modes(rotations: Tensor, radius: float = MODE_RADIUS) -> tuple[tuple[Mode, ...], Tensor]:
+    """Cluster samples by density: (N, 3, 3) -> modes by decreasing weight, and (N,) the mode of each sample.
+
+    Repeatedly takes the sample with most unassigned neighbours within `radius` [rad] and the neighbours of their
+    mean; then every sample goes to its nearest mode. Deterministic: ties go to the earlier sample.
+
+    Raises:
+        ValueError: no samples, or another shape.
+    """
+    if rotations.ndim != 3 or rotations.shape[1:] != (3, 3) or not len(rotations):
+        raise ValueError(f"samples must have shape (N, 3, 3) with N >= 1, got {tuple(rotations.shape)}")
+    near = so3.pairwise_angle(rotations, rotations) <= radius
+    free = torch.ones(len(rotations), dtype=torch.bool, device=rotations.device)
+    centres = []
+    while bool(free.any()):
+        neighbours = (near & free).sum(1) * free
+        seed = int(neighbours.argmax())
+        members = near[seed] & free
+        centre = so3.mean(rotations[members])
+        # Once more around the mean, so that the centre does not depend on where the seed lay in the cluster.
+        around = (so3.pairwise_angle(centre[None], rotations)[0] <= radius) & free
+        if bool(around.any()):
+            centre, members = so3.mean(rotations[around]), members | around
+        centres.append(centre)
+        free &= ~members
+    nearest = so3.pairwise_angle(rotations, torch.stack(centres)).argmin(1)
+    modes, old = [], []
+    for index in range(len(centres)):
+        members = rotations[nearest == index]
+        if not len(members):
+            continue
+        centre = so3.mean(members)
+        modes.append(Mode(centre, len(members) / len(rotations), _covariance(centre, members), len(members)))
+        old.append(index)
+    order = sorted(range(len(modes)), key=lambda k: (-modes[k].count, old[k]))
+    renamed = torch.full((len(centres),), -1, device=rotations.device)
+    for new, k in enumerate(order):
+        renamed[old[k]] = new
+    return tuple(modes[k] for k in order), renamed[nearest]
+
+
+def classify(rotations: Tensor, modes: tuple[Mode, ...]) -> tuple[Ambiguity, Tensor | None]:
+    """The kind of ambiguity of samples (N, 3, 3) and, if axial, the (3,) axis in the object's frame.
+
+    Discrete modes are points: a wide neighbourhood (24 degrees) holds hardly more samples than a narrow one (8).
+    On a circle it holds three times as many, and the turns between neighbours share one axis.
+    """
+    if modes[0].weight >= _DOMINANT:
+        return Ambiguity.ONE_POSE, None
+    distances = so3.pairwise_angle(rotations, rotations).fill_diagonal_(math.inf).triu()
+    close = (distances > 0) & (distances <= _WIDE)
+    first, second = torch.nonzero(close, as_tuple=True)
+    narrow = int((close & (distances <= _NEAR)).sum())
+    if len(first) <= 1.7 * narrow:
+        # Two samples that agree to a few degrees by chance are rare: it takes a set of poses to make them agree.
+        return (Ambiguity.DISCRETE if narrow else Ambiguity.UNRESOLVED), None
+    axis, share = _dominant_axis(so3.log(rotations[first].mT @ rotations[second]))
+    enough = len(first) >= len(rotations) // 4
+    return (Ambiguity.AXIAL, axis) if enough and share > 0.9 else (Ambiguity.UNRESOLVED, None)
+
+
+def summarise(rotations: Tensor, radius: float = MODE_RADIUS) -> Hypotheses:
+    """Modes and ambiguity of samples (N, 3, 3)."""
+    modes, mode_of = find_modes(rotations, radius)
+    ambiguity, axis = classify(rotations, modes)
+    return Hypotheses(rotations, modes, ambiguity, axis, mode_of)
+
+
+def _covariance(centre: Tensor, members: Tensor) -> Tensor:
+    if len(members) < 2:
+        return torch.full_like(centre, math.nan)
+    tangents = so3.log(centre.mT @ members)
+    return tangents.T @ tangents / (len(members) - 1)
+
+
+def _dominant_axis(turns: Tensor) -> tuple[Tensor, float]:
+    """Leading direction of (P, 3) rotation vectors, up to sign, and its share of their energy."""
+    values, vectors = torch.linalg.eigh(turns.T @ turns)
+    axis = vectors[:, -1]
+    axis = axis * torch.where(axis[axis.abs().argmax()] < 0, -1.0, 1.0)
+    return axis, float(values[-1] / values.sum().clamp_min(1e-12))

@@ -1,0 +1,92 @@
+"""Checkpoints: safetensors files that carry their model's configuration as metadata. Never pickle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lie_picard.model.config import ModelConfig
+from lie_picard.model.score_model import ScoreModel
+
+DEFAULT = Path(__file__).parent.parent / "checkpoints" / "compact.safetensors"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is missing, damaged or of another kind; the message says which and what to do."""
+
+
+def save(model: ScoreModel, path: str | Path, training: dict[str, Any] | None = None) -> None:
+    """Write weights and configuration; `training` (command, seed, images seen, ...) is kept as a note."""
+    metadata = {
+        "format": "lie_picard",
+        "config": json.dumps(model.config.to_dict()),
+        "training": json.dumps(training or {}),
+    }
+    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, str(path), metadata)
+
+
+def resolve(path: str | Path) -> Path:
+    """The file behind a name: "default" is the embedded checkpoint."""
+    return DEFAULT if str(path) == "default" else Path(path).expanduser()
+
+
+def read_metadata(path: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
+    """Configuration and training note of a checkpoint.
+
+    Raises:
+        CheckpointError: as `load`.
+    """
+    return _read(path)[1:]
+
+
+def load(path: str | Path, device: torch.device | str = "cpu") -> ScoreModel:
+    """The model of a checkpoint, in evaluation mode.
+
+    Raises:
+        CheckpointError: no such file, not a safetensors file, not one of this package, or weights that do not fit.
+    """
+    tensors, config, _ = _read(path)
+    model = ScoreModel(config)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"checkpoint {resolve(path)}: weights do not fit its configuration "
+            f"({str(error).splitlines()[0]}); write it again with `lie-picard train`"
+        ) from error
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values() if tensor.is_floating_point()):
+        raise CheckpointError(f"checkpoint {resolve(path)}: holds non-finite weights; train again from an earlier state")
+    return model.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
+def _read(path: str | Path) -> tuple[dict[str, Tensor], ModelConfig, dict[str, Any]]:
+    file = resolve(path)
+    if not file.is_file():
+        raise CheckpointError(
+            f"checkpoint {file}: no such file; give a .safetensors file written by `lie-picard train`, or 'default'"
+        )
+    try:
+        with safe_open(str(file), "pt") as opened:
+            metadata = opened.metadata() or {}
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"checkpoint {file}: not a readable safetensors file ({error}); copy it again, or use 'default'"
+        ) from error
+    if metadata.get("format") != "lie_picard":
+        raise CheckpointError(
+            f"checkpoint {file}: safetensors, but not of lie_picard (no configuration inside); "
+            "use a file written by `lie-picard train`"
+        )
+    try:
+        config = ModelConfig.from_dict(json.loads(metadata["config"]))
+        training = json.loads(metadata.get("training", "{}"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"checkpoint {file}: unreadable configuration ({error})") from error
+    return tensors, config, training

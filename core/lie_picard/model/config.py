@@ -1,0 +1,75 @@
+"""The configuration that names a score model; it travels inside every checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+HEADS = ("equivariant", "fourier")
+ENCODERS = ("slim", "resnet34")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that is needed to rebuild a `ScoreModel` and to feed it.
+
+    Attributes:
+        encoder: "slim" (one residual block a stage) or "resnet34" (the paper's).
+        head: "equivariant" (learns in minutes) or "fourier" (the paper's MLP).
+        image_size: side of the square input in pixels, a multiple of 32.
+        channels: 1 (grey) or 3 (RGB).
+        features: length of the image feature.
+        width, depth: of the head's residual MLP.
+        degree, copies: highest spherical-harmonic degree and the number of coefficient sets (equivariant head).
+        distance, fill: the virtual camera of the training images (`symsol.renderer.Crop`).
+        sigma_max, sigma_min: noise range of the training, radians.
+        objects: names of the objects in the training data.
+    """
+
+    encoder: str = "slim"
+    head: str = "equivariant"
+    image_size: int = 64
+    channels: int = 1
+    features: int = 512
+    width: int = 256
+    depth: int = 3
+    degree: int = 6
+    copies: int = 8
+    distance: float = 10.0
+    fill: float = 0.9
+    sigma_max: float = 2.0
+    sigma_min: float = 0.01
+    objects: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if self.head not in HEADS:
+            raise ValueError(f"unknown head '{self.head}': choose from {', '.join(HEADS)}")
+        if self.encoder not in ENCODERS:
+            raise ValueError(f"unknown encoder '{self.encoder}': choose from {', '.join(ENCODERS)}")
+        if self.image_size < 32 or self.image_size % 32:
+            raise ValueError(f"image_size must be a multiple of 32, got {self.image_size}")
+        if self.channels not in (1, 3):
+            raise ValueError(f"channels must be 1 or 3, got {self.channels}")
+        object.__setattr__(self, "objects", tuple(self.objects))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return asdict(self) | {"objects": list(self.objects)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
+        """Inverse of `to_dict`.
+
+        Raises:
+            ValueError: a key is unknown (a checkpoint of a newer version) or a value is out of range.
+        """
+        unknown = set(values) - set(cls.__dataclass_fields__)
+        if unknown:
+            raise ValueError(f"unknown model settings {sorted(unknown)}: update lie_picard to read this checkpoint")
+        return cls(**values)
+
+
+PRESETS = {
+    "compact": ModelConfig(),
+    "paper": ModelConfig(encoder="resnet34", head="fourier", image_size=224, channels=3, sigma_max=1.0, sigma_min=1e-4),
+}

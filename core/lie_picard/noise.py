@@ -1,0 +1,83 @@
+"""Variance-exploding noise schedules: the decreasing levels that a sampler steps through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class NoiseSchedule:
+    """Noise levels of T denoising steps and the coefficients that follow from them.
+
+    Attributes:
+        sigmas: (T,) levels at which the score is evaluated, in radians, strictly decreasing. The last
+            step goes from ``sigmas[-1]`` straight to the denoised rotation (level 0).
+    """
+
+    sigmas: Tensor
+
+    def __post_init__(self) -> None:
+        sigmas = self.sigmas
+        if sigmas.ndim != 1 or len(sigmas) < 1:
+            raise ValueError(f"noise levels must be a non-empty vector, got shape {tuple(sigmas.shape)}")
+        if not bool((sigmas > 0).all()) or not bool((sigmas[1:] < sigmas[:-1]).all()):
+            raise ValueError("noise levels must be positive and strictly decreasing")
+
+    @property
+    def steps(self) -> int:
+        """Number T of denoising steps."""
+        return len(self.sigmas)
+
+    @property
+    def drift(self) -> Tensor:
+        """(T,) factors of the score in the probability-flow step, radians.
+
+        ``(sigma_i^2 - sigma_{i+1}^2) / (2 sigma_i)`` (the paper's Eq. 12), and ``sigma`` itself in the last
+        step, which is the posterior mean in the tangent space (Tweedie's formula).
+        """
+        here, there = self.sigmas[:-1], self.sigmas[1:]
+        return torch.cat([(here.square() - there.square()) / (2 * here), self.sigmas[-1:]])
+
+    @property
+    def walk_drift(self) -> Tensor:
+        """(T,) factors of the score in the geodesic random walk: twice `drift`, but no overshoot at the end."""
+        return torch.cat([2 * self.drift[:-1], self.sigmas[-1:]])
+
+    @property
+    def walk_spread(self) -> Tensor:
+        """(T,) standard deviations of the fresh noise in the geodesic random walk, radians; 0 in the last step."""
+        here, there = self.sigmas[:-1], self.sigmas[1:]
+        return torch.cat([(here.square() - there.square()).sqrt() * there / here, self.sigmas.new_zeros(1)])
+
+    def to(self, device: torch.device | str) -> NoiseSchedule:
+        """The same schedule on another device."""
+        return NoiseSchedule(self.sigmas.to(device))
+
+
+def power_law(steps: int, sigma_max: float = 2.0, sigma_min: float = 0.01, rho: float = 5.0) -> NoiseSchedule:
+    """Levels evenly spaced in ``sigma^(1/rho)``: sigma_i = (a + i / (T - 1) (b - a))^rho.
+
+    The spacing of Karras et al. (2022); ``sigma_max`` = 2 rad is uniform on SO(3) for all purposes.
+    """
+    _check(steps, sigma_max, sigma_min)
+    if rho <= 0:
+        raise ValueError(f"rho must be positive, got {rho}")
+    high, low = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
+    return NoiseSchedule(torch.linspace(high, low, steps, dtype=torch.float64).pow(rho).float())
+
+
+def cubic(steps: int, sigma_max: float = 1.0, sigma_min: float = 1e-4) -> NoiseSchedule:
+    """The paper's schedule: a cubic power law of the *variance*, from sigma^2 = 1 down to 1e-8."""
+    _check(steps, sigma_max, sigma_min)
+    high, low = sigma_max ** (2 / 3), sigma_min ** (2 / 3)
+    return NoiseSchedule(torch.linspace(high, low, steps, dtype=torch.float64).pow(1.5).float())
+
+
+def _check(steps: int, sigma_max: float, sigma_min: float) -> None:
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
+    if not 0 < sigma_min < sigma_max:
+        raise ValueError(f"need 0 < sigma_min < sigma_max, got {sigma_min} and {sigma_max}")

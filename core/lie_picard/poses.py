@@ -1,0 +1,144 @@
+"""Poses of several objects in a camera image: regions in, hypotheses in the camera frame out.
+
+Both the ROS node and the offline tools call `estimate_poses`, so their results are the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lie_picard.camera import Camera, CameraError, Region, View, look_at
+from lie_picard.estimator import ImageError, PoseEstimator
+from lie_picard.hypotheses import Hypotheses
+from lie_picard.sampling import SamplerOptions
+
+REGION_SIGMA_PX = 1.0
+
+
+@dataclass(frozen=True)
+class Target:
+    """An object to look for.
+
+    Attributes:
+        object_id: its name in messages and TF.
+        diameter: of its circumscribed sphere, metres.
+        region: bounding box of that sphere in the image; None: the largest centred square of the image.
+    """
+
+    object_id: str
+    diameter: float
+    region: Region | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.diameter) and self.diameter > 0):
+            raise ValueError(f"object '{self.object_id}': diameter must be positive metres, got {self.diameter}")
+
+
+@dataclass(frozen=True)
+class ObjectPoses:
+    """What one image says about one object.
+
+    Attributes:
+        object_id: of the target.
+        hypotheses: rotations are camera_from_object.
+        position: (3,) object's centre in the camera frame, metres.
+        position_covariance: (3, 3) m^2, from a region known to `REGION_SIGMA_PX` pixels.
+    """
+
+    object_id: str
+    hypotheses: Hypotheses
+    position: NDArray[np.float64]
+    position_covariance: NDArray[np.float64]
+
+
+class ViewCache:
+    """The virtual cameras of the last image; rebuilt only when camera or regions change."""
+
+    def __init__(self) -> None:
+        self._views: dict[tuple[object, ...], View] = {}
+
+    def view(self, camera: Camera, region: Region, size: int, fill: float) -> View:
+        """`camera.look_at`, remembered."""
+        key = (camera.matrix.tobytes(), camera.distortion.tobytes(), camera.fisheye, camera.width, camera.height, region)
+        key = (*key, size, fill)
+        if key not in self._views:
+            if len(self._views) >= 64:
+                self._views.clear()
+            self._views[key] = look_at(camera, region, size, fill)
+        return self._views[key]
+
+
+def estimate_poses(
+    estimator: PoseEstimator,
+    image: NDArray[np.uint8],
+    camera: Camera,
+    targets: Sequence[Target],
+    samples: int = 32,
+    seed: int | None = None,
+    options: SamplerOptions | None = None,
+    views: ViewCache | None = None,
+) -> list[ObjectPoses]:
+    """Hypotheses for every target in an image, in one batched pass.
+
+    Args:
+        image: (H, W, 3) RGB or (H, W) grey uint8, as the camera gives it (distorted if `camera` is).
+        seed: as for `PoseEstimator.estimate`.
+
+    Raises:
+        ImageError, CameraError: the image does not match the calibration, or a region is outside.
+    """
+    if image.shape[:2] != (camera.height, camera.width):
+        raise ImageError(
+            f"the image is {image.shape[1]} x {image.shape[0]} pixels but camera_info says "
+            f"{camera.width} x {camera.height}: publish a camera_info that belongs to the image"
+        )
+    views = views or ViewCache()
+    size, fill = estimator.config.image_size, estimator.config.fill
+    looks = [views.view(camera, target.region or whole(camera), size, fill) for target in targets]
+    found = estimator.estimate_batch([look.cut(image) for look in looks], samples, seed, options)
+    return [
+        ObjectPoses(
+            target.object_id,
+            _turned(hypotheses, look.camera_from_view),
+            look.position(target.diameter),
+            _position_covariance(look, target, camera),
+        )
+        for target, look, hypotheses in zip(targets, looks, found, strict=True)
+    ]
+
+
+def whole(camera: Camera) -> Region:
+    """The largest centred square of the image."""
+    side = min(camera.width, camera.height)
+    return Region((camera.width - side) / 2, (camera.height - side) / 2, side, side)
+
+
+def _turned(hypotheses: Hypotheses, camera_from_view: NDArray[np.float64]) -> Hypotheses:
+    """Hypotheses of the virtual camera in the real camera's frame; body-frame covariances do not change."""
+    turn = torch.from_numpy(camera_from_view).to(hypotheses.rotations)
+    return dataclasses.replace(
+        hypotheses,
+        rotations=turn @ hypotheses.rotations,
+        modes=tuple(dataclasses.replace(mode, rotation=turn @ mode.rotation) for mode in hypotheses.modes),
+    )
+
+
+def _position_covariance(look: View, target: Target, camera: Camera) -> NDArray[np.float64]:
+    """First order: an angular error of a region's edge moves the centre sideways and changes its range."""
+    position = look.position(target.diameter)
+    distance = float(np.linalg.norm(position))
+    edge = REGION_SIGMA_PX / float(camera.matrix[0, 0])
+    sideways = distance * edge / math.sqrt(2)
+    along = distance * edge / math.sqrt(2) / math.tan(look.angular_radius)
+    spread = np.diag([sideways**2, sideways**2, along**2])
+    return look.camera_from_view @ spread @ look.camera_from_view.T
+
+
+__all__ = ["Camera", "CameraError", "ObjectPoses", "Region", "Target", "ViewCache", "estimate_poses", "whole"]

@@ -1,0 +1,75 @@
+"""What every sampler takes and returns."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# score(rotations (M, 3, 3), step (M,)[, condition (M,)]) -> (M, 3): sigma * grad log p in the body frame.
+Score = Callable[..., Tensor]
+
+
+class Status(enum.Enum):
+    """How a sampler ended; the value is a message that names the remedy."""
+
+    CONVERGED = "converged"
+    MAX_ROUNDS = "stopped at the limit of rounds before convergence: raise max_rounds, or the tolerance"
+    NOT_FINITE = "the score was not finite: check the checkpoint and the image"
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Samples with what they cost.
+
+    Attributes:
+        rotations: (N, 3, 3) denoised samples.
+        steps: number T of denoising steps.
+        rounds: sequential calls of the score (each a batch); what costs on a GPU.
+        evaluations: rotations scored, per sample on average; what costs on a CPU.
+        status: how it ended; samples of a run that is not CONVERGED must not be trusted.
+        trajectory: (N, T + 1, 3, 3) from the start to the result, where it was asked for.
+    """
+
+    rotations: Tensor
+    steps: int
+    rounds: int
+    evaluations: float
+    status: Status
+    trajectory: Tensor | None = None
+
+    @property
+    def inefficiency(self) -> float:
+        """Evaluations relative to the sequential sampler's (ParaDiGMS, section 3)."""
+        return self.evaluations / self.steps
+
+    @property
+    def converged(self) -> bool:
+        """Whether the samples solve the discretised equation to the tolerance."""
+        return self.status is Status.CONVERGED
+
+
+def checked_start(start: Tensor, condition: Tensor | None) -> Tensor:
+    """`start` if its shape is (N, 3, 3) and `condition` fits.
+
+    Raises:
+        ValueError: naming the shape that is wrong.
+    """
+    if start.ndim != 3 or start.shape[1:] != (3, 3) or not len(start):
+        raise ValueError(f"start must have shape (N, 3, 3) with N >= 1, got {tuple(start.shape)}")
+    if condition is not None and condition.shape != start.shape[:1]:
+        raise ValueError(f"condition must have shape ({len(start)},), got {tuple(condition.shape)}")
+    return start
+
+
+def evaluate(score: Score, rotations: Tensor, step: Tensor, condition: Tensor | None) -> Tensor:
+    """Call the score, with the condition where there is one."""
+    return score(rotations, step) if condition is None else score(rotations, step, condition)
+
+
+def status_of(rotations: Tensor) -> Status:
+    """NOT_FINITE if any sample is, else CONVERGED."""
+    return Status.CONVERGED if bool(torch.isfinite(rotations).all()) else Status.NOT_FINITE

@@ -1,0 +1,63 @@
+"""Camera images of several solids in front of a pinhole camera: what the demo recording is made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lie_picard.camera import Camera, Region, sphere_region
+from lie_picard.symsol.renderer import BACKGROUND, cast, shade
+from lie_picard.symsol.solids import solid
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A solid that turns in one place.
+
+    Attributes:
+        name: of the solid. diameter: of its circumscribed sphere, metres.
+        position: (3,) of its centre in the camera frame, metres.
+        rotations: (T, 3, 3) camera_from_object of every frame.
+    """
+
+    name: str
+    diameter: float
+    position: NDArray[np.float64]
+    rotations: Tensor
+
+    def region(self, camera: Camera) -> Region:
+        """Bounding box of its circumscribed sphere in the image."""
+        return sphere_region(camera, self.position, self.diameter / 2)
+
+
+def render_scene(camera: Camera, objects: Sequence[Placed], supersample: int = 2) -> NDArray[np.uint8]:
+    """Grey images of all frames, nearer objects in front. -> (T, H, W) uint8. The camera must be undistorted."""
+    frames = len(objects[0].rotations)
+    image = np.full((frames, camera.height, camera.width), round(BACKGROUND * 255), np.uint8)
+    for placed in sorted(objects, key=lambda one: -float(np.linalg.norm(one.position))):
+        region = placed.region(camera)
+        left, top = max(0, math.floor(region.x)), max(0, math.floor(region.y))
+        right = min(camera.width, math.ceil(region.x + region.width))
+        bottom = min(camera.height, math.ceil(region.y + region.height))
+        if left >= right or top >= bottom:
+            continue
+        fine = (np.arange(max(right - left, bottom - top) * supersample) + 0.5) / supersample - 0.5
+        u, v = np.meshgrid(left + fine[: (right - left) * supersample], top + fine[: (bottom - top) * supersample])
+        inverse = np.linalg.inv(camera.matrix)
+        rays = np.stack([u, v, np.ones_like(u)], -1).reshape(-1, 3) @ inverse.T
+        directions = torch.from_numpy(rays).float()
+        centre = torch.from_numpy(placed.position / (placed.diameter / 2)).float()
+        for t in range(frames):
+            buffers = cast(solid(placed.name), placed.rotations[t : t + 1].float(), centre[None], directions)
+            shape = (bottom - top, supersample, right - left, supersample)
+            brightness = shade(buffers).reshape(shape).mean((1, 3))
+            covered = buffers.hit.reshape(shape).any(3).any(1).numpy()
+            patch = image[t, top:bottom, left:right]
+            patch[covered] = (brightness * 255).round().to(torch.uint8).numpy()[covered]
+    return image

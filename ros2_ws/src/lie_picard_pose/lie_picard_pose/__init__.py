@@ -1,0 +1,1 @@
+"""The ROS face of lie_picard: messages in and out, nothing else."""

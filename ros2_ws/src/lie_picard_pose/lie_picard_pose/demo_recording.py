@@ -1,0 +1,152 @@
+"""The demo recording: five solids turning in front of a camera, as a rosbag2 (mcap) with the true poses.
+
+Topics: /image (sensor_msgs/Image), /camera_info, and /tf with the truth as `truth/<object>`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transforms3d
+from lie_picard import so3
+from lie_picard.camera import Camera
+from lie_picard.symsol.scene import Placed, render_scene
+from lie_picard.symsol.solids import SOLIDS
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.rosbag2.enums import CompressionFormat, CompressionMode
+from rosbags.typesys import Stores, get_typestore
+
+RATE_HZ = 10.0
+CAMERA_FRAME = "camera_optical_frame"
+_START_NS = 1_790_000_000_000_000_000
+_DIAMETER, _RANGE = 0.08, 0.80  # metres
+_SEED = (1 << 32) + 2026  # beyond all training seeds
+
+# A 640 x 480 camera with a long lens: the solids stand close to its axis, where light falls on them as in training.
+CAMERA = Camera(
+    matrix=np.array([[1815.0, 0.0, 319.5], [0.0, 1815.0, 239.5], [0.0, 0.0, 1.0]]),
+    distortion=np.zeros(0),
+    width=640,
+    height=480,
+)
+# Azimuth and elevation of each solid's centre from the optical axis, degrees: three above, two below.
+_DIRECTIONS = {"tet": (-6.3, -3.4), "cube": (0.0, -3.4), "icosa": (6.3, -3.4), "cone": (-3.2, 3.4), "cyl": (3.2, 3.4)}
+
+
+def scene(frames: int) -> list[Placed]:
+    """The five solids, each turning at 25 degrees a second about an axis that wanders."""
+    generator = torch.Generator().manual_seed(_SEED)
+    time = torch.arange(frames, dtype=torch.float64) / RATE_HZ
+    objects = []
+    for name in SOLIDS:
+        azimuth, elevation = (math.radians(a) for a in _DIRECTIONS[name])
+        direction = np.array([math.tan(azimuth), math.tan(elevation), 1.0])
+        first = so3.uniform(1, generator=generator, dtype=torch.float64)
+        axes = torch.nn.functional.normalize(torch.randn(2, 3, generator=generator, dtype=torch.float64), dim=1)
+        turns = so3.about_axis(axes[0], time * math.radians(20)) @ so3.about_axis(axes[1], time * math.radians(9))
+        objects.append(Placed(name, _DIAMETER, _RANGE * direction / np.linalg.norm(direction), first @ turns))
+    return objects
+
+
+def write(folder: Path, frames: int) -> None:
+    """Write the recording; the folder appears only once it is complete."""
+    objects = scene(frames)
+    images = render_scene(CAMERA, objects)
+    store = get_typestore(Stores.ROS2_JAZZY)
+    kinds = store.types
+    # The writer names its file after the folder, so the folder has its final name from the start, elsewhere.
+    workshop = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".recording-"))
+    writer = Writer(workshop / folder.name, version=9, storage_plugin=StoragePlugin.MCAP)
+    writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+    with writer:
+        connections = {
+            topic: writer.add_connection(topic, kind, typestore=store)
+            for topic, kind in (
+                ("/image", "sensor_msgs/msg/Image"),
+                ("/camera_info", "sensor_msgs/msg/CameraInfo"),
+                ("/tf", "tf2_msgs/msg/TFMessage"),
+            )
+        }
+        for t in range(frames):
+            stamp_ns = _START_NS + round(t / RATE_HZ * 1e9)
+            stamp = kinds["builtin_interfaces/msg/Time"](stamp_ns // 10**9, stamp_ns % 10**9)
+            header = kinds["std_msgs/msg/Header"](stamp, CAMERA_FRAME)
+            messages = {
+                "/camera_info": _camera_info(kinds, header),
+                "/tf": _truth(kinds, header, objects, t),
+                "/image": _image(kinds, header, images[t]),
+            }
+            for topic, message in messages.items():
+                connection = connections[topic]
+                writer.write(connection, stamp_ns, store.serialize_cdr(message, connection.msgtype))
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(workshop / folder.name, folder)
+    workshop.rmdir()
+
+
+def _camera_info(kinds: dict[str, Any], header: Any) -> Any:  # noqa: ANN401 (rosbags makes its types at run time)
+    matrix = CAMERA.matrix
+    return kinds["sensor_msgs/msg/CameraInfo"](
+        header=header,
+        height=CAMERA.height,
+        width=CAMERA.width,
+        distortion_model="plumb_bob",
+        d=np.zeros(5),
+        k=matrix.reshape(-1),
+        r=np.eye(3).reshape(-1),
+        p=np.hstack([matrix, np.zeros((3, 1))]).reshape(-1),
+        binning_x=0,
+        binning_y=0,
+        roi=kinds["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False),
+    )
+
+
+def _image(kinds: dict[str, Any], header: Any, grey: np.ndarray) -> Any:  # noqa: ANN401
+    rgb = np.repeat(grey[..., None], 3, 2)
+    return kinds["sensor_msgs/msg/Image"](
+        header, CAMERA.height, CAMERA.width, "rgb8", 0, CAMERA.width * 3, rgb.reshape(-1)
+    )
+
+
+def _truth(kinds: dict[str, Any], header: Any, objects: list[Placed], frame: int) -> Any:  # noqa: ANN401
+    transforms = []
+    for placed in objects:
+        w, x, y, z = transforms3d.quaternions.mat2quat(placed.rotations[frame].numpy())
+        transform = kinds["geometry_msgs/msg/Transform"](
+            kinds["geometry_msgs/msg/Vector3"](*placed.position), kinds["geometry_msgs/msg/Quaternion"](x, y, z, w)
+        )
+        transforms.append(
+            kinds["geometry_msgs/msg/TransformStamped"](header, f"truth/{placed.name}", transform)
+        )
+    return kinds["tf2_msgs/msg/TFMessage"](transforms)
+
+
+def main() -> int:
+    """Entry point of the executable `demo_recording`."""
+    parser = argparse.ArgumentParser(prog="demo_recording", description=__doc__)
+    parser.add_argument("folder", type=Path, help="rosbag2 folder to write")
+    parser.add_argument("--seconds", type=float, default=12.0, help="length of the recording (default %(default)s)")
+    parser.add_argument("--force", action="store_true", help="write it anew where it exists")
+    args, _ = parser.parse_known_args()
+    if args.folder.exists() and not args.force:
+        return 0
+    if args.seconds <= 0:
+        parser.error("--seconds must be positive")
+    args.folder.parent.mkdir(parents=True, exist_ok=True)
+    write(args.folder, max(1, round(args.seconds * RATE_HZ)))
+    size = sum(file.stat().st_size for file in args.folder.iterdir())
+    print(f"wrote {args.folder} ({size / 1e6:.1f} MB)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,237 @@
+"""The pose node: camera images in, weighted pose hypotheses out. This file only wires."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import rclpy
+import torch
+from lie_picard import CheckpointError, PoseEstimator
+from lie_picard.camera import CameraError
+from lie_picard.estimator import ImageError
+from lie_picard.poses import ObjectPoses, Target, ViewCache, estimate_poses
+from lie_picard_msgs.msg import PoseHypothesisArray
+from lie_picard_msgs.srv import EstimatePose
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.time import Time
+from sensor_msgs.msg import CameraInfo, Image
+
+from lie_picard_pose import parameters
+from lie_picard_pose.conversions import camera_of, hypothesis_array, region_of
+from lie_picard_pose.images import to_rgb
+from lie_picard_pose.newest import Newest
+from lie_picard_pose.outputs import Outputs
+
+_REPEAT_S = 5.0  # a complaint that repeats every frame is logged this often
+_BAD_INPUT = (ImageError, CameraError)
+
+
+class _Frame(NamedTuple):
+    image: Image
+    info: CameraInfo
+    taken_at: float  # steady clock, seconds
+
+
+class PoseNode(Node):
+    """Subscribes to `image` and `camera_info`; publishes `~/hypotheses`, `~/poses`, `~/markers` and TF."""
+
+    def __init__(self) -> None:
+        super().__init__("pose_node")
+        parameters.declare(self)
+        self._settings = parameters.settings_of(parameters.values_of(self))
+        if threads := self.get_parameter("threads").value:
+            torch.set_num_threads(threads)
+        self._estimator: PoseEstimator | None = None
+        self._loaded = ""
+        self._views = ViewCache()
+        self._info: CameraInfo | None = None
+        self._newest: Newest[_Frame] = Newest()
+        self._busy = threading.Lock()  # one computation at a time: the stream's or a service call's
+        self._complaints: dict[str, float] = {}
+        self._outputs = Outputs(self)
+        self._load(self._settings)
+
+        self.add_on_set_parameters_callback(self._check_parameters)
+        self.add_post_set_parameters_callback(self._apply_parameters)
+        self._subscribe(Image, "image", self._on_image)
+        self._subscribe(CameraInfo, "camera_info", self._on_camera_info)
+        self.create_service(
+            EstimatePose, "~/estimate", self._on_estimate, callback_group=MutuallyExclusiveCallbackGroup()
+        )
+        self._worker = threading.Thread(target=self._work, name="inference")
+        self._worker.start()
+
+    def destroy_node(self) -> None:
+        """Stop the worker, then the node."""
+        self._newest.close()
+        self._worker.join(timeout=10.0)
+        super().destroy_node()
+
+    # --- inputs
+
+    def _subscribe(self, kind: type, topic: str, callback: Callable) -> None:
+        qos = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+        events = SubscriptionEventCallbacks(
+            incompatible_qos=lambda event: self._complain(
+                f"a publisher on '{self.resolve_topic_name(topic)}' offers an incompatible quality of service "
+                f"(policy {event.last_policy_kind}): change it there, or set qos_overrides here"
+            )
+        )
+        self.create_subscription(
+            kind,
+            topic,
+            callback,
+            qos,
+            event_callbacks=events,
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+
+    def _on_camera_info(self, info: CameraInfo) -> None:
+        self._info = info
+
+    def _on_image(self, image: Image) -> None:
+        if self._info is None:
+            self._complain(
+                f"images arrive but no camera_info yet: publish it on '{self.resolve_topic_name('camera_info')}' "
+                "or remap that topic"
+            )
+            return
+        self._newest.put(_Frame(image, self._info, time.monotonic()))
+
+    # --- work
+
+    def _work(self) -> None:
+        while (frame := self._newest.take()) is not None:
+            try:
+                self._process(frame)
+            except _BAD_INPUT as error:
+                self._complain(str(error))
+            except Exception as error:  # the node outlives any frame
+                if rclpy.ok():
+                    self._complain(f"frame dropped: {type(error).__name__}: {error}")
+
+    def _process(self, frame: _Frame) -> None:
+        settings = self._settings
+        if self._estimator is None:
+            self._complain("no model is loaded: set parameter `checkpoint` to a readable file, or 'default'")
+            return
+        age = (self.get_clock().now() - Time.from_msg(frame.image.header.stamp)).nanoseconds * 1e-9
+        if settings.max_age and age > settings.max_age:
+            self._complain(f"image is {age:.2f} s old, more than max_age: dropped")
+            return
+        found, messages = self._estimate(frame, settings, settings.targets, settings.samples, settings.seed)
+        if messages and not messages[0].statistics.converged:
+            self._complain("the sampler did not converge: raise `tolerance`, or use method 'ode'")
+        self._outputs.publish(frame.image.header, found, messages, settings)
+
+    def _estimate(
+        self,
+        frame: _Frame,
+        settings: parameters.Settings,
+        targets: tuple[Target, ...],
+        samples: int,
+        seed: int | None,
+    ) -> tuple[list[ObjectPoses], list[PoseHypothesisArray]]:
+        camera = camera_of(frame.info, settings.rectified)
+        image = to_rgb(frame.image)
+        with self._busy:
+            assert self._estimator is not None
+            found = estimate_poses(
+                self._estimator, image, camera, targets, samples, seed, settings.options, self._views
+            )
+        elapsed_ms = (time.monotonic() - frame.taken_at) * 1e3
+        header = frame.image.header
+        return found, [hypothesis_array(header, one, settings.options, elapsed_ms) for one in found]
+
+    def _on_estimate(self, request: EstimatePose.Request, response: EstimatePose.Response) -> EstimatePose.Response:
+        settings = self._settings
+        try:
+            if self._estimator is None:
+                raise ImageError("no model is loaded: set parameter `checkpoint`")
+            known = {target.object_id: target for target in settings.targets}
+            target = known.get(request.object_id) if request.object_id else settings.targets[0]
+            if target is None:
+                raise ImageError(f"unknown object '{request.object_id}': one of {', '.join(known)}")
+            if (region := region_of(request.region)) is not None:
+                target = Target(target.object_id, target.diameter, region)
+            frame = _Frame(request.image, request.camera_info, time.monotonic())
+            seed = request.seed if request.seed >= 0 else None
+            _, messages = self._estimate(frame, settings, (target,), request.samples or settings.samples, seed)
+            response.success, response.hypotheses = True, messages[0]
+        except Exception as error:  # a request cannot take the node down
+            response.message = str(error) or type(error).__name__
+        return response
+
+    # --- parameters and model
+
+    def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
+        values = parameters.values_of(self) | {p.name: p.value for p in changes if p.name in parameters.TABLE}
+        try:
+            parameters.settings_of(values)
+        except (ValueError, TypeError) as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    def _apply_parameters(self, _: list[Parameter]) -> None:
+        settings = parameters.settings_of(parameters.values_of(self))
+        self._load(settings)
+        self._settings = settings
+
+    def _load(self, settings: parameters.Settings) -> None:
+        """Load and warm up; with a bad file the node keeps the model it has."""
+        if settings.checkpoint == self._loaded:
+            return
+        try:
+            estimator = PoseEstimator.from_checkpoint(settings.checkpoint, self.get_parameter("device").value)
+        except (CheckpointError, ValueError) as error:
+            self.get_logger().error(str(error))
+            return
+        size = estimator.config.image_size
+        blank = torch.zeros(size, size, dtype=torch.uint8).numpy()
+        estimator.estimate_batch([blank] * len(settings.targets), settings.samples, 0, settings.options)
+        with self._busy:
+            self._estimator, self._loaded = estimator, settings.checkpoint
+        self.get_logger().info(
+            f"ready: checkpoint '{settings.checkpoint}' on {estimator.device}, {settings.samples} samples, "
+            f"{settings.options.method} with {settings.options.steps} steps, "
+            f"objects {', '.join(t.object_id for t in settings.targets)}"
+        )
+
+    def _complain(self, message: str) -> None:
+        now = time.monotonic()
+        if now - self._complaints.get(message, -_REPEAT_S) >= _REPEAT_S:
+            if len(self._complaints) > 100:
+                self._complaints.clear()
+            self._complaints[message] = now
+            self.get_logger().error(message)
+
+
+def main() -> None:
+    """Entry point of the executable `pose_node`."""
+    node = None
+    try:
+        rclpy.init()
+        node = PoseNode()
+        executor = MultiThreadedExecutor(num_threads=2)
+        executor.add_node(node)
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+from glob import glob
+
+from setuptools import setup
+
+NAME = "lie_picard_pose"
+
+setup(
+    name=NAME,
+    version="0.1.0",
+    packages=[NAME],
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (f"share/{NAME}", ["package.xml"]),
+        (f"share/{NAME}/launch", glob("launch/*.launch.py")),
+        (f"share/{NAME}/config", glob("config/*.yaml")),
+        (f"share/{NAME}/rviz", glob("rviz/*.rviz")),
+    ],
+    install_requires=["setuptools"],
+    zip_safe=True,
+    maintainer="Lie-Picard maintainers",
+    maintainer_email="maintainers@lie-picard.dev",
+    description="Multi-hypothesis object pose estimation from camera images",
+    license="Apache-2.0",
+    entry_points={
+        "console_scripts": [
+            f"pose_node = {NAME}.pose_node:main",
+            f"demo_recording = {NAME}.demo_recording:main",
+            f"demo_player = {NAME}.demo_player:main",
+            f"demo_view = {NAME}.demo_view:main",
+        ]
+    },
+)

@@ -1,0 +1,26 @@
+# Source this file (bash) to use the workspace: `source scripts/env.sh`. Puts Python, ROS 2 and the built packages on their paths.
+_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+export VIRTUAL_ENV=$_root/.venv
+if [ -n "${ROS_DISTRO:-}" ] && [ -z "${LIE_PICARD_WHEELS:-}" ]; then
+  export ROS_DISTRO_SYSTEM=$ROS_DISTRO  # a ROS is installed: only the workspace comes on top
+  # shellcheck disable=SC1091
+  [ -f "$_root/ros2_ws/install/setup.bash" ] && { set +u; source "$_root/ros2_ws/install/setup.bash"; set -u 2>/dev/null || true; }
+else
+  export LIE_PICARD_WHEELS=1 ROS_VERSION=2 ROS_DISTRO=jazzy
+  export RMW_IMPLEMENTATION=${RMW_IMPLEMENTATION:-rmw_fastrtps_cpp}
+  export ROS_AUTOMATIC_DISCOVERY_RANGE=${ROS_AUTOMATIC_DISCOVERY_RANGE:-LOCALHOST}
+  _libraries=$VIRTUAL_ENV/lib _prefixes=$VIRTUAL_ENV _packages=
+  for _dir in "$VIRTUAL_ENV"/lib/python3*/site-packages/ros_*.libs; do _libraries+=:$_dir; done
+  for _dir in "$_root"/ros2_ws/install/*/; do
+    _dir=${_dir%/}
+    _prefixes=$_dir:$_prefixes
+    [ -d "$_dir/lib" ] && _libraries+=:$_dir/lib
+    for _site in "$_dir"/lib/python3*/site-packages; do [ -d "$_site" ] && _packages+=$_site:; done
+  done
+  export LD_LIBRARY_PATH=$_libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+  export AMENT_PREFIX_PATH=$_prefixes CMAKE_PREFIX_PATH=$_prefixes
+  export PYTHONPATH=$_packages${PYTHONPATH:-}
+  unset _libraries _prefixes _packages _dir _site
+fi
+export PATH=$VIRTUAL_ENV/bin:$PATH
+unset _root
