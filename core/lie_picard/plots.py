@@ -83,7 +83,8 @@ def plot_distribution(
         longitude, latitude, turn = rotation_coordinates(truth)
         size, line = (110.0, 1.2) if len(truth) <= 60 else (40.0, 0.4)
         colours = hues((turn / (2 * math.pi)) % 1.0)
-        axes.scatter(longitude, latitude, s=size, facecolors="none", edgecolors=colours, linewidths=line, zorder=1)
+        rings: dict[str, Any] = {"facecolors": "none", "edgecolors": colours, "linewidths": line}
+        axes.scatter(longitude, latitude, s=size, zorder=1, **rings)
     longitude, latitude, turn = rotation_coordinates(rotations)
     share = np.full(len(rotations), 1.0) if weights is None else np.asarray(weights) / max(weights)
     axes.scatter(

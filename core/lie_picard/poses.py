@@ -66,8 +66,8 @@ class ViewCache:
 
     def view(self, camera: Camera, region: Region, size: int, fill: float) -> View:
         """`camera.look_at`, remembered."""
-        key = (camera.matrix.tobytes(), camera.distortion.tobytes(), camera.fisheye, camera.width, camera.height, region)
-        key = (*key, size, fill)
+        lens = camera.matrix.tobytes(), camera.distortion.tobytes(), camera.fisheye, camera.width, camera.height
+        key = (*lens, region, size, fill)
         if key not in self._views:
             if len(self._views) >= 64:
                 self._views.clear()

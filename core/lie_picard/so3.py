@@ -47,9 +47,7 @@ def exp(tangent: Tensor) -> Tensor:
     b = torch.where(small, 0.5 - square / 24, 2 * (angle / 2).sin().square() / safe_square)
     a, b = a[..., None, None], b[..., None, None]
     outer = tangent[..., :, None] * tangent[..., None, :]
-    diagonal = torch.eye(3, dtype=tangent.dtype, device=tangent.device) * (
-        1 - b * square[..., None, None]
-    )
+    diagonal = torch.eye(3, dtype=tangent.dtype, device=tangent.device) * (1 - b * square[..., None, None])
     return diagonal + a * hat(tangent) + b * outer
 
 

@@ -62,7 +62,9 @@ class TrainingOptions:
 Batch = tuple[Tensor, Tensor]
 
 
-def rendered_batches(config: ModelConfig, options: TrainingOptions, device: torch.device, start: int) -> Iterator[Batch]:
+def rendered_batches(
+    config: ModelConfig, options: TrainingOptions, device: torch.device, start: int
+) -> Iterator[Batch]:
     """Endless (images (B, S, S[, 3]) uint8, rotations (B, 3, 3)); batch k depends on the seed and k alone."""
     crop = Crop(config.distance, config.fill)
     step = start
@@ -101,7 +103,7 @@ class Trainer:
     def __init__(self, config: ModelConfig, options: TrainingOptions, device: torch.device) -> None:
         torch.manual_seed(options.seed)
         self.config, self.options, self.device, self.step = config, options, device, 0
-        self.model = ScoreModel(config).to(device, memory_format=torch.channels_last)
+        self.model = ScoreModel(config).to_device(device)
         self.average = ScoreModel(config).to(device)
         self.average.load_state_dict(self.model.state_dict())
         self.average.requires_grad_(False)

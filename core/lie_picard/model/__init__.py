@@ -1,0 +1,1 @@
+"""The score model: encoder, heads, configuration, checkpoints."""

@@ -61,8 +61,10 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> ScoreModel:
             f"({str(error).splitlines()[0]}); write it again with `lie-picard train`"
         ) from error
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values() if tensor.is_floating_point()):
-        raise CheckpointError(f"checkpoint {resolve(path)}: holds non-finite weights; train again from an earlier state")
-    return model.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+        raise CheckpointError(
+            f"checkpoint {resolve(path)}: holds non-finite weights; train again from an earlier state"
+        )
+    return model.to_device(device).eval().requires_grad_(False)
 
 
 def _read(path: str | Path) -> tuple[dict[str, Tensor], ModelConfig, dict[str, Any]]:

@@ -21,13 +21,16 @@ def quarter_turn(degree: int) -> Tensor:
     j_x = (torch.diag(raising, -1) + torch.diag(raising, 1)).to(torch.complex128)
     rotation = torch.linalg.matrix_exp(-1j * (math.pi / 2) * j_x)
     # Rows: real functions (sine for m < 0, cosine for m > 0) in terms of complex ones, Condon-Shortley phase.
-    basis = torch.zeros(2 * degree + 1, 2 * degree + 1, dtype=torch.complex128)
-    basis[degree, degree] = 1
+    size = 2 * degree + 1
+    basis = [[0j] * size for _ in range(size)]
+    basis[degree][degree] = 1 + 0j
+    half = 0.5**0.5
     for k in range(1, degree + 1):
-        sign = (-1) ** k
-        basis[degree + k, degree + k], basis[degree + k, degree - k] = sign / 2**0.5, 1 / 2**0.5
-        basis[degree - k, degree + k], basis[degree - k, degree - k] = -1j * sign / 2**0.5, 1j / 2**0.5
-    return (basis.conj() @ rotation @ basis.T).real
+        sign = (-1) ** k * half
+        basis[degree + k][degree + k], basis[degree + k][degree - k] = sign + 0j, half + 0j
+        basis[degree - k][degree + k], basis[degree - k][degree - k] = -1j * sign, 1j * half
+    real = torch.tensor(basis, dtype=torch.complex128)
+    return (real.conj() @ rotation @ real.T).real
 
 
 class BodyFrame(nn.Module):

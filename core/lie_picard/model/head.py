@@ -88,9 +88,7 @@ class EquivariantHead(nn.Module):
 
     def image_terms(self, features: Tensor) -> ImageTerms:
         """(B, F) image features -> what `forward` needs of them."""
-        return ImageTerms(
-            self.coefficients(features).unflatten(-1, (-1, self.copies)), self.mlp.image_shift(features)
-        )
+        return ImageTerms(self.coefficients(features).unflatten(-1, (-1, self.copies)), self.mlp.image_shift(features))
 
     def time_terms(self, sigmas: Tensor) -> Tensor:
         """(...) noise levels -> what `forward` needs of them."""

@@ -17,13 +17,17 @@ _HEADS: dict[str, type[EquivariantHead] | type[FourierHead]] = {
 
 
 class ScoreModel(nn.Module):
-    """Approximates ``sigma * grad log p(R | image)`` in the body frame, trained to predict ``-z`` of R_0 Exp(sigma z)."""
+    """Approximates ``sigma * grad log p(R | image)`` in the body frame: trained to predict -z of R_0 Exp(sigma z)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         self.encoder = Encoder(config)
         self.head = _HEADS[config.head](config)
+
+    def to_device(self, device: torch.device | str) -> ScoreModel:
+        """The model on a device, its convolutions in the memory layout that is fastest on CPUs and GPUs."""
+        return self.to(device=device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def features(self, images: Tensor) -> Tensor:
         """(B, S, S) grey or (B, S, S, 3) RGB uint8 images of the configured size -> (B, F).

@@ -58,6 +58,4 @@ def sample(
         return sample_ode(score, start, noise, condition=condition)
     if options.method == "walk":
         return sample_walk(score, start, noise, condition=condition, draws=draws)
-    return sample_picard(
-        score, start, noise, condition=condition, window=options.window, tolerance=options.tolerance
-    )
+    return sample_picard(score, start, noise, condition=condition, window=options.window, tolerance=options.tolerance)

@@ -1,4 +1,4 @@
-"""Parallel sampling by Picard iteration on the group, in a sliding window ("Parallel Sampling ... on SO(3)", Alg. 1)."""
+"""Parallel sampling by Picard iteration on the group, in a sliding window (the paper's Algorithm 1)."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""The SYMSOL solids: shapes and symmetries, images of them, and the data set's format."""

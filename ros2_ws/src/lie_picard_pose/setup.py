@@ -14,6 +14,7 @@ setup(
         (f"share/{NAME}/launch", glob("launch/*.launch.py")),
         (f"share/{NAME}/config", glob("config/*.yaml")),
         (f"share/{NAME}/rviz", glob("rviz/*.rviz")),
+        (f"share/{NAME}/demo/turning_solids", glob("demo/turning_solids/*")),
     ],
     install_requires=["setuptools"],
     zip_safe=True,
@@ -24,6 +25,7 @@ setup(
     entry_points={
         "console_scripts": [
             f"pose_node = {NAME}.pose_node:main",
+            f"demo = {NAME}.demo:main",
             f"demo_recording = {NAME}.demo_recording:main",
             f"demo_player = {NAME}.demo_player:main",
             f"demo_view = {NAME}.demo_view:main",

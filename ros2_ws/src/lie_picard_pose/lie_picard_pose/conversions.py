@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 import transforms3d
 from geometry_msgs.msg import Point, Pose, PoseWithCovariance, Quaternion, Transform, Vector3
+from numpy.typing import NDArray
+from sensor_msgs.msg import CameraInfo, RegionOfInterest
+from std_msgs.msg import Header
+
 from lie_picard import Ambiguity, SamplerOptions
 from lie_picard.camera import Camera, CameraError, Region
 from lie_picard.hypotheses import Mode
 from lie_picard.poses import ObjectPoses
 from lie_picard_msgs.msg import PoseHypothesis, PoseHypothesisArray, SamplerStatistics
-from numpy.typing import NDArray
-from sensor_msgs.msg import CameraInfo, RegionOfInterest
-from std_msgs.msg import Header
 
 Array = NDArray[np.float64]
 

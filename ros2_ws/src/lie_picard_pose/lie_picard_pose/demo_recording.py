@@ -17,18 +17,19 @@ from typing import Any
 import numpy as np
 import torch
 import transforms3d
-from lie_picard import so3
-from lie_picard.camera import Camera
-from lie_picard.symsol.scene import Placed, render_scene
-from lie_picard.symsol.solids import SOLIDS
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.rosbag2.enums import CompressionFormat, CompressionMode
 from rosbags.typesys import Stores, get_typestore
 
+from lie_picard import so3
+from lie_picard.camera import Camera
+from lie_picard.symsol.scene import Placed, render_scene
+from lie_picard.symsol.solids import SOLIDS
+
 RATE_HZ = 10.0
 CAMERA_FRAME = "camera_optical_frame"
 _START_NS = 1_790_000_000_000_000_000
-_DIAMETER, _RANGE = 0.08, 0.80  # metres
+DIAMETER, _RANGE = 0.08, 0.80  # metres
 _SEED = (1 << 32) + 2026  # beyond all training seeds
 
 # A 640 x 480 camera with a long lens: the solids stand close to its axis, where light falls on them as in training.
@@ -53,7 +54,7 @@ def scene(frames: int) -> list[Placed]:
         first = so3.uniform(1, generator=generator, dtype=torch.float64)
         axes = torch.nn.functional.normalize(torch.randn(2, 3, generator=generator, dtype=torch.float64), dim=1)
         turns = so3.about_axis(axes[0], time * math.radians(20)) @ so3.about_axis(axes[1], time * math.radians(9))
-        objects.append(Placed(name, _DIAMETER, _RANGE * direction / np.linalg.norm(direction), first @ turns))
+        objects.append(Placed(name, DIAMETER, _RANGE * direction / np.linalg.norm(direction), first @ turns))
     return objects
 
 
@@ -93,7 +94,7 @@ def write(folder: Path, frames: int) -> None:
     workshop.rmdir()
 
 
-def _camera_info(kinds: dict[str, Any], header: Any) -> Any:  # noqa: ANN401 (rosbags makes its types at run time)
+def _camera_info(kinds: dict[str, Any], header: Any) -> Any:
     matrix = CAMERA.matrix
     return kinds["sensor_msgs/msg/CameraInfo"](
         header=header,
@@ -110,23 +111,21 @@ def _camera_info(kinds: dict[str, Any], header: Any) -> Any:  # noqa: ANN401 (ro
     )
 
 
-def _image(kinds: dict[str, Any], header: Any, grey: np.ndarray) -> Any:  # noqa: ANN401
+def _image(kinds: dict[str, Any], header: Any, grey: np.ndarray) -> Any:
     rgb = np.repeat(grey[..., None], 3, 2)
     return kinds["sensor_msgs/msg/Image"](
         header, CAMERA.height, CAMERA.width, "rgb8", 0, CAMERA.width * 3, rgb.reshape(-1)
     )
 
 
-def _truth(kinds: dict[str, Any], header: Any, objects: list[Placed], frame: int) -> Any:  # noqa: ANN401
+def _truth(kinds: dict[str, Any], header: Any, objects: list[Placed], frame: int) -> Any:
     transforms = []
     for placed in objects:
         w, x, y, z = transforms3d.quaternions.mat2quat(placed.rotations[frame].numpy())
         transform = kinds["geometry_msgs/msg/Transform"](
             kinds["geometry_msgs/msg/Vector3"](*placed.position), kinds["geometry_msgs/msg/Quaternion"](x, y, z, w)
         )
-        transforms.append(
-            kinds["geometry_msgs/msg/TransformStamped"](header, f"truth/{placed.name}", transform)
-        )
+        transforms.append(kinds["geometry_msgs/msg/TransformStamped"](header, f"truth/{placed.name}", transform))
     return kinds["tf2_msgs/msg/TFMessage"](transforms)
 
 

@@ -5,13 +5,16 @@ Both libraries ignore row padding and trust the header, so the message is checke
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-from lie_picard.estimator import ImageError
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image
+
+from lie_picard.estimator import ImageError
 
 # Bytes a pixel of the encodings that can become RGB; a depth image cannot.
 _BYTES = {
@@ -22,7 +25,9 @@ _BYTES = {
 _ALIAS = {"8UC1": "mono8"}
 
 
-def _pick_converter() -> Callable[[Image], NDArray[np.uint8]]:
+@functools.cache
+def _converter() -> Callable[[Image], Any]:
+    """The library that this installation has, as a function to RGB."""
     from ament_index_python import PackageNotFoundError, get_package_prefix
 
     try:
@@ -37,21 +42,15 @@ def _pick_converter() -> Callable[[Image], NDArray[np.uint8]]:
     return lambda message: bridge.imgmsg_to_cv2(message, "rgb8")
 
 
-_convert: Callable[[Image], NDArray[np.uint8]] | None = None
-
-
 def to_rgb(message: Image) -> NDArray[np.uint8]:
     """The image as (H, W, 3) uint8 RGB.
 
     Raises:
         ImageError: unknown encoding, empty image, or data that does not fit its header; one line with the remedy.
     """
-    global _convert
     packed = _packed(message)
-    if _convert is None:
-        _convert = _pick_converter()
     try:
-        return np.ascontiguousarray(_convert(packed))
+        return np.ascontiguousarray(_converter()(packed))
     except Exception as error:  # whatever a conversion library raises, the frame is bad and the node lives
         raise ImageError(f"image of encoding '{message.encoding}' cannot be converted: {error}") from error
 
@@ -60,9 +59,7 @@ def _packed(message: Image) -> Image:
     """The message without row padding and in this machine's byte order, after checking that its numbers agree."""
     width, height, step = message.width, message.height, message.step
     if message.encoding not in _BYTES:
-        raise ImageError(
-            f"unknown image encoding '{message.encoding}': publish one of {', '.join(sorted(_BYTES))}"
-        )
+        raise ImageError(f"unknown image encoding '{message.encoding}': publish one of {', '.join(sorted(_BYTES))}")
     if width == 0 or height == 0:
         raise ImageError(f"the image is empty ({width} x {height}): check the camera driver")
     row = width * _BYTES[message.encoding]

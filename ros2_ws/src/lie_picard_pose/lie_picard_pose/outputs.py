@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from geometry_msgs.msg import Point, Pose, PoseArray, TransformStamped
-from lie_picard.poses import ObjectPoses
-from lie_picard_msgs.msg import PoseHypothesisArray
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
+from lie_picard.poses import ObjectPoses
+from lie_picard_msgs.msg import PoseHypothesisArray
 from lie_picard_pose.conversions import pose_of, rotation_of, transform_of
 from lie_picard_pose.parameters import Settings
 from lie_picard_pose.tf import make_broadcaster
 
-_AXES = (ColorRGBA(r=1.0, g=0.2, b=0.2, a=1.0), ColorRGBA(r=0.2, g=1.0, b=0.2, a=1.0), ColorRGBA(r=0.3, g=0.5, b=1.0, a=1.0))
+_AXES = (
+    ColorRGBA(r=1.0, g=0.2, b=0.2, a=1.0),
+    ColorRGBA(r=0.2, g=1.0, b=0.2, a=1.0),
+    ColorRGBA(r=0.3, g=0.5, b=1.0, a=1.0),
+)
 
 
 class Outputs:
     """Publishes what was found in one image."""
 
     def __init__(self, node: Node) -> None:
-        def publisher(kind: type, name: str):  # noqa: ANN202 (rclpy has no public type for it)
+        def publisher(kind: type, name: str) -> Publisher:
             # rclpy changes the profile that it is given: a fresh one each.
             overrides = QoSOverridingOptions.with_default_policies()
             return node.create_publisher(kind, name, QoSProfile(depth=10), qos_overriding_options=overrides)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.node import Node
+
 from lie_picard import SamplerOptions
 from lie_picard.camera import Region
 from lie_picard.poses import Target
 from lie_picard.sampling import METHODS
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.node import Node
 
 
 @dataclass(frozen=True)

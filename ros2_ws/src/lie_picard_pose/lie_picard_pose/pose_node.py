@@ -5,27 +5,27 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import rclpy
 import torch
-from lie_picard import CheckpointError, PoseEstimator
-from lie_picard.camera import CameraError
-from lie_picard.estimator import ImageError
-from lie_picard.poses import ObjectPoses, Target, ViewCache, estimate_poses
-from lie_picard_msgs.msg import PoseHypothesisArray
-from lie_picard_msgs.srv import EstimatePose
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+from rclpy.qos import QoSProfile, QoSReliabilityPolicy, qos_policy_name_from_kind
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image
 
+from lie_picard import CheckpointError, PoseEstimator
+from lie_picard.camera import CameraError
+from lie_picard.estimator import ImageError
+from lie_picard.poses import ObjectPoses, Target, ViewCache, estimate_poses
+from lie_picard_msgs.msg import PoseHypothesisArray
+from lie_picard_msgs.srv import EstimatePose
 from lie_picard_pose import parameters
 from lie_picard_pose.conversions import camera_of, hypothesis_array, region_of
 from lie_picard_pose.images import to_rgb
@@ -82,10 +82,7 @@ class PoseNode(Node):
     def _subscribe(self, kind: type, topic: str, callback: Callable) -> None:
         qos = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
         events = SubscriptionEventCallbacks(
-            incompatible_qos=lambda event: self._complain(
-                f"a publisher on '{self.resolve_topic_name(topic)}' offers an incompatible quality of service "
-                f"(policy {event.last_policy_kind}): change it there, or set qos_overrides here"
-            )
+            incompatible_qos=lambda event: self._on_incompatible_qos(self.resolve_topic_name(topic), event)
         )
         self.create_subscription(
             kind,
@@ -94,6 +91,13 @@ class PoseNode(Node):
             qos,
             event_callbacks=events,
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+
+    def _on_incompatible_qos(self, topic: str, event: Any) -> None:
+        policy = qos_policy_name_from_kind(event.last_policy_kind)
+        self._complain(
+            f"a publisher on '{topic}' offers an incompatible {policy}: change it there, "
+            f"or set qos_overrides.{topic}.subscription.{policy.lower()} here"
         )
 
     def _on_camera_info(self, info: CameraInfo) -> None:

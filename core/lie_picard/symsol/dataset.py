@@ -1,0 +1,122 @@
+"""The SYMSOL format on disk, read and written.
+
+`<root>/<split>/images/<shape>_<index>.png` and `<root>/<split>/rotations.npz`, which maps each shape to an array
+[N, n_equivalent, 3, 3]: entry 0 is the rotation used for rendering, the rest its symmetry equivalents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lie_picard import so3
+from lie_picard.symsol.renderer import Crop, render
+from lie_picard.symsol.solids import solid
+
+SPLITS = ("train", "test")
+_CHUNK = 50
+
+
+class DatasetError(ValueError):
+    """A data set that is missing or damaged; the message names the file."""
+
+
+@dataclass(frozen=True)
+class ShapeData:
+    """One shape of a split.
+
+    Attributes:
+        shape: its name. images: (N,) paths. rotations: (N, n_equivalent, 3, 3) float32.
+    """
+
+    shape: str
+    images: tuple[Path, ...]
+    rotations: Tensor
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """(H, W, 3) RGB.
+
+        Raises:
+            DatasetError: the file is missing or damaged.
+        """
+        picture = cv2.imread(str(self.images[index]), cv2.IMREAD_COLOR)
+        if picture is None:
+            raise DatasetError(f"{self.images[index]}: missing, or not a readable image")
+        return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
+
+
+def read(root: Path, split: str, shapes: Sequence[str] | None = None) -> list[ShapeData]:
+    """The shapes of a split, images not yet loaded.
+
+    Raises:
+        DatasetError: a file is missing, or a shape is not in it.
+    """
+    folder, table = root / split / "images", root / split / "rotations.npz"
+    if not table.is_file():
+        raise DatasetError(f"{table}: no such file; expected <root>/{{train,test}}/rotations.npz and images/")
+    found = []
+    with np.load(table) as arrays:
+        for shape in shapes or arrays.files:
+            if shape not in arrays.files:
+                raise DatasetError(f"{table}: no shape '{shape}'; it holds {', '.join(arrays.files)}")
+            rotations = arrays[shape]
+            if rotations.ndim != 4 or rotations.shape[2:] != (3, 3):
+                raise DatasetError(f"{table}: '{shape}' has shape {rotations.shape}, expected (N, n_equivalent, 3, 3)")
+            paths = _paths(folder, shape, len(rotations))
+            found.append(ShapeData(shape, paths, torch.from_numpy(rotations.astype(np.float32))))
+    return found
+
+
+def write(
+    root: Path,
+    split: str,
+    shapes: Sequence[str],
+    images: int,
+    size: int = 224,
+    seed: int = 0,
+    crop: Crop | None = None,
+    on_image: Callable[[], None] | None = None,
+) -> None:
+    """Render `images` of every shape at uniform rotations and write them in SYMSOL's format.
+
+    Raises:
+        DatasetError: the split exists already.
+    """
+    folder, table = root / split / "images", root / split / "rotations.npz"
+    if table.exists():
+        raise DatasetError(f"{table} exists already: remove it, or choose another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    digits = max(5, len(str(images - 1)))
+    arrays = {}
+    for index, shape in enumerate(shapes):
+        generator = torch.Generator().manual_seed(seed * 1_000 + index)
+        rotations = so3.uniform(images, generator=generator)
+        for start in range(0, images, _CHUNK):
+            pictures = render(solid(shape), rotations[start : start + _CHUNK], size, crop).numpy()
+            for offset, picture in enumerate(pictures):
+                path = folder / f"{shape}_{start + offset:0{digits}d}.png"
+                cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR))
+                if on_image:
+                    on_image()
+        arrays[shape] = solid(shape).equivalents(rotations).numpy()
+    np.savez_compressed(table, **arrays)  # type: ignore[arg-type]
+
+
+def _paths(folder: Path, shape: str, count: int) -> tuple[Path, ...]:
+    """Image files by index, whatever the width of the number in their names."""
+    by_index = {}
+    for path in folder.glob(f"{shape}_*.png"):
+        number = path.stem.removeprefix(f"{shape}_")
+        if number.isdigit():
+            by_index[int(number)] = path
+    missing = next((k for k in range(count) if k not in by_index), None)
+    if missing is not None:
+        raise DatasetError(f"{folder}: no image {shape}_{missing}.png, but rotations.npz has {count} of that shape")
+    return tuple(by_index[k] for k in range(count))

@@ -1,0 +1,47 @@
+"""Replay the demo recording through the pose node: `ros2 launch lie_picard_pose demo.launch.py rviz:=true`."""
+
+from launch.actions import DeclareLaunchArgument, EmitEvent, IncludeLaunchDescription, RegisterEventHandler
+from launch.event_handlers import OnProcessExit
+from launch.events import Shutdown
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch_ros.actions import Node
+from launch_ros.substitutions import FindPackageShare
+
+from launch import LaunchDescription
+
+SHARE = FindPackageShare("lie_picard_pose")
+
+
+def generate_launch_description() -> LaunchDescription:
+    """The pose node with the demo's parameters, the player, and the view; all end with the recording."""
+    view = Node(
+        package="lie_picard_pose",
+        executable="demo_view",
+        arguments=["--picture", LaunchConfiguration("picture")],
+        output="screen",
+    )
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument("picture", default_value="demo.png", description="Picture to write at the end."),
+            DeclareLaunchArgument("rviz", default_value="false", description="Start RViz too."),
+            DeclareLaunchArgument("device", default_value="auto", description="Where to compute: auto, cpu or cuda."),
+            IncludeLaunchDescription(
+                PythonLaunchDescriptionSource(PathJoinSubstitution([SHARE, "launch", "pose.launch.py"])),
+                launch_arguments={
+                    "params_file": PathJoinSubstitution([SHARE, "config", "demo.yaml"]),
+                    "rviz": LaunchConfiguration("rviz"),
+                    "device": LaunchConfiguration("device"),
+                }.items(),
+            ),
+            Node(
+                package="lie_picard_pose",
+                executable="demo_player",
+                arguments=[PathJoinSubstitution([SHARE, "demo", "turning_solids"])],
+                parameters=[{"listeners": 2}],
+                output="screen",
+            ),
+            view,
+            RegisterEventHandler(OnProcessExit(target_action=view, on_exit=[EmitEvent(event=Shutdown())])),
+        ]
+    )

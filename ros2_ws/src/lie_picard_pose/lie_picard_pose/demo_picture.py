@@ -1,0 +1,82 @@
+"""The demo's picture: the camera image with every hypothesis drawn in, beside each object's distribution on SO(3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from sensor_msgs.msg import CameraInfo, Image
+
+from lie_picard.plots import colour_of, draw_outline, hue_bar, plot_distribution
+from lie_picard.symsol.solids import SOLIDS, solid
+from lie_picard_msgs.msg import PoseHypothesisArray
+from lie_picard_pose.conversions import camera_of, rotation_of
+from lie_picard_pose.demo_recording import DIAMETER
+from lie_picard_pose.images import to_rgb
+
+_OVERSIZE = 2  # the camera image is enlarged so that thin lines stay thin
+
+
+@dataclass(frozen=True)
+class Found:
+    """One object's result: its message, samples (N, 3, 3), the true rotation (3, 3), and the image it came from."""
+
+    message: PoseHypothesisArray
+    samples: torch.Tensor
+    truth: torch.Tensor
+    image: Image
+
+
+def save_picture(path: Path, info: CameraInfo | None, found: dict[str, Found]) -> None:
+    """Write the picture of one image's results."""
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    assert info is not None
+    names = [name for name in SOLIDS if name in found]
+    image = _overlay(info, [found[name] for name in names])
+    figure = pyplot.figure(figsize=(15, 7.2), layout="constrained")
+    left, right = np.ravel(figure.subfigures(1, 2, width_ratios=[1.25, 1]))  # type: ignore[arg-type]
+    axes = left.subplots()
+    axes.imshow(image)
+    axes.set_axis_off()
+    axes.set_title("camera image with every hypothesis drawn in, opacity by weight", fontsize=11)
+    rows = (len(names) + 1) // 2
+    grid = right.add_gridspec(rows + 1, 2, height_ratios=[*[1.0] * rows, 0.08])
+    for index, name in enumerate(names):
+        one, shape = found[name], solid(name)
+        panel = right.add_subplot(grid[index // 2, index % 2], projection="mollweide")
+        truth = shape.equivalents(one.truth, axial_step_deg=3.0)
+        modes = len(one.message.hypotheses)
+        title = f"{name}: {len(one.samples)} samples, {modes} mode{'s' if modes > 1 else ''}"
+        plot_distribution(panel, one.samples, truth=truth, title=title)
+        panel.title.set_color([c / 255 * 0.7 for c in colour_of(index)])
+    bar = right.add_subplot(grid[rows, :])
+    hue_bar(bar)
+    right.suptitle("SO(3): where the object's x axis points; dots: samples, rings: every true pose", fontsize=11)
+    figure.savefig(path, dpi=100)
+    pyplot.close(figure)
+
+
+def _overlay(info: CameraInfo, found: list[Found]) -> np.ndarray:
+    camera = camera_of(info, rectified=False)
+    image = np.ascontiguousarray(np.repeat(np.repeat(to_rgb(found[0].image), _OVERSIZE, 0), _OVERSIZE, 1))
+    large = type(camera)(
+        np.diag([_OVERSIZE, _OVERSIZE, 1]) @ camera.matrix + np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]]),
+        camera.distortion,
+        camera.width * _OVERSIZE,
+        camera.height * _OVERSIZE,
+    )
+    for index, one in enumerate(found):
+        segments = solid(one.message.object_id).corners * (DIAMETER / 2)
+        heaviest = one.message.hypotheses[0].weight
+        for hypothesis in reversed(one.message.hypotheses):
+            p = hypothesis.pose.pose.position
+            position = np.array([p.x, p.y, p.z])
+            opacity = max(0.12, hypothesis.weight / heaviest)
+            rotation = rotation_of(hypothesis.pose.pose.orientation)
+            draw_outline(image, large, segments, rotation, position, colour_of(index), opacity, 2)
+    return image

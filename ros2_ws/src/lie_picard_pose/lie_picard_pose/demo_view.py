@@ -1,0 +1,273 @@
+"""What a user sees of the demo: the node's hypotheses beside the recorded truth, live, then a summary and a picture."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import rclpy
+import torch
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from rclpy.utilities import remove_ros_args
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+from sensor_msgs.msg import CameraInfo, Image
+from tf2_msgs.msg import TFMessage
+
+from lie_picard.symsol.solids import SOLIDS, solid
+from lie_picard_msgs.msg import PoseHypothesisArray
+from lie_picard_pose.conversions import rotation_of
+from lie_picard_pose.demo_picture import Found, save_picture
+
+_TRUTH = "truth/"
+_SHOWN = 3
+_LAST_RESULT_S = 3.0  # wait for the last results after the recording's end
+_KINDS = ("one pose", "discrete set", "continuous about an axis", "unresolved")
+
+
+@dataclass
+class _Score:
+    """What came in for one object."""
+
+    latest: PoseHypothesisArray | None = None
+    latency_ms: list[float] = field(default_factory=list)
+    best_deg: list[float] = field(default_factory=list)
+    mean_deg: list[float] = field(default_factory=list)
+    position_mm: list[float] = field(default_factory=list)
+
+
+class DemoView(Node):
+    """Collects images, truth and hypotheses, and scores each result against the truth of its stamp."""
+
+    def __init__(self) -> None:
+        super().__init__("demo_view")
+        self.images: dict[int, tuple[Image, float]] = {}
+        self.info: CameraInfo | None = None
+        self.frames = 0
+        self.scores: dict[str, _Score] = defaultdict(_Score)
+        self.picture: dict[str, Found] = {}
+        self.picture_stamp = 0
+        self._truth: dict[int, dict[str, tuple[np.ndarray, np.ndarray]]] = defaultdict(dict)
+        # What arrives before its truth waits here.
+        self._waiting: list[tuple[PoseHypothesisArray, float]] = []
+        self.create_subscription(Image, "image", self._on_image, QoSProfile(depth=10))
+        self.create_subscription(CameraInfo, "camera_info", self._on_info, QoSProfile(depth=10))
+        self.create_subscription(TFMessage, "/tf", self._on_tf, QoSProfile(depth=100))
+        self.create_subscription(PoseHypothesisArray, "pose_node/hypotheses", self._on_hypotheses, QoSProfile(depth=50))
+
+    def _on_info(self, info: CameraInfo) -> None:
+        self.info = info
+
+    def _on_image(self, image: Image) -> None:
+        self.frames += 1
+        self.images[_nanoseconds(image)] = (image, time.monotonic())
+        while len(self.images) > 50:
+            self.images.pop(next(iter(self.images)))
+
+    def _on_tf(self, message: TFMessage) -> None:
+        for transform in message.transforms:
+            if transform.child_frame_id.startswith(_TRUTH):
+                t = transform.transform.translation
+                name = transform.child_frame_id.removeprefix(_TRUTH)
+                pose = rotation_of(transform.transform.rotation), np.array([t.x, t.y, t.z])
+                self._truth[_nanoseconds(transform)][name] = pose
+        waiting, self._waiting = self._waiting, []
+        for result, arrived in waiting:
+            self._score(result, arrived)
+
+    def _on_hypotheses(self, message: PoseHypothesisArray) -> None:
+        self._score(message, time.monotonic())
+
+    def _score(self, message: PoseHypothesisArray, arrived: float) -> None:
+        stamp, name = _nanoseconds(message), message.object_id
+        if name not in self._truth.get(stamp, {}) or stamp not in self.images:
+            self._waiting = [*self._waiting, (message, arrived)][-100:]
+            return
+        score = self.scores[name]
+        true_rotation, true_position = self._truth[stamp][name]
+        samples = _samples(message)
+        truth = torch.from_numpy(true_rotation)
+        errors = torch.rad2deg(solid(name).distance(samples, truth))
+        best = message.hypotheses[0].pose.pose
+        best_rotation = torch.from_numpy(rotation_of(best.orientation))
+        score.latest = message
+        score.latency_ms.append((arrived - self.images[stamp][1]) * 1e3)
+        score.best_deg.append(float(torch.rad2deg(solid(name).distance(best_rotation, truth))))
+        score.mean_deg.append(float(errors.mean()))
+        position = np.array([best.position.x, best.position.y, best.position.z])
+        score.position_mm.append(float(np.linalg.norm(position - true_position)) * 1e3)
+        if stamp > self.picture_stamp:
+            self.picture_stamp, self.picture = stamp, {}
+        if stamp == self.picture_stamp:
+            self.picture[name] = Found(message, samples, truth, self.images[stamp][0])
+
+    def table(self) -> Group:
+        """The latest result of every object, as a terminal table."""
+        table = Table(title="what the node publishes", title_justify="left")
+        for heading in (
+            "object",
+            "ambiguity",
+            "mode",
+            "weight",
+            "x y z [m]",
+            "quaternion x y z w",
+            "error [deg]",
+            "latency [ms]",
+        ):
+            table.add_column(
+                heading, justify="right" if heading not in ("object", "ambiguity") else "left", no_wrap=True
+            )
+        for name in sorted(self.scores, key=_order):
+            score = self.scores[name]
+            assert score.latest is not None
+            for row, h in enumerate(score.latest.hypotheses[:_SHOWN]):
+                p, q = h.pose.pose.position, h.pose.pose.orientation
+                truth = self._truth[_nanoseconds(score.latest)][name][0]
+                error = torch.rad2deg(solid(name).distance(torch.from_numpy(rotation_of(q)), torch.from_numpy(truth)))
+                kind = _KINDS[score.latest.ambiguity]
+                modes = len(score.latest.hypotheses)
+                table.add_row(
+                    name if row == 0 else "",
+                    kind if row == 0 else (f"{modes} modes" if row == 1 else ""),
+                    str(h.mode_id),
+                    f"{h.weight:.0%}",
+                    f"{p.x:+.3f} {p.y:+.3f} {p.z:.3f}",
+                    f"{q.x:+.2f} {q.y:+.2f} {q.z:+.2f} {q.w:+.2f}",
+                    f"{float(error):.2f}",
+                    f"{score.latency_ms[-1]:.0f}" if row == 0 else "",
+                    end_section=row == min(_SHOWN, modes) - 1,
+                )
+        processed = max((len(s.best_deg) for s in self.scores.values()), default=0)
+        return Group(table, Text(f"{self.frames} images, {processed} estimated"))
+
+    def summary(self) -> dict[str, object]:
+        """Figures of the whole run; keys carry their units."""
+        rows = []
+        for name in sorted(self.scores, key=_order):
+            s = self.scores[name]
+            rows.append(
+                {
+                    "object": name,
+                    "frames": len(s.best_deg),
+                    "best_median_deg": _median(s.best_deg),
+                    "best_p95_deg": _percentile(s.best_deg, 95),
+                    "samples_mean_deg": statistics.fmean(s.mean_deg),
+                    "position_median_mm": _median(s.position_mm),
+                    "latency_p50_ms": _median(s.latency_ms),
+                    "latency_p95_ms": _percentile(s.latency_ms, 95),
+                }
+            )
+        return {"images": self.frames, "rows": rows}
+
+
+def _nanoseconds(message: object) -> int:
+    stamp = message.header.stamp  # type: ignore[attr-defined]
+    return stamp.sec * 10**9 + stamp.nanosec
+
+
+def _samples(message: PoseHypothesisArray) -> torch.Tensor:
+    from lie_picard import so3
+
+    x, y, z, w = torch.tensor(message.sample_quaternions, dtype=torch.float64).reshape(-1, 4).unbind(1)
+    return so3.from_quaternion(torch.stack([w, x, y, z], 1))
+
+
+def _order(name: str) -> int:
+    return SOLIDS.index(name) if name in SOLIDS else len(SOLIDS)
+
+
+def _median(values: list[float]) -> float:
+    return _percentile(values, 50)
+
+
+def _percentile(values: list[float], q: float) -> float:
+    return float(np.percentile(values, q))
+
+
+def _watch(view: DemoView, console: Console, timeout: float) -> bool:
+    """Spin until the recording is over. Returns whether anything was estimated."""
+    started, seen_player, over_at, printed = time.monotonic(), False, None, 0.0
+    with Live(console=console, refresh_per_second=4, auto_refresh=False) as live:
+        while rclpy.ok():
+            rclpy.spin_once(view, timeout_sec=0.05)
+            now = time.monotonic()
+            playing = view.count_publishers(view.resolve_topic_name("image")) > 0
+            seen_player |= playing
+            if seen_player and not playing:
+                over_at = over_at or now
+            if over_at and now - over_at > _LAST_RESULT_S:
+                break
+            if not view.scores and now - started > timeout:
+                return False
+            if view.scores and now - printed > (0.25 if console.is_terminal else 3.0):
+                printed = now
+                live.update(view.table(), refresh=console.is_terminal)
+    return bool(view.scores)
+
+
+def _print_summary(console: Console, summary: dict[str, object]) -> None:
+    table = Table(title=f"summary of {summary['images']} images", title_justify="left")
+    heads = (
+        "object",
+        "estimated",
+        "best: median",
+        "best: p95",
+        "samples: mean",
+        "position",
+        "latency p50",
+        "latency p95",
+    )
+    units = ("", "", " [deg]", " [deg]", " [deg]", " [mm]", " [ms]", " [ms]")
+    for heading, unit in zip(heads, units, strict=True):
+        table.add_column(heading + unit, justify="left" if heading == "object" else "right")
+    for row in summary["rows"]:  # type: ignore[attr-defined]
+        name, frames, *figures = row.values()
+        table.add_row(name, str(frames), *(f"{value:.2f}" if value < 10 else f"{value:.0f}" for value in figures))
+    console.print(table)
+    console.print("errors: angle to the nearest pose that looks the same; best: the heaviest hypothesis")
+
+
+def main() -> int:
+    """Entry point of the executable `demo_view`."""
+    parser = argparse.ArgumentParser(prog="demo_view", description=__doc__)
+    parser.add_argument("--picture", type=Path, default=Path("demo.png"), help="picture to write (default %(default)s)")
+    parser.add_argument("--json", type=Path, help="write the summary there")
+    parser.add_argument("--timeout", type=float, default=60.0, help="give up without results after this [s]")
+    args = parser.parse_args(remove_ros_args(sys.argv)[1:])
+    console = Console()
+    status = 1
+    try:
+        rclpy.init()
+        view = DemoView()
+        if _watch(view, console, args.timeout):
+            summary = view.summary()
+            _print_summary(console, summary)
+            if args.json:
+                args.json.write_text(json.dumps(summary, indent=1))
+            save_picture(args.picture, view.info, view.picture)
+            console.print(f"picture: {args.picture}")
+            status = 0
+        else:
+            console.print(
+                "demo: no hypotheses arrived: is pose_node running, with the same ROS_DOMAIN_ID?", style="bold red"
+            )
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        rclpy.try_shutdown()
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,27 @@
+"""Hypothesis strategies: rotation vectors of every size, the awkward ones near 0 and pi above all."""
+
+import math
+
+import torch
+from hypothesis import strategies as st
+
+_component = st.floats(-1, 1, allow_subnormal=False)
+_angle = st.one_of(
+    st.floats(0, math.pi),
+    st.floats(-8, -1).map(lambda e: 10**e),
+    st.floats(-8, -1).map(lambda e: math.pi - 10**e),
+    st.sampled_from([0.0, math.pi, math.pi / 2]),
+)
+
+
+@st.composite
+def tangents(draw, count=1):
+    """(count, 3) float64 rotation vectors with angles in [0, pi]."""
+    rows = []
+    for _ in range(count):
+        axis = torch.tensor(
+            draw(st.tuples(_component, _component, _component).filter(lambda v: math.hypot(*v) > 1e-3)),
+            dtype=torch.float64,
+        )
+        rows.append(axis / axis.norm() * draw(_angle))
+    return torch.stack(rows)

@@ -1,0 +1,68 @@
+"""The command line: every command runs, writes its JSON, and answers bad input with one line."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from lie_picard import cli
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "lie_picard.cli", *map(str, arguments)], capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize("command", ["render", "train", "evaluate", "bench", "info"])
+def test_help_explains_every_option(command, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main([command, "--help"])
+    assert exit_.value.code == 0
+    text = capsys.readouterr().out
+    assert "--json" in text and "--seed" in text
+
+
+def test_train_evaluate_bench_and_info_on_a_model_of_ones_own(tmp_path):
+    model, rendered = tmp_path / "own.safetensors", tmp_path / "data"
+    trained = run("train", "--output", model, "--solids", "cone", "--images", 8, "--batch", 4, "--rotations", 2)
+    assert trained.returncode == 0, trained.stderr
+    assert run("render", rendered, "--split", "test", "--solids", "cone", "--images", 2).returncode == 0
+    for extra in ([], ["--data", rendered]):
+        out = tmp_path / "evaluation.json"
+        done = run("evaluate", "--checkpoint", model, "--images", 2, "--samples", 2, "--steps", 3,
+                   "--recall-images", 1, "--recall-samples", 4, "--json", out, *extra)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        result = json.loads(out.read_text())
+        assert {"machine", "rows"} <= result.keys()
+        assert {"solid", "mean_deg", "median_deg", "within_2deg", "recall_deg", "modes_reached"} <= result["rows"][
+            0
+        ].keys()
+        assert result["rows"][-1]["solid"] == "all"
+    done = run("bench", "--checkpoint", model, "--steps", 4, "--samples", 1, 2, "--repeats", 2,
+               "--methods", "picard", "walk", "--json", "-")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["rows"]
+    assert len(rows) == 4
+    assert {"picard_ms", "sequential_ms", "speedup", "rounds", "evaluations", "inefficiency"} <= rows[0].keys()
+    info = json.loads(run("info", model, "--json", "-").stdout)
+    assert info["config"]["objects"] == ["cone"] and info["training"]["command"].startswith("lie-picard train")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["info", "nowhere.safetensors"], "no such file"),
+        (["evaluate", "--checkpoint", "/etc/hostname"], "not a readable safetensors file"),
+        (["evaluate", "--solids", "banana"], "unknown solid 'banana'"),
+        (["evaluate", "--data", "/nowhere"], "no such file"),
+        (["bench", "--methods", "ode"], "baseline"),
+        (["bench", "--device", "abacus"], "unknown device"),
+        (["evaluate", "--tolerance", "-1"], "tolerance"),
+    ],
+)
+def test_bad_input_is_one_line_with_the_remedy(arguments, message, capsys):
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert len(error) == 1 and message in error[0]

@@ -1,0 +1,92 @@
+"""The embedded checkpoint on images that it has never seen: accuracy, coverage, and the same answer every time."""
+
+import numpy as np
+import pytest
+import torch
+
+from lie_picard import ImageError, PoseEstimator, SamplerOptions, so3
+from lie_picard.evaluation import EvaluationOptions, evaluate
+from lie_picard.hypotheses import Ambiguity
+from lie_picard.model import checkpoint
+from lie_picard.symsol.renderer import render
+from lie_picard.symsol.solids import SOLIDS, solid
+
+
+def picture(name, seed):
+    generator = torch.Generator().manual_seed((1 << 32) + seed)
+    truth = so3.uniform(1, generator=generator)
+    return render(solid(name), truth)[0].numpy(), truth[0]
+
+
+def test_the_embedded_checkpoint_is_small_and_says_how_it_was_made():
+    assert checkpoint.DEFAULT.stat().st_size < 20e6
+    config, note = checkpoint.read_metadata("default")
+    assert config.objects == SOLIDS
+    assert note["command"].startswith("lie-picard train")
+
+
+def test_mean_error_and_coverage_meet_the_bar(estimator):
+    """A small draw of what `lie-picard evaluate` measures at length; the bar is the project's own."""
+    options = EvaluationOptions(images=20, samples=16, recall_images=2, recall_samples=200, seed=77)
+    rows = {row["solid"]: row for row in evaluate(estimator, SOLIDS, SamplerOptions(window=32), options)}
+    assert rows["all"]["mean_deg"] <= 0.6
+    assert all(row["median_deg"] <= 0.6 for row in rows.values())
+    # Chance alone may miss a few of 60 modes with 200 draws, but hardly one of 24.
+    assert rows["cube"]["modes_reached"] == 1.0 and rows["tet"]["modes_reached"] == 1.0
+    assert rows["icosa"]["modes_reached"] > 0.85
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("tet", "DISCRETE"), ("cube", "DISCRETE"), ("icosa", "DISCRETE"), ("cone", "AXIAL"), ("cyl", "AXIAL")],
+)
+def test_each_solids_ambiguity_is_recognised(estimator, name, kind):
+    image, truth = picture(name, 5)
+    found = estimator.estimate(image, samples=100, seed=0, options=SamplerOptions("ode", 50))
+    assert found.ambiguity is Ambiguity[kind]
+    assert sum(mode.weight for mode in found.modes) == pytest.approx(1)
+    assert torch.rad2deg(solid(name).distance(found.best.rotation, truth)) < 5
+
+
+@pytest.mark.parametrize("method", ["picard", "ode", "walk"])
+def test_a_seed_fixes_the_result_alone_and_in_a_batch(estimator, method):
+    options = SamplerOptions(method, 20)
+    images = [picture(name, k)[0] for k, name in enumerate(SOLIDS)]
+    together = estimator.estimate_batch(images, samples=8, seed=3, options=options)
+    alone = estimator.estimate(images[2], samples=8, seed=3, options=options)
+    assert so3.angle(together[2].rotations, alone.rotations).max() < 2e-3
+    again = estimator.estimate(images[2], samples=8, seed=3, options=options)
+    assert torch.equal(again.rotations, alone.rotations)
+    other = estimator.estimate(images[2], samples=8, seed=4, options=options)
+    assert not torch.allclose(other.rotations, alone.rotations)
+
+
+def test_colour_and_size_are_adapted(estimator):
+    image, truth = picture("cube", 9)
+    large = np.repeat(np.repeat(image, 3, 0), 3, 1)
+    colour = np.repeat(large[..., None], 3, 2)
+    for shown in (large, colour):
+        found = estimator.estimate(shown, samples=16, seed=0, options=SamplerOptions("ode", 50))
+        assert torch.rad2deg(solid("cube").distance(found.rotations, truth)).median() < 3
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((0, 64, 3), np.uint8), "empty"),
+        (np.zeros((64, 64, 4), np.uint8), "expected a uint8 image"),
+        (np.zeros((64, 64)), "expected a uint8 image"),
+        (np.zeros((2, 64, 64, 3), np.uint8), "expected a uint8 image"),
+    ],
+)
+def test_a_bad_image_is_refused(estimator, image, message):
+    with pytest.raises(ImageError, match=message):
+        estimator.estimate(image)
+
+
+def test_a_device_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match="unknown device"):
+        PoseEstimator.from_checkpoint(device="abacus")
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="no GPU"):
+            PoseEstimator.from_checkpoint(device="cuda")

@@ -1,0 +1,137 @@
+"""The score model and its checkpoints: equivariance, hoisting that changes nothing, and files that are refused."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from lie_picard import CheckpointError, so3
+from lie_picard.model import checkpoint
+from lie_picard.model.config import PRESETS, ModelConfig
+from lie_picard.model.head import EquivariantHead
+from lie_picard.model.score_model import ScoreModel
+from lie_picard.noise import power_law
+
+SMALL = ModelConfig(image_size=32, features=64, width=32, depth=2, degree=2, copies=2)
+
+
+def small_model(head="equivariant", **changes):
+    torch.manual_seed(0)
+    model = ScoreModel(dataclasses.replace(SMALL, head=head, **changes)).eval()
+    torch.nn.init.normal_(model.head.mlp.leave.weight, std=0.3)  # the output starts at zero
+    return model
+
+
+def images(count, size=32, channels=1, seed=1):
+    shape = (count, size, size) if channels == 1 else (count, size, size, 3)
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("head", ["equivariant", "fourier"])
+def test_conditioned_score_equals_the_plain_forward_pass(head, generator):
+    model, pictures, noise = small_model(head), images(3), power_law(10)
+    rotations = so3.uniform(3, 5, generator=generator)
+    step = torch.randint(0, 10, (3, 5), generator=generator)
+    with torch.no_grad():
+        plain = model(pictures, rotations, noise.sigmas[step])
+    score = model.condition(pictures, noise)
+    index = torch.arange(3).repeat_interleave(5)
+    hoisted = score(rotations.flatten(0, 1), step.flatten(), index)
+    torch.testing.assert_close(hoisted.reshape(3, 5, 3), plain, atol=1e-5, rtol=1e-4)
+
+
+def test_the_head_sees_only_the_relative_rotation(generator):
+    """Turning the coefficients and the rotation together leaves the score in the body frame unchanged."""
+    config = dataclasses.replace(SMALL, degree=6)
+    head = EquivariantHead(config)
+    torch.nn.init.normal_(head.mlp.leave.weight)
+    terms = head.image_terms(torch.randn(4, config.features, generator=generator))
+    time = head.time_terms(torch.full((4,), 0.3))
+    rotations, turn = so3.uniform(4, generator=generator), so3.uniform(4, generator=generator)
+    # The body's view is D(R)^T c; with c' = D(Q) c the same view belongs to Q R.
+    turned = dataclasses.replace(terms, coefficients=head.body_frame(terms.coefficients, turn.mT).mT)
+    torch.testing.assert_close(head(turn @ rotations, turned, time), head(rotations, terms, time), atol=2e-4, rtol=1e-3)
+
+
+def test_the_papers_configuration_runs(generator):
+    model = ScoreModel(PRESETS["paper"]).eval()
+    pictures = images(1, 224, 3)
+    score = model.condition(pictures, power_law(4))(so3.uniform(2, generator=generator), torch.tensor([0, 3]),
+                                                    torch.tensor([0, 0]))  # fmt: skip
+    assert score.shape == (2, 3)
+    assert sum(p.numel() for p in model.encoder.parameters()) > 20e6
+
+
+def test_pictures_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match=r"expected uint8 images of shape \(B, 32, 32\)"):
+        small_model().features(images(1, 64))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"head": "x"}, "unknown head"), ({"encoder": "x"}, "unknown encoder"), ({"image_size": 33}, "multiple of 32"),
+     ({"channels": 2}, "channels")],
+)  # fmt: skip
+def test_bad_configurations_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(SMALL, **change)
+
+
+def test_a_checkpoint_holds_weights_configuration_and_note(tmp_path, generator):
+    model, path = small_model(), tmp_path / "model.safetensors"
+    checkpoint.save(model, path, {"command": "lie-picard train"})
+    again = checkpoint.load(path)
+    config, note = checkpoint.read_metadata(path)
+    assert config == model.config == again.config and note == {"command": "lie-picard train"}
+    rotations, sigmas = so3.uniform(1, 4, generator=generator), torch.full((1, 4), 0.5)
+    with torch.no_grad():
+        torch.testing.assert_close(again(images(1), rotations, sigmas), model(images(1), rotations, sigmas))
+
+
+def _truncated(path):
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def _foreign(path):
+    save_file({"x": torch.zeros(3)}, str(path))
+
+
+def _other_weights(path):
+    tensors = load_file(str(path))
+    tensors.popitem()
+    save_file(tensors, str(path), {"format": "lie_picard", "config": json.dumps(SMALL.to_dict())})
+
+
+def _newer(path):
+    metadata = {"format": "lie_picard", "config": json.dumps(SMALL.to_dict() | {"wings": 2})}
+    save_file(load_file(str(path)), str(path), metadata)
+
+
+def _not_finite(path):
+    tensors = load_file(str(path))
+    tensors["head.mlp.leave.bias"].fill_(float("nan"))
+    save_file(tensors, str(path), {"format": "lie_picard", "config": json.dumps(SMALL.to_dict())})
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.unlink(), "no such file"),
+        (lambda path: path.write_text("hello"), "not a readable safetensors file"),
+        (_truncated, "not a readable safetensors file"),
+        (_foreign, "not of lie_picard"),
+        (_other_weights, "do not fit"),
+        (_newer, "update lie_picard"),
+        (_not_finite, "non-finite"),
+    ],
+    ids=["missing", "text", "truncated", "foreign", "other weights", "newer", "not finite"],
+)
+def test_a_bad_checkpoint_is_named_in_one_line(tmp_path, damage, message):
+    path = tmp_path / "model.safetensors"
+    checkpoint.save(small_model(), path)
+    damage(path)
+    with pytest.raises(CheckpointError, match=message) as raised:
+        checkpoint.load(path)
+    assert str(path) in str(raised.value) and "\n" not in str(raised.value)

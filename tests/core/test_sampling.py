@@ -1,0 +1,175 @@
+"""The samplers, without a network: exactness of rounds, equality with the sequential solution, right statistics."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lie_picard import so3
+from lie_picard.noise import power_law
+from lie_picard.sampling import Status, draw_walk, sample_ode, sample_picard, sample_walk
+
+MODES = so3.exp(torch.tensor([[0.0, 0, 0], [0, 0, 2.0], [1.5, 0, 0]], dtype=torch.float64))
+
+
+def mixture_score(sigmas, modes=MODES, width=0.05):
+    """sigma * score of a mixture of concentrated Gaussians of this width, noised: a field with several basins."""
+
+    def score(rotations, step):
+        sigma = sigmas[step].to(rotations)
+        variance = (sigma**2 + width**2)[:, None, None]
+        tangent = so3.log(rotations[:, None].mT @ modes.to(rotations))  # towards each mode, body frame
+        weight = torch.softmax(-0.5 * tangent.square().sum(-1, keepdim=True) / variance, 1)
+        return sigma[:, None] * (weight * tangent / variance).sum(1)
+
+    return score
+
+
+def setting(steps=20, count=8, seed=0):
+    noise = power_law(steps, 2.0, 0.02)
+    start = so3.uniform(count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return mixture_score(noise.sigmas), start, noise
+
+
+@settings(max_examples=15)
+@given(st.integers(1, 20), st.integers(1, 25), st.integers(0, 1000))
+def test_after_k_rounds_the_first_k_steps_are_exact(rounds, window, seed):
+    score, start, noise = setting(seed=seed)
+    exact = sample_ode(score, start, noise, keep_trajectory=True).trajectory
+    found = sample_picard(
+        score, start, noise, window=window, tolerance=0.0, max_rounds=rounds, keep_trajectory=True
+    ).trajectory
+    torch.testing.assert_close(found[:, : rounds + 1], exact[:, : rounds + 1], atol=1e-9, rtol=0)
+
+
+@settings(max_examples=15)
+@given(st.integers(1, 40), st.integers(1, 45), st.integers(0, 1000))
+def test_at_zero_tolerance_the_result_is_the_sequential_one(steps, window, seed):
+    score, start, noise = setting(max(2, steps), seed=seed)
+    exact = sample_ode(score, start, noise)
+    found = sample_picard(score, start, noise, window=window, tolerance=0.0)
+    torch.testing.assert_close(found.rotations, exact.rotations, atol=1e-9, rtol=0)
+    assert found.converged and found.rounds <= noise.steps
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 1000))
+def test_with_drawn_noise_it_is_the_sequential_random_walk(seed):
+    score, start, noise = setting(seed=seed)
+    draws = draw_walk(noise, len(start), torch.Generator().manual_seed(seed)).double()
+    exact = sample_walk(score, start, noise, draws=draws)
+    found = sample_picard(score, start, noise, window=7, tolerance=0.0, draws=draws)
+    torch.testing.assert_close(found.rotations, exact.rotations, atol=1e-9, rtol=0)
+
+
+def test_a_tolerance_saves_rounds_and_stays_near_the_sequential_solution():
+    score, start, noise = setting(steps=100, count=200)
+    exact = sample_ode(score, start, noise)
+    found = sample_picard(score, start, noise, window=32, tolerance=0.03)
+    assert found.converged
+    assert found.rounds < noise.steps / 2
+    assert so3.angle(found.rotations, exact.rotations).median() < math.radians(0.1)
+    loose = sample_picard(score, start, noise, window=32, tolerance=0.3)
+    assert loose.rounds <= found.rounds
+
+
+def test_a_sample_does_not_depend_on_its_neighbours():
+    score, start, noise = setting(steps=50, count=12)
+    together = sample_picard(score, start, noise, window=16)
+    alone = torch.cat([sample_picard(score, one[None], noise, window=16).rotations for one in start])
+    torch.testing.assert_close(together.rotations, alone, atol=1e-12, rtol=0)
+
+
+def test_window_of_one_is_the_sequential_sampler_at_its_cost():
+    score, start, noise = setting()
+    found = sample_picard(score, start, noise, window=1)
+    assert (found.rounds, found.evaluations, found.inefficiency) == (noise.steps, noise.steps, 1.0)
+
+
+def test_statistics_count_what_was_called():
+    base, start, noise = setting(steps=40, count=5)
+    calls = []
+
+    def counted(rotations, step):
+        assert rotations.shape == (*step.shape, 3, 3)
+        calls.append(len(step))
+        return base(rotations, step)
+
+    found = sample_picard(counted, start, noise, window=10)
+    assert found.rounds == len(calls)
+    assert found.evaluations == pytest.approx(sum(calls) / 5)
+    assert found.inefficiency == pytest.approx(sum(calls) / 5 / 40)
+    calls.clear()
+    sequential = sample_ode(counted, start, noise)
+    assert sequential.rounds == sequential.evaluations == len(calls) == 40
+
+
+def test_the_condition_goes_to_the_score_with_its_sample():
+    _, start, noise = setting(count=6)
+    condition = torch.tensor([5, 3, 1, 4, 2, 0])
+    seen = []
+
+    def score(rotations, step, index):
+        seen.append(index)
+        return 0.1 * index[:, None] * torch.ones(len(step), 3, dtype=rotations.dtype)
+
+    exact = sample_ode(score, start, noise, condition=condition)
+    found = sample_picard(score, start, noise, condition=condition, window=4, tolerance=0.0)
+    torch.testing.assert_close(found.rotations, exact.rotations, atol=1e-9, rtol=0)
+    assert set(torch.cat(seen).tolist()) == set(range(6))
+
+
+@pytest.mark.parametrize("method", [sample_ode, sample_walk, sample_picard])
+def test_every_mode_is_found_and_nothing_else(method):
+    score, start, noise = setting(steps=100, count=600)
+    extra = {"generator": torch.Generator().manual_seed(3)} if method is sample_walk else {}
+    found = method(score, start, noise, **extra).rotations
+    distance = so3.pairwise_angle(found, MODES)
+    share = torch.bincount(distance.argmin(1), minlength=3) / 600
+    assert distance.amin(1).quantile(0.98) < 0.25
+    assert (share > 0.2).all()
+
+
+def test_the_spread_of_a_gaussian_is_reproduced():
+    noise = power_law(200, 0.6, 0.005)
+    score = mixture_score(noise.sigmas, MODES[:1], width=0.1)
+    drawn = torch.randn(4000, 3, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    start = so3.exp(math.hypot(0.6, 0.1) * drawn)
+    for found in (
+        sample_ode(score, start, noise),
+        sample_walk(score, start, noise, generator=torch.Generator().manual_seed(6)),
+    ):
+        spread = so3.log(found.rotations).std(0)
+        torch.testing.assert_close(spread, torch.full((3,), 0.1, dtype=torch.float64), atol=0.006, rtol=0)
+
+
+def test_a_limit_on_rounds_is_reported_with_its_remedy():
+    score, start, noise = setting()
+    stopped = sample_picard(score, start, noise, window=4, tolerance=0.0, max_rounds=3)
+    assert stopped.status is Status.MAX_ROUNDS and not stopped.converged
+    assert "max_rounds" in stopped.status.value
+
+
+@pytest.mark.parametrize("method", [sample_ode, sample_walk, sample_picard])
+def test_a_score_that_is_not_finite_is_reported(method):
+    _, start, noise = setting()
+    broken = method(lambda rotations, step: torch.full((len(step), 3), math.nan).to(rotations), start, noise)
+    assert broken.status is Status.NOT_FINITE
+
+
+@pytest.mark.parametrize("bad", [torch.eye(3), torch.zeros(0, 3, 3), torch.zeros(4, 3)])
+@pytest.mark.parametrize("method", [sample_ode, sample_walk, sample_picard])
+def test_a_start_of_another_shape_is_refused(method, bad):
+    score, _, noise = setting()
+    with pytest.raises(ValueError, match="start"):
+        method(score, bad, noise)
+
+
+def test_window_and_tolerance_are_checked():
+    score, start, noise = setting()
+    with pytest.raises(ValueError, match="window"):
+        sample_picard(score, start, noise, window=0)
+    with pytest.raises(ValueError, match="tolerance"):
+        sample_picard(score, start, noise, tolerance=-1.0)

@@ -1,0 +1,63 @@
+"""Training: it learns, a seed fixes it, and a run that was cut resumes as if it had not been."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from lie_picard import CheckpointError
+from lie_picard.model import checkpoint
+from lie_picard.model.config import ModelConfig
+from lie_picard.training import TEST_SEEDS, Trainer, TrainingOptions, rendered_batches, train
+
+CONFIG = ModelConfig(image_size=32, features=64, width=64, depth=2, degree=3, copies=4, objects=("cone", "cube"))
+OPTIONS = TrainingOptions(images=24, batch=8, rotations=4, warmup_steps=2)
+CPU = torch.device("cpu")
+
+
+def weights(model):
+    return torch.cat([tensor.flatten().float() for tensor in model.state_dict().values()])
+
+
+def test_a_seed_fixes_the_run(tmp_path):
+    first = train(CONFIG, OPTIONS, tmp_path / "a.safetensors", CPU)
+    second = train(CONFIG, OPTIONS, tmp_path / "b.safetensors", CPU)
+    other = train(CONFIG, dataclasses.replace(OPTIONS, seed=1), tmp_path / "c.safetensors", CPU)
+    torch.testing.assert_close(weights(first), weights(second))
+    assert not torch.allclose(weights(first), weights(other))
+
+
+def test_a_cut_run_resumes_where_it_stood(tmp_path):
+    whole = train(CONFIG, OPTIONS, tmp_path / "whole.safetensors", CPU)
+    trainer = Trainer(CONFIG, OPTIONS, CPU)
+    trainer.advance(next(rendered_batches(CONFIG, OPTIONS, CPU, 0)))
+    trainer.save(tmp_path / "cut.safetensors.state")
+    resumed = train(CONFIG, OPTIONS, tmp_path / "cut.safetensors", CPU, resume=True)
+    torch.testing.assert_close(weights(resumed), weights(whole))
+
+
+def test_a_state_of_another_run_is_refused(tmp_path):
+    train(CONFIG, OPTIONS, tmp_path / "a.safetensors", CPU)
+    with pytest.raises(CheckpointError, match="other settings"):
+        train(CONFIG, dataclasses.replace(OPTIONS, seed=1), tmp_path / "a.safetensors", CPU, resume=True)
+
+
+def test_the_loss_falls_below_guessing(tmp_path):
+    """Predicting zero costs 1; the noise of a single cone is learned in a few hundred small steps."""
+    losses = []
+    config = dataclasses.replace(CONFIG, objects=("cone",))
+    options = TrainingOptions(images=300 * 32, batch=32, rotations=16, learning_rate=3e-3, warmup_steps=20)
+    train(config, options, tmp_path / "cone.safetensors", CPU, on_step=lambda _, loss: losses.append(loss))
+    assert sum(losses[-30:]) / 30 < 0.85
+
+
+def test_the_note_says_how_it_was_made(tmp_path):
+    train(CONFIG, OPTIONS, tmp_path / "a.safetensors", CPU, command="lie-picard train a.safetensors")
+    config, note = checkpoint.read_metadata(tmp_path / "a.safetensors")
+    assert config == CONFIG
+    assert note["command"] == "lie-picard train a.safetensors" and note["options"]["images"] == 24
+
+
+def test_training_seeds_cannot_reach_the_test_seeds():
+    with pytest.raises(ValueError, match="training seeds"):
+        TrainingOptions(seed=TEST_SEEDS)

@@ -1,0 +1,72 @@
+"""A ROS domain for every test, and the node under test."""
+
+from __future__ import annotations
+
+import itertools
+import os
+
+import pytest
+import rclpy
+from helpers import Process, wait
+
+# Domains 1 to 100 leave the default one, 0, to the machine's own robots.
+_domains = itertools.cycle(range(1 + os.getpid() % 80, 101))
+
+
+@pytest.fixture
+def domain():
+    """A ROS_DOMAIN_ID that only this test uses."""
+    number = str(next(_domains))
+    before = os.environ.get("ROS_DOMAIN_ID")
+    os.environ["ROS_DOMAIN_ID"] = number
+    yield number
+    if before is None:
+        del os.environ["ROS_DOMAIN_ID"]
+    else:
+        os.environ["ROS_DOMAIN_ID"] = before
+
+
+@pytest.fixture
+def node(domain):
+    """A node of the test's own, with `wait` to spin it until a condition holds."""
+    rclpy.init()
+    test_node = rclpy.create_node("test")
+    yield test_node
+    test_node.destroy_node()
+    rclpy.try_shutdown()
+
+
+@pytest.fixture
+def start(domain):
+    """Start programs of the package; all are stopped at the end of the test."""
+    running: list[Process] = []
+
+    def begin(program, *arguments):
+        running.append(Process(program, *arguments))
+        return running[-1]
+
+    yield begin
+    for process in running:
+        if process.alive:
+            process.popen.kill()
+        process.popen.wait()
+
+
+@pytest.fixture
+def pose_node(start, node):
+    """Start the pose node with parameters and wait until it is ready."""
+
+    def begin(*files, ready=True, **parameters):
+        arguments = ["--ros-args"]
+        for file in files:
+            arguments += ["--params-file", str(file)]
+        for name, value in parameters.items():
+            arguments += ["-p", f"{name}:={value}"]
+        process = start("pose_node", *arguments)
+        wait(node, lambda: node.count_subscribers("image") or not process.alive, 90, "the node's subscription")
+        assert process.alive, process.output
+        if ready:
+            wait(node, lambda: "ready: checkpoint" in process.output, message="the node to be ready")
+        return process
+
+    return begin

@@ -1,0 +1,48 @@
+"""Messages that the tests send: a calibrated camera that sees one solid."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from sensor_msgs.msg import CameraInfo, Image
+
+from lie_picard import so3
+from lie_picard.camera import Camera
+from lie_picard.symsol.scene import Placed, render_scene
+
+CAMERA = Camera(np.array([[1500.0, 0, 159.5], [0, 1500.0, 119.5], [0, 0, 1]]), np.zeros(0), 320, 240)
+DIAMETER = 0.1
+FRAME = "camera_optical_frame"
+
+
+def placed(name: str, seed: int = 0, position: tuple[float, float, float] = (0.01, -0.005, 1.0)) -> Placed:
+    """A solid at a random rotation in front of the camera."""
+    rotations = so3.uniform(1, generator=torch.Generator().manual_seed((1 << 32) + seed), dtype=torch.float64)
+    return Placed(name, DIAMETER, np.array(position), rotations)
+
+
+def image(solid: Placed, stamp: tuple[int, int] = (12, 34), encoding: str = "rgb8") -> Image:
+    """What the camera sees."""
+    grey = render_scene(CAMERA, [solid])[0]
+    pixels = grey if encoding == "mono8" else np.repeat(grey[..., None], 3, 2)
+    message = Image(height=240, width=320, encoding=encoding, step=pixels[0].nbytes)
+    message.data.frombytes(pixels.tobytes())
+    message.header.frame_id = FRAME
+    message.header.stamp.sec, message.header.stamp.nanosec = stamp
+    return message
+
+
+def camera_info(camera: Camera = CAMERA) -> CameraInfo:
+    """The camera's calibration."""
+    info = CameraInfo(height=camera.height, width=camera.width, distortion_model="plumb_bob")
+    info.header.frame_id = FRAME
+    info.k = camera.matrix.reshape(-1)
+    info.p = np.hstack([camera.matrix, np.zeros((3, 1))]).reshape(-1)
+    info.d = camera.distortion.tolist()
+    return info
+
+
+def regions(solid: Placed) -> str:
+    """The node's `regions` parameter for a solid."""
+    r = solid.region(CAMERA)
+    return f"[{r.x}, {r.y}, {r.width}, {r.height}]"

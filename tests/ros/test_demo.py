@@ -1,0 +1,42 @@
+"""The demo as a user runs it: recording, player, node and view as processes, and the figures that come out."""
+
+import json
+import os
+import subprocess
+
+import cv2
+import pytest
+from helpers import PROGRAMS, SHARE
+from rosbags.highlevel import AnyReader
+
+from lie_picard.symsol.solids import SOLIDS
+
+
+def test_the_demo_shows_poses_that_match_the_truth(tmp_path, domain):
+    result, picture = tmp_path / "demo.json", tmp_path / "demo.png"
+    done = subprocess.run(
+        [PROGRAMS / "demo", "--json", result, "--picture", picture], capture_output=True, text=True, timeout=150
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads(result.read_text())
+    assert summary["images"] > 60
+    assert [row["object"] for row in summary["rows"]] == list(SOLIDS)
+    for row in summary["rows"]:
+        assert row["frames"] >= 10
+        assert row["best_median_deg"] < 4
+        assert row["position_median_mm"] < 2
+    assert cv2.imread(str(picture)).shape[1] >= 1000
+    assert "summary of" in done.stdout
+
+
+@pytest.mark.parametrize("seconds", [0.3])
+def test_a_recording_can_be_made_anew(tmp_path, seconds):
+    bag = tmp_path / "bag"
+    subprocess.run([PROGRAMS / "demo_recording", bag, "--seconds", str(seconds)], check=True, env=os.environ)
+    with AnyReader([bag]) as made, AnyReader([SHARE / "demo" / "turning_solids"]) as shipped:
+        assert {c.topic for c in made.connections} == {"/image", "/camera_info", "/tf"}
+        assert made.message_count == 9
+        for (c, stamp, ours), (_, their_stamp, theirs) in zip(made.messages(), shipped.messages(), strict=False):
+            assert stamp == their_stamp
+            if c.topic == "/tf":
+                assert ours == theirs

@@ -1,0 +1,247 @@
+"""The running node, as a process of its own, on real middleware."""
+
+import signal
+import time
+
+import numpy as np
+import pytest
+import rclpy
+import ros_messages as messages
+import torch
+from geometry_msgs.msg import PoseArray
+from helpers import wait
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import CameraInfo, Image
+from tf2_msgs.msg import TFMessage
+from visualization_msgs.msg import MarkerArray
+
+from lie_picard import PoseEstimator, SamplerOptions, so3
+from lie_picard.poses import Target, estimate_poses
+from lie_picard.symsol.solids import SOLIDS, solid
+from lie_picard_msgs.msg import PoseHypothesisArray
+from lie_picard_msgs.srv import EstimatePose
+from lie_picard_pose.conversions import rotation_of
+from lie_picard_pose.images import to_rgb
+
+
+class Bench:
+    """Publishers towards the node and a collection of what it sends."""
+
+    def __init__(self, node):
+        self.node = node
+        qos = QoSProfile(depth=10)
+        self.image = node.create_publisher(Image, "image", qos)
+        self.info = node.create_publisher(CameraInfo, "camera_info", qos)
+        self.received = {PoseHypothesisArray: [], PoseArray: [], MarkerArray: [], TFMessage: []}
+        topics = {PoseHypothesisArray: "pose_node/hypotheses", PoseArray: "pose_node/poses",
+                  MarkerArray: "pose_node/markers", TFMessage: "/tf"}  # fmt: skip
+        for kind, topic in topics.items():
+            node.create_subscription(kind, topic, self.received[kind].append, QoSProfile(depth=50))
+
+    @property
+    def hypotheses(self):
+        return self.received[PoseHypothesisArray]
+
+    def connect(self):
+        """Wait until the node hears us and we hear it."""
+        wait(self.node, lambda: self.image.get_subscription_count() and self.info.get_subscription_count())
+        wait(
+            self.node, lambda: self.node.count_publishers("pose_node/hypotheses") and self.node.count_publishers("/tf")
+        )
+
+    def send(self, image, info):
+        self.info.publish(info)
+        self.image.publish(image)
+
+    def ask(self, image, info, until=None, timeout=30.0):
+        """Send a frame, again and again (inputs are best effort), until the condition holds."""
+        until = until or (lambda: self.hypotheses and self.received[TFMessage])
+        deadline = time.monotonic() + timeout
+        while not until():
+            assert time.monotonic() < deadline, "the node does not answer"
+            self.send(image, info)
+            next_try = time.monotonic() + 0.5
+            while time.monotonic() < next_try and not until():
+                rclpy.spin_once(self.node, timeout_sec=0.05)
+
+
+@pytest.fixture
+def bench(node):
+    return Bench(node)
+
+
+def start_with(pose_node, bench, placed, **parameters):
+    process = pose_node(
+        objects=f"[{placed.name}]", diameters=f"[{messages.DIAMETER}]", regions=messages.regions(placed), **parameters
+    )
+    bench.connect()
+    return process
+
+
+@pytest.mark.parametrize("name", SOLIDS)
+def test_published_poses_equal_the_truth(pose_node, bench, name):
+    placed = messages.placed(name, seed=11)
+    start_with(pose_node, bench, placed)
+    bench.ask(messages.image(placed), messages.camera_info())
+    message = bench.hypotheses[0]
+    shape, truth = solid(name), placed.rotations[0]
+    for hypothesis in message.hypotheses:
+        pose = hypothesis.pose.pose
+        error = shape.distance(torch.from_numpy(rotation_of(pose.orientation)), truth)
+        assert torch.rad2deg(error) < 8, f"mode {hypothesis.mode_id} of weight {hypothesis.weight}"
+        position = np.array([pose.position.x, pose.position.y, pose.position.z])
+        assert np.linalg.norm(position - placed.position) < 0.005
+    assert sum(h.weight for h in message.hypotheses) == pytest.approx(1)
+    assert len(message.sample_quaternions) == 4 * 32
+
+
+def test_everything_carries_the_images_header_and_tf_has_the_modes(pose_node, bench):
+    placed = messages.placed("cube")
+    start_with(pose_node, bench, placed, tf_modes=2)
+    bench.ask(messages.image(placed, stamp=(77, 5)), messages.camera_info(), until=lambda: all(bench.received.values()))
+    outputs = bench.hypotheses + bench.received[PoseArray]
+    outputs += [t for m in bench.received[TFMessage] for t in m.transforms]
+    outputs += [m for a in bench.received[MarkerArray] for m in a.markers]
+    for output in outputs:
+        assert (output.header.stamp.sec, output.header.stamp.nanosec) == (77, 5)
+        assert output.header.frame_id == messages.FRAME
+    frames = [t.child_frame_id for t in bench.received[TFMessage][0].transforms]
+    assert frames == ["cube", "cube/mode_0", "cube/mode_1"]
+    best, first = bench.received[TFMessage][0].transforms[:2]
+    assert best.transform == first.transform
+    assert best.transform.rotation == bench.hypotheses[0].hypotheses[0].pose.pose.orientation
+    assert len(bench.received[PoseArray][0].poses) == 32
+
+
+@pytest.mark.parametrize("method", ["ode", "picard"])
+def test_the_nodes_result_is_the_offline_result(pose_node, bench, method):
+    placed = messages.placed("tet", seed=3)
+    start_with(pose_node, bench, placed, seed=5, samples=20, method=method, steps=30)
+    image = messages.image(placed)
+    bench.ask(image, messages.camera_info())
+    offline = estimate_poses(
+        PoseEstimator.from_checkpoint(device="cpu"), to_rgb(image), messages.CAMERA,
+        [Target("tet", messages.DIAMETER, placed.region(messages.CAMERA))], 20, 5, SamplerOptions(method, 30),
+    )[0]  # fmt: skip
+    x, y, z, w = torch.tensor(bench.hypotheses[0].sample_quaternions).reshape(-1, 4).unbind(1)
+    online = so3.from_quaternion(torch.stack([w, x, y, z], 1))
+    assert torch.rad2deg(so3.angle(online, offline.hypotheses.rotations)).max() < 0.05
+    weights = [h.weight for h in bench.hypotheses[0].hypotheses]
+    assert weights == pytest.approx([mode.weight for mode in offline.hypotheses.modes])
+
+
+def broken(**changes):
+    message = messages.image(messages.placed("cube"))
+    for name, value in changes.items():
+        setattr(message, name, value)
+    return message
+
+
+GOOD = messages.placed("cube")
+BAD_INPUT = {
+    "unknown encoding": (broken(encoding="rgb9"), messages.camera_info(), "unknown image encoding 'rgb9'"),
+    "empty image": (Image(encoding="rgb8"), messages.camera_info(), "the image is empty"),
+    "wrong step": (broken(step=7), messages.camera_info(), "image data does not fit its header"),
+    "wrong height": (broken(height=9), messages.camera_info(), "image data does not fit its header"),
+    "K[0] == 0": (messages.image(GOOD), CameraInfo(width=320, height=240), "not calibrated (K[0] = 0)"),
+    "other size": (
+        messages.image(GOOD),
+        messages.camera_info(type(messages.CAMERA)(messages.CAMERA.matrix, np.zeros(0), 640, 480)),
+        "camera_info says 640 x 480",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input_is_one_log_line_and_nothing_is_published(pose_node, bench, case):
+    image, info, complaint = BAD_INPUT[case]
+    process = start_with(pose_node, bench, GOOD, samples=4, steps=5)
+    bench.ask(image, info, until=lambda: complaint in process.output)
+    assert not bench.hypotheses and not bench.received[TFMessage]
+    # Repeated every frame, it is still logged once.
+    for _ in range(5):
+        bench.send(image, info)
+    # The node lives: the next good frame is answered.
+    bench.ask(messages.image(GOOD), messages.camera_info())
+    assert process.alive
+    assert process.output.count(complaint) == 1 and "Traceback" not in process.output
+
+
+def test_images_without_camera_info_are_explained(pose_node, bench):
+    process = start_with(pose_node, bench, GOOD, samples=4, steps=5)
+    image = messages.image(GOOD)
+    wait(bench.node, lambda: bench.image.publish(image) or "no camera_info yet" in process.output)
+    assert not bench.hypotheses
+
+
+def set_parameter(bench, name, value):
+    client = bench.node.create_client(SetParameters, "pose_node/set_parameters")
+    assert client.wait_for_service(10)
+    future = client.call_async(SetParameters.Request(parameters=[Parameter(name=name, value=value)]))
+    wait(bench.node, future.done, message="set_parameters")
+    return future.result().results[0]
+
+
+def text(value):
+    return ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=value)
+
+
+def integer(value):
+    return ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=value)
+
+
+@pytest.mark.parametrize("kind", ["missing", "corrupt"])
+def test_a_bad_checkpoint_leaves_the_node_alive_and_can_be_mended(pose_node, bench, tmp_path, kind):
+    path = tmp_path / "model.safetensors"
+    if kind == "corrupt":
+        path.write_bytes(b"not a model" * 100)
+    process = pose_node(ready=False, checkpoint=str(path), objects="[cube]", regions=messages.regions(GOOD), samples=4)
+    bench.connect()
+    expected = "no such file" if kind == "missing" else "not a readable safetensors file"
+    wait(bench.node, lambda: expected in process.output)
+    bench.ask(messages.image(GOOD), messages.camera_info(), until=lambda: "no model is loaded" in process.output)
+    assert not bench.hypotheses and process.alive and "Traceback" not in process.output
+    assert set_parameter(bench, "checkpoint", text("default")).successful
+    bench.ask(messages.image(GOOD), messages.camera_info())
+
+
+def test_parameters_change_while_running_or_are_refused_with_a_reason(pose_node, bench):
+    start_with(pose_node, bench, GOOD, samples=8, steps=5)
+    assert set_parameter(bench, "samples", integer(12)).successful
+    bench.ask(messages.image(GOOD), messages.camera_info(),
+              until=lambda: any(len(h.sample_quaternions) == 48 for h in bench.hypotheses))  # fmt: skip
+    refused = set_parameter(bench, "method", text("magic"))
+    assert not refused.successful and "choose from" in refused.reason
+    refused = set_parameter(bench, "samples", integer(0))
+    assert not refused.successful and refused.reason
+
+
+def test_the_service_estimates_one_image(pose_node, bench):
+    placed = messages.placed("icosa", seed=2)
+    start_with(pose_node, bench, placed)
+    client = bench.node.create_client(EstimatePose, "pose_node/estimate")
+    assert client.wait_for_service(10)
+
+    def call(**request):
+        future = client.call_async(EstimatePose.Request(**request))
+        wait(bench.node, future.done, message="the service")
+        return future.result()
+
+    image, info = messages.image(placed), messages.camera_info()
+    answer = call(image=image, camera_info=info, samples=50, seed=1)
+    assert answer.success and len(answer.hypotheses.sample_quaternions) == 200
+    assert answer.hypotheses.object_id == "icosa"
+    unknown = call(image=image, camera_info=info, object_id="spoon")
+    assert not unknown.success and "unknown object 'spoon'" in unknown.message
+    bad = call(image=Image(encoding="rgb8"), camera_info=info)
+    assert not bad.success and "empty" in bad.message
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_node_cleanly(pose_node, bench, stop):
+    process = start_with(pose_node, bench, GOOD, samples=4, steps=5)
+    bench.ask(messages.image(GOOD), messages.camera_info())
+    assert process.stop(stop) == 0
+    assert "Traceback" not in process.output
