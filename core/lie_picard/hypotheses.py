@@ -6,7 +6,9 @@ import enum
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lie_picard import so3
@@ -75,42 +77,37 @@ class Hypotheses:
 def find_modes(rotations: Tensor, radius: float = MODE_RADIUS) -> tuple[tuple[Mode, ...], Tensor]:
     """Cluster samples by density: (N, 3, 3) -> modes by decreasing weight, and (N,) the mode of each sample.
 
-    Repeatedly takes the sample with most unassigned neighbours within `radius` [rad] and the neighbours of their
-    mean; then every sample goes to its nearest mode. Deterministic: ties go to the earlier sample.
+    Seeds first: again and again the sample with most unassigned neighbours within `radius` [rad]. Then every sample
+    goes to the nearest seed, and once more to the nearest mean. Deterministic: ties go to the earlier sample.
 
     Raises:
         ValueError: no samples, or another shape.
     """
     if rotations.ndim != 3 or rotations.shape[1:] != (3, 3) or not len(rotations):
         raise ValueError(f"samples must have shape (N, 3, 3) with N >= 1, got {tuple(rotations.shape)}")
-    near = so3.pairwise_angle(rotations, rotations) <= radius
-    free = torch.ones(len(rotations), dtype=torch.bool, device=rotations.device)
-    centres = []
-    while bool(free.any()):
-        neighbours = (near & free).sum(1) * free
-        seed = int(neighbours.argmax())
-        members = near[seed] & free
-        centre = so3.mean(rotations[members])
-        # Once more around the mean, so that the centre does not depend on where the seed lay in the cluster.
-        around = (so3.pairwise_angle(centre[None], rotations)[0] <= radius) & free
-        if bool(around.any()):
-            centre, members = so3.mean(rotations[around]), members | around
-        centres.append(centre)
-        free &= ~members
-    nearest = so3.pairwise_angle(rotations, torch.stack(centres)).argmin(1)
-    modes, old = [], []
-    for index in range(len(centres)):
-        members = rotations[nearest == index]
-        if not len(members):
-            continue
-        centre = so3.mean(members)
-        modes.append(Mode(centre, len(members) / len(rotations), _covariance(centre, members), len(members)))
-        old.append(index)
-    order = sorted(range(len(modes)), key=lambda k: (-modes[k].count, old[k]))
-    renamed = torch.full((len(centres),), -1, device=rotations.device)
-    for new, k in enumerate(order):
-        renamed[old[k]] = new
-    return tuple(modes[k] for k in order), renamed[nearest]
+    distances = so3.pairwise_angle(rotations, rotations)
+    seeds = _seeds((distances <= radius).cpu().numpy())
+    centres = so3.means(rotations, distances[:, seeds].argmin(1), len(seeds))
+    mode_of = so3.pairwise_angle(rotations, centres).argmin(1)
+    # Heaviest first, modes that lost all their samples last; ties keep the order of the seeds.
+    counts = torch.bincount(mode_of, minlength=len(centres))
+    order = counts.argsort(descending=True, stable=True)[: int((counts > 0).sum())]
+    mode_of = torch.empty_like(counts).scatter_(0, order, torch.arange(len(order), device=order.device))[mode_of]
+    centres = so3.means(rotations, mode_of, len(order))
+    covariances = _covariances(centres, rotations, mode_of)
+    modes = zip(centres, covariances, counts[order].tolist(), strict=True)
+    return tuple(Mode(centre, n / len(rotations), spread, n) for centre, spread, n in modes), mode_of
+
+
+def _seeds(near: NDArray[np.bool_]) -> list[int]:
+    """Greedy cover of samples by neighbourhoods, most populous first. (N, N) -> indices of the seeds."""
+    free, seeds = np.ones(len(near), bool), []
+    while free.any():
+        seed = int((near[:, free].sum(1) * free).argmax())
+        seeds.append(seed)
+        free &= ~near[seed]
+        free[seed] = False
+    return seeds
 
 
 def classify(rotations: Tensor, modes: tuple[Mode, ...]) -> tuple[Ambiguity, Tensor | None]:
@@ -140,11 +137,13 @@ def summarise(rotations: Tensor, radius: float = MODE_RADIUS) -> Hypotheses:
     return Hypotheses(rotations, modes, ambiguity, axis, mode_of)
 
 
-def _covariance(centre: Tensor, members: Tensor) -> Tensor:
-    if len(members) < 2:
-        return torch.full_like(centre, math.nan)
-    tangents = so3.log(centre.mT @ members)
-    return tangents.T @ tangents / (len(members) - 1)
+def _covariances(centres: Tensor, rotations: Tensor, mode_of: Tensor) -> Tensor:
+    """Covariance of each mode's body-frame tangents; NaN for a single sample. -> (M, 3, 3) rad^2."""
+    tangents = so3.log(centres[mode_of].mT @ rotations)
+    outer = tangents[:, :, None] * tangents[:, None, :]
+    sums = torch.zeros_like(centres).index_add_(0, mode_of, outer)
+    freedom = torch.bincount(mode_of, minlength=len(centres))[:, None, None] - 1.0
+    return torch.where(freedom > 0, sums / freedom, math.nan)
 
 
 def _dominant_axis(turns: Tensor) -> tuple[Tensor, float]:

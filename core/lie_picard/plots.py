@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lie_picard import so3
 from lie_picard.camera import Camera
 
 if TYPE_CHECKING:
@@ -51,12 +52,16 @@ def draw_outline(
     cv2.addWeighted(layer, opacity, image, 1 - opacity, 0, dst=image)
 
 
-def rotation_coordinates(rotations: Tensor) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Longitude, latitude of the rotated x axis and the turn about it, all rad. (N, 3, 3) -> three (N,).
+# A pointer fixed to the object, oblique to every symmetry axis: two poses that differ never share a place and a hue.
+_POINTER = so3.exp(torch.tensor([0.35, -0.62, 0.50], dtype=torch.float64))
 
-    R = Rz(longitude) Ry(-latitude) Rx(turn): two angles place a point on the globe, the third is its hue.
+
+def rotation_coordinates(rotations: Tensor) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Longitude, latitude of the object's pointer and the turn about it, all rad. (N, 3, 3) -> three (N,).
+
+    R P = Rz(longitude) Ry(-latitude) Rx(turn): two angles place a point on the globe, the third is its hue.
     """
-    r = rotations.double()
+    r = rotations.double() @ _POINTER
     longitude = torch.atan2(r[:, 1, 0], r[:, 0, 0])
     latitude = torch.asin(r[:, 2, 0].clamp(-1, 1))
     turn = torch.atan2(r[:, 2, 1], r[:, 2, 2])
@@ -70,7 +75,7 @@ def plot_distribution(
     truth: Tensor | None = None,
     title: str = "",
 ) -> None:
-    """Rotations on a Mollweide map: where the x axis points, hue for the turn about it, size for the weight.
+    """Rotations on a Mollweide map: where a pointer on the object points, hue for the turn about it, size for weight.
 
     Args:
         axes: made with ``projection="mollweide"``.
@@ -81,7 +86,7 @@ def plot_distribution(
     hues = colormaps["hsv"]
     if truth is not None:
         longitude, latitude, turn = rotation_coordinates(truth)
-        size, line = (110.0, 1.2) if len(truth) <= 60 else (40.0, 0.4)
+        size, line = (80.0, 1.2) if len(truth) <= 60 else (40.0, 0.4)
         colours = hues((turn / (2 * math.pi)) % 1.0)
         rings: dict[str, Any] = {"facecolors": "none", "edgecolors": colours, "linewidths": line}
         axes.scatter(longitude, latitude, s=size, zorder=1, **rings)
@@ -103,4 +108,4 @@ def hue_bar(axes: Axes) -> None:
     axes.set_yticks([])
     axes.set_xticks([0, 90, 180, 270, 360])
     axes.tick_params(labelsize=8)
-    axes.set_xlabel("turn about the object's x axis [degrees]", fontsize=8)
+    axes.set_xlabel("turn about the pointer [degrees]", fontsize=8)

@@ -33,7 +33,8 @@ def test_the_body_sees_the_function_turned(near, generator):
     points = torch.nn.functional.normalize(torch.randn(30, 3, generator=generator), dim=1)
     rotations = torch.cat([so3.uniform(20, generator=generator), POLES @ so3.exp(torch.tensor([near, near, 0.3]))])
     coefficients = torch.randn(49, 3, generator=generator)
-    body = BodyFrame(DEGREE)(coefficients[None], rotations)
+    frame = BodyFrame(DEGREE)
+    body = frame(frame.paired(coefficients[None]), rotations)
     for rotation, turned in zip(rotations, body, strict=True):
         seen = real_harmonics(points) @ turned.double().T
         there = real_harmonics(points @ rotation.T) @ coefficients.double()
@@ -44,8 +45,9 @@ def test_turning_twice_is_turning_by_the_product(generator):
     frame = BodyFrame(DEGREE)
     first, second = so3.uniform(10, generator=generator), so3.uniform(10, generator=generator)
     coefficients = torch.randn(10, 49, 2, generator=generator)
-    twice = frame(frame(coefficients, first).mT, second)
-    torch.testing.assert_close(twice, frame(coefficients, first @ second), atol=1e-4, rtol=0)
+    once = frame(frame.paired(coefficients), first).mT
+    product = frame(frame.paired(coefficients), first @ second)
+    torch.testing.assert_close(frame(frame.paired(once), second), product, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("degree", range(DEGREE + 1))

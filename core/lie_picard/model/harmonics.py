@@ -36,30 +36,50 @@ def quarter_turn(degree: int) -> Tensor:
 class BodyFrame(nn.Module):
     """Coefficients of a function on the sphere, seen from a rotated body: D(R)^T c.
 
-    With R = Rz(a) Ry(b) Rz(c) and X = D(Rx(pi/2)), D(R)^T = Z(-c) X^T Z(-b) X Z(-a), where each Z costs
-    two multiplications a coefficient. Sines and cosines come from the entries of R: no trigonometry.
+    With R = Rz(a) Ry(b) Rz(c) and X = D(Rx(pi/2)), D(R)^T = Z(-c) X^T Z(-b) X Z(-a). The cosine and sine coefficients
+    of one m are a complex number, so that each Z is one multiplication by e^(-i m angle); these powers come from the
+    entries of R without trigonometry.
     """
 
-    turn: Tensor
-    mirror: Tensor
+    cosines: Tensor
+    sines: Tensor
     order: Tensor
-    sign: Tensor
+    turn: Tensor
+    real: Tensor
 
     def __init__(self, degree: int) -> None:
         super().__init__()
-        size = (degree + 1) ** 2
-        turn = torch.block_diag(*(quarter_turn(k) for k in range(degree + 1)))
-        order = torch.cat([torch.arange(-k, k + 1) for k in range(degree + 1)])
-        centre = torch.cat([torch.full((2 * k + 1,), k * k + k) for k in range(degree + 1)])
         self.degree = degree
-        self.register_buffer("turn", turn.float(), persistent=False)
-        self.register_buffer("mirror", centre - order, persistent=False)  # index of -m
-        self.register_buffer("order", order.abs(), persistent=False)
-        self.register_buffer("sign", order.sign().float(), persistent=False)
-        assert turn.shape == (size, size)
+        pairs = [(k, m) for k in range(degree + 1) for m in range(k + 1)]
+        order = torch.tensor([m for _, m in pairs])
+        # Places of the cosine and the sine coefficient of each pair in the (L + 1)^2 real ones; m = 0 has no sine.
+        cosines = torch.tensor([k * k + k + m for k, m in pairs])
+        sines = torch.tensor([k * k + k - m for k, m in pairs])
+        size, count = (degree + 1) ** 2, len(pairs)
+        to_pairs = torch.zeros(2 * count, size, dtype=torch.float64)
+        to_pairs[torch.arange(count) * 2, cosines] = 1
+        to_pairs[torch.arange(count) * 2 + 1, sines] = (order > 0).double()
+        turn = torch.block_diag(*(quarter_turn(k) for k in range(degree + 1)))
+        self.register_buffer("cosines", cosines, persistent=False)
+        self.register_buffer("sines", sines, persistent=False)
+        self.register_buffer("order", order, persistent=False)
+        self.register_buffer("turn", (to_pairs @ turn @ to_pairs.T).T.float().contiguous(), persistent=False)
+        self.register_buffer("real", to_pairs.argmax(0), persistent=False)
 
-    def forward(self, coefficients: Tensor, rotations: Tensor) -> Tensor:
-        """(..., K, copies) coefficients and (..., 3, 3) rotations (leading shapes broadcast) -> (..., copies, K)."""
+    def paired(self, coefficients: Tensor) -> Tensor:
+        """Real coefficients (..., (L + 1)^2, copies) as complex pairs (..., copies, P), the form that turns cheaply."""
+        c = coefficients.transpose(-1, -2)
+        return torch.complex(c[..., self.cosines], c[..., self.sines] * (self.order > 0))
+
+    def forward(self, paired: Tensor, rotations: Tensor) -> Tensor:
+        """`paired` (..., copies, P) and rotations (..., 3, 3), leading shapes broadcast -> (..., copies, (L + 1)^2)."""
+        first, second, third = self._phases(rotations)
+        x = self._quarter(paired * first, self.turn)
+        x = self._quarter(x * second, self.turn.T)
+        return torch.view_as_real(x * third).flatten(-2)[..., self.real]
+
+    def _phases(self, rotations: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """e^(-i m angle) of the three Euler angles for every pair. (..., 3, 3) -> three (..., 1, P) complex."""
         r02, r12, r22 = rotations[..., 0, 2], rotations[..., 1, 2], rotations[..., 2, 2]
         sin_b = torch.hypot(r02, r12)
         pole = sin_b < 1e-7  # the first angle is then arbitrary; the third absorbs it
@@ -67,17 +87,14 @@ class BodyFrame(nn.Module):
         cos_a, sin_a = torch.where(pole, 1.0, r02 / safe), r12 / safe
         cos_c = cos_a * rotations[..., 1, 1] - sin_a * rotations[..., 0, 1]
         sin_c = cos_a * rotations[..., 1, 0] - sin_a * rotations[..., 0, 0]
-        x = coefficients.transpose(-1, -2)
-        x = self._turn_back(x, cos_a, sin_a) @ self.turn.T
-        x = self._turn_back(x, r22, sin_b) @ self.turn
-        return self._turn_back(x, cos_c, sin_c)
-
-    def _turn_back(self, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-        """Z(-angle) x: cos(m a) x_m + sign(m) sin(|m| a) ... of the mirrored coefficient."""
-        real, imaginary = [torch.ones_like(cosine), cosine], [torch.zeros_like(sine), sine]
+        unit = torch.complex(torch.stack([cos_a, r22, cos_c], -1), -torch.stack([sin_a, sin_b, sin_c], -1))
+        powers = [torch.ones_like(unit), unit]
         for _ in range(2, self.degree + 1):
-            real.append(real[-1] * cosine - imaginary[-1] * sine)
-            imaginary.append(imaginary[-1] * cosine + real[-2] * sine)
-        c = torch.stack(real[: self.degree + 1], -1)[..., self.order][..., None, :]
-        s = (torch.stack(imaginary[: self.degree + 1], -1)[..., self.order] * self.sign)[..., None, :]
-        return c * x + s * x[..., self.mirror]
+            powers.append(powers[-1] * unit)
+        first, second, third = torch.stack(powers[: self.degree + 1], -1)[..., self.order].unbind(-2)
+        return first[..., None, :], second[..., None, :], third[..., None, :]
+
+    @staticmethod
+    def _quarter(x: Tensor, turn: Tensor) -> Tensor:
+        """The constant quarter turn on complex pairs."""
+        return torch.view_as_complex((torch.view_as_real(x).flatten(-2) @ turn).unflatten(-1, (-1, 2)))

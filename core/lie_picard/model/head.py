@@ -20,7 +20,7 @@ from lie_picard.model.harmonics import BodyFrame
 
 @dataclass(frozen=True)
 class ImageTerms:
-    """What a head keeps of an image: (B, K, copies) harmonic coefficients (or none), (B, depth, width) shifts."""
+    """What a head keeps of an image: (B, copies, P) complex harmonic pairs (or none), (B, depth, width) shifts."""
 
     coefficients: Tensor | None
     shift: Tensor
@@ -88,7 +88,8 @@ class EquivariantHead(nn.Module):
 
     def image_terms(self, features: Tensor) -> ImageTerms:
         """(B, F) image features -> what `forward` needs of them."""
-        return ImageTerms(self.coefficients(features).unflatten(-1, (-1, self.copies)), self.mlp.image_shift(features))
+        coefficients = self.coefficients(features).unflatten(-1, (-1, self.copies))
+        return ImageTerms(self.body_frame.paired(coefficients), self.mlp.image_shift(features))
 
     def time_terms(self, sigmas: Tensor) -> Tensor:
         """(...) noise levels -> what `forward` needs of them."""

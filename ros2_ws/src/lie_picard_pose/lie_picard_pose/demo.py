@@ -48,7 +48,7 @@ def main() -> int:
         }
         processes = [_start(programs / part, arguments, logs[part]) for part, arguments in commands.items()]
         try:
-            status = demo_view.main()
+            status = demo_view.main(lambda: all(process.poll() is None for process in processes))
         finally:
             for process in processes:
                 _stop(process)

@@ -56,7 +56,9 @@ def save_picture(path: Path, info: CameraInfo | None, found: dict[str, Found]) -
         panel.title.set_color([c / 255 * 0.7 for c in colour_of(index)])
     bar = right.add_subplot(grid[rows, :])
     hue_bar(bar)
-    right.suptitle("SO(3): where the object's x axis points; dots: samples, rings: every true pose", fontsize=11)
+    right.suptitle(
+        "SO(3): where a pointer fixed to the object points; dots: samples, rings: every true pose", fontsize=11
+    )
     figure.savefig(path, dpi=100)
     pyplot.close(figure)
 

@@ -5,6 +5,7 @@ Messages keep their recorded stamps. Playing starts when somebody listens to the
 
 from __future__ import annotations
 
+import importlib
 import sys
 import time
 from pathlib import Path
@@ -16,7 +17,6 @@ from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 from rclpy.utilities import remove_ros_args
 from rosbags.highlevel import AnyReader
-from rosidl_runtime_py.utilities import get_message
 
 _WAIT_S = 60.0
 
@@ -34,7 +34,7 @@ class DemoPlayer(Node):
         """Play to the end. Returns the number of messages published."""
         with AnyReader([self._bag]) as reader:
             publishers = {
-                c.topic: self.create_publisher(get_message(c.msgtype), c.topic, QoSProfile(depth=10))
+                c.topic: self.create_publisher(_message_class(c.msgtype), c.topic, QoSProfile(depth=10))
                 for c in reader.connections
             }
             images = [
@@ -58,6 +58,12 @@ class DemoPlayer(Node):
                 self.get_logger().warning("nobody listens: playing anyway")
                 return
             rclpy.spin_once(self, timeout_sec=0.05)
+
+
+def _message_class(name: str) -> type:
+    """The class of a type name such as `sensor_msgs/msg/Image`."""
+    package, kind, message = name.split("/")
+    return getattr(importlib.import_module(f"{package}.{kind}"), message)
 
 
 def main() -> int:

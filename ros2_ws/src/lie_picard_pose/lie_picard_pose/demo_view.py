@@ -8,6 +8,7 @@ import statistics
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -195,7 +196,7 @@ def _percentile(values: list[float], q: float) -> float:
     return float(np.percentile(values, q))
 
 
-def _watch(view: DemoView, console: Console, timeout: float) -> bool:
+def _watch(view: DemoView, console: Console, timeout: float, alive: Callable[[], bool]) -> bool:
     """Spin until the recording is over. Returns whether anything was estimated."""
     started, seen_player, over_at, printed = time.monotonic(), False, None, 0.0
     with Live(console=console, refresh_per_second=4, auto_refresh=False) as live:
@@ -208,7 +209,7 @@ def _watch(view: DemoView, console: Console, timeout: float) -> bool:
                 over_at = over_at or now
             if over_at and now - over_at > _LAST_RESULT_S:
                 break
-            if not view.scores and now - started > timeout:
+            if not view.scores and (now - started > timeout or not alive()):
                 return False
             if view.scores and now - printed > (0.25 if console.is_terminal else 3.0):
                 printed = now
@@ -218,39 +219,39 @@ def _watch(view: DemoView, console: Console, timeout: float) -> bool:
 
 def _print_summary(console: Console, summary: dict[str, object]) -> None:
     table = Table(title=f"summary of {summary['images']} images", title_justify="left")
-    heads = (
-        "object",
-        "estimated",
-        "best: median",
-        "best: p95",
-        "samples: mean",
-        "position",
-        "latency p50",
-        "latency p95",
-    )
-    units = ("", "", " [deg]", " [deg]", " [deg]", " [mm]", " [ms]", " [ms]")
-    for heading, unit in zip(heads, units, strict=True):
-        table.add_column(heading + unit, justify="left" if heading == "object" else "right")
+    columns = {
+        "object": "",
+        "estimated": "images",
+        "best, median": "deg",
+        "best, p95": "deg",
+        "samples, mean": "deg",
+        "position": "mm",
+        "latency p50": "ms",
+        "latency p95": "ms",
+    }
+    for heading, unit in columns.items():
+        table.add_column(f"{heading}\n{unit}", justify="left" if heading == "object" else "right", no_wrap=True)
     for row in summary["rows"]:  # type: ignore[attr-defined]
         name, frames, *figures = row.values()
         table.add_row(name, str(frames), *(f"{value:.2f}" if value < 10 else f"{value:.0f}" for value in figures))
     console.print(table)
-    console.print("errors: angle to the nearest pose that looks the same; best: the heaviest hypothesis")
+    console.print("deg: angle to the nearest pose that truly looks the same. best: the heaviest hypothesis.")
+    console.print("latency: from the image's arrival here to the hypotheses' arrival here.")
 
 
-def main() -> int:
-    """Entry point of the executable `demo_view`."""
+def main(alive: Callable[[], bool] = lambda: True) -> int:
+    """Entry point of the executable `demo_view`; gives up when what it watches is no longer alive."""
     parser = argparse.ArgumentParser(prog="demo_view", description=__doc__)
     parser.add_argument("--picture", type=Path, default=Path("demo.png"), help="picture to write (default %(default)s)")
     parser.add_argument("--json", type=Path, help="write the summary there")
     parser.add_argument("--timeout", type=float, default=60.0, help="give up without results after this [s]")
     args = parser.parse_args(remove_ros_args(sys.argv)[1:])
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 130)
     status = 1
     try:
         rclpy.init()
         view = DemoView()
-        if _watch(view, console, args.timeout):
+        if _watch(view, console, args.timeout, alive):
             summary = view.summary()
             _print_summary(console, summary)
             if args.json:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import rclpy
@@ -39,7 +39,6 @@ _BAD_INPUT = (ImageError, CameraError)
 class _Frame(NamedTuple):
     image: Image
     info: CameraInfo
-    taken_at: float  # steady clock, seconds
 
 
 class PoseNode(Node):
@@ -56,10 +55,12 @@ class PoseNode(Node):
         self._views = ViewCache()
         self._info: CameraInfo | None = None
         self._newest: Newest[_Frame] = Newest()
-        self._busy = threading.Lock()  # one computation at a time: the stream's or a service call's
+        # All computation happens in this one thread. Torch gives every thread that computes a pool of its own, and two
+        # pools on the same cores halve the speed.
+        self._inference = ThreadPoolExecutor(1, thread_name_prefix="inference")
         self._complaints: dict[str, float] = {}
         self._outputs = Outputs(self)
-        self._load(self._settings)
+        self._inference.submit(self._load, self._settings).result()
 
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._apply_parameters)
@@ -68,13 +69,10 @@ class PoseNode(Node):
         self.create_service(
             EstimatePose, "~/estimate", self._on_estimate, callback_group=MutuallyExclusiveCallbackGroup()
         )
-        self._worker = threading.Thread(target=self._work, name="inference")
-        self._worker.start()
 
     def destroy_node(self) -> None:
-        """Stop the worker, then the node."""
-        self._newest.close()
-        self._worker.join(timeout=10.0)
+        """Stop the computation, then the node."""
+        self._inference.shutdown(wait=True, cancel_futures=True)
         super().destroy_node()
 
     # --- inputs
@@ -110,32 +108,30 @@ class PoseNode(Node):
                 "or remap that topic"
             )
             return
-        self._newest.put(_Frame(image, self._info, time.monotonic()))
+        self._newest.put(_Frame(image, self._info))
+        self._inference.submit(self._process_newest)
 
     # --- work
 
-    def _work(self) -> None:
-        while (frame := self._newest.take()) is not None:
-            try:
-                self._process(frame)
-            except _BAD_INPUT as error:
-                self._complain(str(error))
-            except Exception as error:  # the node outlives any frame
-                if rclpy.ok():
-                    self._complain(f"frame dropped: {type(error).__name__}: {error}")
+    def _process_newest(self) -> None:
+        frame = self._newest.take()
+        if frame is None:  # an earlier call took it
+            return
+        try:
+            self._process(frame)
+        except _BAD_INPUT as error:
+            self._complain(str(error))
+        except Exception as error:  # the node outlives any frame
+            if rclpy.ok():
+                self._complain(f"frame dropped: {type(error).__name__}: {error}")
 
     def _process(self, frame: _Frame) -> None:
         settings = self._settings
-        if self._estimator is None:
-            self._complain("no model is loaded: set parameter `checkpoint` to a readable file, or 'default'")
-            return
         age = (self.get_clock().now() - Time.from_msg(frame.image.header.stamp)).nanoseconds * 1e-9
         if settings.max_age and age > settings.max_age:
             self._complain(f"image is {age:.2f} s old, more than max_age: dropped")
             return
         found, messages = self._estimate(frame, settings, settings.targets, settings.samples, settings.seed)
-        if messages and not messages[0].statistics.converged:
-            self._complain("the sampler did not converge: raise `tolerance`, or use method 'ode'")
         self._outputs.publish(frame.image.header, found, messages, settings)
 
     def _estimate(
@@ -146,31 +142,30 @@ class PoseNode(Node):
         samples: int,
         seed: int | None,
     ) -> tuple[list[ObjectPoses], list[PoseHypothesisArray]]:
+        if self._estimator is None:
+            raise ImageError("no model is loaded: set parameter `checkpoint` to a readable file, or 'default'")
+        began = time.monotonic()
         camera = camera_of(frame.info, settings.rectified)
         image = to_rgb(frame.image)
-        with self._busy:
-            assert self._estimator is not None
-            found = estimate_poses(
-                self._estimator, image, camera, targets, samples, seed, settings.options, self._views
-            )
-        elapsed_ms = (time.monotonic() - frame.taken_at) * 1e3
+        found = estimate_poses(self._estimator, image, camera, targets, samples, seed, settings.options, self._views)
+        elapsed_ms = (time.monotonic() - began) * 1e3
         header = frame.image.header
         return found, [hypothesis_array(header, one, settings.options, elapsed_ms) for one in found]
 
     def _on_estimate(self, request: EstimatePose.Request, response: EstimatePose.Response) -> EstimatePose.Response:
         settings = self._settings
         try:
-            if self._estimator is None:
-                raise ImageError("no model is loaded: set parameter `checkpoint`")
             known = {target.object_id: target for target in settings.targets}
             target = known.get(request.object_id) if request.object_id else settings.targets[0]
             if target is None:
                 raise ImageError(f"unknown object '{request.object_id}': one of {', '.join(known)}")
             if (region := region_of(request.region)) is not None:
                 target = Target(target.object_id, target.diameter, region)
-            frame = _Frame(request.image, request.camera_info, time.monotonic())
+            frame = _Frame(request.image, request.camera_info)
             seed = request.seed if request.seed >= 0 else None
-            _, messages = self._estimate(frame, settings, (target,), request.samples or settings.samples, seed)
+            samples = request.samples or settings.samples
+            work = self._inference.submit(self._estimate, frame, settings, (target,), samples, seed)
+            _, messages = work.result()
             response.success, response.hypotheses = True, messages[0]
         except Exception as error:  # a request cannot take the node down
             response.message = str(error) or type(error).__name__
@@ -188,13 +183,12 @@ class PoseNode(Node):
 
     def _apply_parameters(self, _: list[Parameter]) -> None:
         settings = parameters.settings_of(parameters.values_of(self))
-        self._load(settings)
+        if settings.checkpoint != self._loaded:
+            self._inference.submit(self._load, settings).result()
         self._settings = settings
 
     def _load(self, settings: parameters.Settings) -> None:
         """Load and warm up; with a bad file the node keeps the model it has."""
-        if settings.checkpoint == self._loaded:
-            return
         try:
             estimator = PoseEstimator.from_checkpoint(settings.checkpoint, self.get_parameter("device").value)
         except (CheckpointError, ValueError) as error:
@@ -203,8 +197,7 @@ class PoseNode(Node):
         size = estimator.config.image_size
         blank = torch.zeros(size, size, dtype=torch.uint8).numpy()
         estimator.estimate_batch([blank] * len(settings.targets), settings.samples, 0, settings.options)
-        with self._busy:
-            self._estimator, self._loaded = estimator, settings.checkpoint
+        self._estimator, self._loaded = estimator, settings.checkpoint
         self.get_logger().info(
             f"ready: checkpoint '{settings.checkpoint}' on {estimator.device}, {settings.samples} samples, "
             f"{settings.options.method} with {settings.options.steps} steps, "
