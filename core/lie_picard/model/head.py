@@ -61,14 +61,15 @@ class ConditionedMLP(nn.Module):
         return self.image(features).unflatten(-1, (self.depth, -1))
 
     def time_terms(self, sigmas: Tensor) -> Tensor:
-        """(...) noise levels in radians -> (..., depth, 2, width) scale and shift."""
-        return self.time(_time_features(sigmas)).unflatten(-1, (self.depth, 2, -1))
+        """(...) noise levels in radians -> (..., depth, 2, width): gains around 1 and shifts."""
+        scale, shift = self.time(_time_features(sigmas)).unflatten(-1, (self.depth, 2, -1)).unbind(-2)
+        return torch.stack([1 + scale, shift], -2)
 
     def forward(self, inputs: Tensor, shift: Tensor, time: Tensor) -> Tensor:
         h = self.enter(inputs)
-        for k, (first, second) in enumerate(zip(self.first, self.second, strict=True)):
-            gate = first(h) * (1 + time[..., k, 0, :]) + time[..., k, 1, :] + shift[..., k, :]
-            h = h + second(F.silu(gate))
+        gains, shifts = time[..., 0, :].unbind(-2), (time[..., 1, :] + shift).unbind(-2)
+        for first, second, gain, offset in zip(self.first, self.second, gains, shifts, strict=True):
+            h = h + second(F.silu(torch.addcmul(offset, first(h), gain)))
         return self.leave(F.silu(h))
 
 

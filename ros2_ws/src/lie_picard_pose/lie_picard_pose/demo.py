@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import subprocess
@@ -11,7 +12,9 @@ from pathlib import Path
 
 from ament_index_python import get_package_prefix, get_package_share_directory
 
+from lie_picard.symsol.solids import SOLIDS
 from lie_picard_pose import demo_view
+from lie_picard_pose.demo_recording import CAMERA, DIAMETER, scene
 
 _STOP_S = 5.0
 
@@ -31,24 +34,42 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             process.wait()
 
 
+def _parameters(names: list[str]) -> list[str]:
+    """The node's parameters for some of the recorded solids."""
+    chosen = [placed for placed in scene(frames=1) if placed.name in names]
+    regions = [placed.region(CAMERA) for placed in chosen]
+    numbers = [f"{value:.2f}" for r in regions for value in (r.x, r.y, r.width, r.height)]
+    values = {
+        "objects": ", ".join(placed.name for placed in chosen),
+        "diameters": ", ".join([str(DIAMETER)] * len(chosen)),
+        "regions": ", ".join(numbers),
+    }
+    return [a for name, value in values.items() for a in ("-p", f"{name}:=[{value}]")]
+
+
 def main() -> int:
-    """Entry point of the executable `demo`; arguments go to the view."""
+    """Entry point of the executable `demo`."""
+    parser = argparse.ArgumentParser(prog="demo", description=__doc__)
+    demo_view.add_arguments(parser)
+    parser.add_argument("--objects", nargs="+", choices=SOLIDS, default=list(SOLIDS), help="which of the solids")
+    args = parser.parse_args()
     # Every demo has a domain of its own, so two on one machine or network do not mix.
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
     name = "lie_picard_pose"
     share, programs = Path(get_package_share_directory(name)), Path(get_package_prefix(name)) / "lib" / name
-    settings = [a for f in ("pose", "demo") for a in ("--params-file", str(share / "config" / f"{f}.yaml"))]
+    files = [a for f in ("pose", "demo") for a in ("--params-file", str(share / "config" / f"{f}.yaml"))]
     with tempfile.TemporaryDirectory() as folder:
         logs = {part: Path(folder) / f"{part}.log" for part in ("pose_node", "demo_player")}
         print("starting pose_node (loads the model) and the player; Ctrl-C stops all", flush=True)
         # Two listeners: the node, which subscribes once its model is loaded, and the view.
         commands = {
-            "pose_node": ["--ros-args", *settings],
+            "pose_node": ["--ros-args", *files, *_parameters(args.objects)],
             "demo_player": [str(share / "demo" / "turning_solids"), "--ros-args", "-p", "listeners:=2"],
         }
         processes = [_start(programs / part, arguments, logs[part]) for part, arguments in commands.items()]
         try:
-            status = demo_view.main(lambda: all(process.poll() is None for process in processes))
+            # The player ends with the recording; the node must not.
+            status = demo_view.show(args, lambda: processes[0].poll() is None and processes[1].poll() in (None, 0))
         finally:
             for process in processes:
                 _stop(process)

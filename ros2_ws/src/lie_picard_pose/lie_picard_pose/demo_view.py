@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import rclpy
 import torch
-from rclpy.executors import ExternalShutdownException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.utilities import remove_ros_args
@@ -26,6 +26,7 @@ from rich.text import Text
 from sensor_msgs.msg import CameraInfo, Image
 from tf2_msgs.msg import TFMessage
 
+from lie_picard import machine
 from lie_picard.symsol.solids import SOLIDS, solid
 from lie_picard_msgs.msg import PoseHypothesisArray
 from lie_picard_pose.conversions import rotation_of
@@ -169,7 +170,7 @@ class DemoView(Node):
                     "latency_p95_ms": _percentile(s.latency_ms, 95),
                 }
             )
-        return {"images": self.frames, "rows": rows}
+        return {"machine": machine.describe(), "images": self.frames, "rows": rows}
 
 
 def _nanoseconds(message: object) -> int:
@@ -199,9 +200,11 @@ def _percentile(values: list[float], q: float) -> float:
 def _watch(view: DemoView, console: Console, timeout: float, alive: Callable[[], bool]) -> bool:
     """Spin until the recording is over. Returns whether anything was estimated."""
     started, seen_player, over_at, printed = time.monotonic(), False, None, 0.0
+    executor = SingleThreadedExecutor()
+    executor.add_node(view)
     with Live(console=console, refresh_per_second=4, auto_refresh=False) as live:
         while rclpy.ok():
-            rclpy.spin_once(view, timeout_sec=0.05)
+            executor.spin_once(timeout_sec=0.05)
             now = time.monotonic()
             playing = view.count_publishers(view.resolve_topic_name("image")) > 0
             seen_player |= playing
@@ -211,7 +214,7 @@ def _watch(view: DemoView, console: Console, timeout: float, alive: Callable[[],
                 break
             if not view.scores and (now - started > timeout or not alive()):
                 return False
-            if view.scores and now - printed > (0.25 if console.is_terminal else 3.0):
+            if view.scores and now - printed > (0.5 if console.is_terminal else 3.0):
                 printed = now
                 live.update(view.table(), refresh=console.is_terminal)
     return bool(view.scores)
@@ -239,19 +242,22 @@ def _print_summary(console: Console, summary: dict[str, object]) -> None:
     console.print("latency: from the image's arrival here to the hypotheses' arrival here.")
 
 
-def main(alive: Callable[[], bool] = lambda: True) -> int:
-    """Entry point of the executable `demo_view`; gives up when what it watches is no longer alive."""
-    parser = argparse.ArgumentParser(prog="demo_view", description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `show`."""
     parser.add_argument("--picture", type=Path, default=Path("demo.png"), help="picture to write (default %(default)s)")
     parser.add_argument("--json", type=Path, help="write the summary there")
     parser.add_argument("--timeout", type=float, default=60.0, help="give up without results after this [s]")
-    args = parser.parse_args(remove_ros_args(sys.argv)[1:])
+
+
+def show(args: argparse.Namespace, alive: Callable[[], bool] = lambda: True) -> int:
+    """Watch the demo to its end. Gives up when what it watches is no longer alive. Returns the exit status."""
     console = Console(width=None if sys.stdout.isatty() else 130)
     status = 1
     try:
         rclpy.init()
         view = DemoView()
         if _watch(view, console, args.timeout, alive):
+            console.print()
             summary = view.summary()
             _print_summary(console, summary)
             if args.json:
@@ -260,14 +266,19 @@ def main(alive: Callable[[], bool] = lambda: True) -> int:
             console.print(f"picture: {args.picture}")
             status = 0
         else:
-            console.print(
-                "demo: no hypotheses arrived: is pose_node running, with the same ROS_DOMAIN_ID?", style="bold red"
-            )
+            console.print("demo: no hypotheses arrived: is pose_node running, with the same ROS_DOMAIN_ID?")
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
         rclpy.try_shutdown()
     return status
+
+
+def main() -> int:
+    """Entry point of the executable `demo_view`."""
+    parser = argparse.ArgumentParser(prog="demo_view", description=__doc__)
+    add_arguments(parser)
+    return show(parser.parse_args(remove_ros_args(sys.argv)[1:]))
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from lie_picard_pose.newest import Newest
 from lie_picard_pose.outputs import Outputs
 
 _REPEAT_S = 5.0  # a complaint that repeats every frame is logged this often
+_WAKE_S = 0.25
 _BAD_INPUT = (ImageError, CameraError)
 
 
@@ -221,7 +222,10 @@ def main() -> None:
         node = PoseNode()
         executor = MultiThreadedExecutor(num_threads=2)
         executor.add_node(node)
-        executor.spin()
+        # rclpy wakes a waiting executor before it shuts the context down: one that waits again in between, without a
+        # limit, would sleep through SIGTERM.
+        while rclpy.ok():
+            executor.spin_once(timeout_sec=_WAKE_S)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
