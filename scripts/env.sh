@@ -1,10 +1,15 @@
 # Source this file (bash) to use the workspace: `source scripts/env.sh`. Puts Python, ROS 2 and the built packages on their paths.
 _root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export VIRTUAL_ENV=$_root/.venv
-if [ -n "${ROS_DISTRO:-}" ] && [ -z "${LIE_PICARD_WHEELS:-}" ]; then
-  export ROS_DISTRO_SYSTEM=$ROS_DISTRO  # a ROS is installed: only the workspace comes on top
-  # shellcheck disable=SC1091
-  [ -f "$_root/ros2_ws/install/setup.bash" ] && { set +u; source "$_root/ros2_ws/install/setup.bash"; set -u 2>/dev/null || true; }
+if [ "$(cat "$VIRTUAL_ENV/.ros" 2>/dev/null)" != wheels ]; then  # a ROS is installed: only the workspace comes on top
+  if [ -f "$_root/ros2_ws/install/setup.bash" ]; then
+    _options=$(set +o | grep nounset)
+    set +u  # colcon's scripts read unset variables
+    # shellcheck disable=SC1091
+    source "$_root/ros2_ws/install/setup.bash"
+    eval "$_options"
+    unset _options
+  fi
 else
   export LIE_PICARD_WHEELS=1 ROS_VERSION=2 ROS_DISTRO=jazzy
   export RMW_IMPLEMENTATION=${RMW_IMPLEMENTATION:-rmw_fastrtps_cpp}

