@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
@@ -169,7 +168,7 @@ def _report(
     if not columns:
         console.print_json(json.dumps(result))
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table = Table(box=None, padding=(0, 1, 0, 0))
     for heading in columns.values():
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows or result["rows"]:
@@ -182,7 +181,8 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
+        digits = 3 if abs(value) < 1 else 2 if abs(value) < 10 else 1
+        return f"{value:.{digits}f}"
     return str(value)
 
 

@@ -85,16 +85,18 @@ def evaluate(
     """
     rows, pooled = [], []
     for number, shape in enumerate(shapes):
-        generator = torch.Generator().manual_seed(TEST_SEEDS + options.seed * 1_000 + number)
+        # Streams of their own, so that every method and every choice of recall sees the same images and starts.
+        base = TEST_SEEDS + options.seed * 1_000 + 3 * number
+        pictures, precision, recall = (torch.Generator().manual_seed(base + k) for k in range(3))
         errors, rounds, evaluations, recalls, reached, modes = [], [], [], [], [], 0
         done = 0
-        for case in _cases(estimator, shape, options.images, generator, data):
-            solution, index = _draw(estimator, case.images, sampler, options.samples, generator)
+        for case in _cases(estimator, shape, options.images, pictures, data):
+            solution, index = _draw(estimator, case.images, sampler, options.samples, precision)
             errors.append(so3.degrees(case.distance(solution.rotations.cpu(), index.cpu())))
             rounds.append(solution.rounds)
             evaluations.append(solution.evaluations)
             for k in range(min(len(case.images), options.recall_images - done)):
-                many, _ = _draw(estimator, case.images[k : k + 1], sampler, options.recall_samples, generator)
+                many, _ = _draw(estimator, case.images[k : k + 1], sampler, options.recall_samples, recall)
                 targets = case.equivalents(torch.tensor([k]))[0]
                 nearest = so3.pairwise_angle(targets, many.rotations.cpu()).amin(1)
                 recalls.append(so3.degrees(nearest))

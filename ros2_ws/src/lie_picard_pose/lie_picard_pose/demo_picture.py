@@ -56,9 +56,7 @@ def save_picture(path: Path, info: CameraInfo | None, found: dict[str, Found]) -
         panel.title.set_color([c / 255 * 0.7 for c in colour_of(index)])
     bar = right.add_subplot(grid[rows, :])
     hue_bar(bar)
-    right.suptitle(
-        "SO(3): where a pointer fixed to the object points; dots: samples, rings: every true pose", fontsize=11
-    )
+    right.suptitle("SO(3): where a pointer on the object points; dots: samples, rings: true poses", fontsize=11)
     figure.savefig(path, dpi=100)
     pyplot.close(figure)
 
