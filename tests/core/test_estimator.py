@@ -27,13 +27,24 @@ def test_the_embedded_checkpoint_is_small_and_says_how_it_was_made():
 
 def test_mean_error_and_coverage_meet_the_bar(estimator):
     """A small draw of what `lie-picard evaluate` measures at length; the bar is the project's own."""
-    options = EvaluationOptions(images=20, samples=16, recall_images=2, recall_samples=200, seed=77)
+    options = EvaluationOptions(images=20, samples=16, recall_images=5, recall_samples=200, seed=77)
     rows = {row["solid"]: row for row in evaluate(estimator, SOLIDS, SamplerOptions(window=32), options)}
     assert rows["all"]["mean_deg"] <= 0.6
     assert all(row["median_deg"] <= 0.6 for row in rows.values())
-    # Chance alone may miss a few of 60 modes with 200 draws, but hardly one of 24.
-    assert rows["cube"]["modes_reached"] == 1.0 and rows["tet"]["modes_reached"] == 1.0
-    assert rows["icosa"]["modes_reached"] > 0.85
+    # Even a perfect sampler leaves out a mode now and then.
+    for name in SOLIDS:
+        assert rows[name]["modes_reached"] > rows[name]["modes_reached_if_uniform"] - 0.03
+
+
+def test_all_24_poses_of_a_cube_are_found_equally_often(estimator):
+    image, truth = picture("cube", 0)
+    found = estimator.estimate(image, samples=200, seed=0).rotations
+    distances = torch.rad2deg(solid("cube").distances(found, truth))
+    assert (distances.amin(0) < 5).all()
+    many = estimator.estimate(image, samples=1200, seed=1, options=SamplerOptions("ode", 50)).rotations
+    counts = torch.bincount(solid("cube").distances(many, truth).argmin(1), minlength=24)
+    # Chi-square with 23 degrees of freedom: 49.7 is exceeded by chance once in a thousand.
+    assert ((counts - 50.0).square() / 50).sum() < 49.7
 
 
 @pytest.mark.parametrize(
