@@ -218,6 +218,23 @@ def test_parameters_change_while_running_or_are_refused_with_a_reason(pose_node,
     assert not refused.successful and refused.reason
 
 
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"objects": "[a, b]"}, "2 objects need 2 diameters and 8 numbers in regions"),
+        ({"regions": "[1, 2, 3, 4]"}, "DOUBLE_ARRAY"),
+        ({"samples": "0"}, "samples"),
+        ({"method": "magic"}, "choose from picard, ode, walk"),
+    ],
+)
+def test_parameters_that_do_not_fit_end_the_start_with_one_line(start, parameters, message):
+    arguments = [a for name, value in parameters.items() for a in ("-p", f"{name}:={value}")]
+    process = start("pose_node", "--ros-args", *arguments)
+    assert process.popen.wait(60) == 1
+    process.reader.join(10)
+    assert message in process.output and "Traceback" not in process.output
+
+
 def test_the_service_estimates_one_image(pose_node, bench):
     placed = messages.placed("icosa", seed=2)
     start_with(pose_node, bench, placed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ import torch
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -214,8 +216,8 @@ class PoseNode(Node):
             self.get_logger().error(message)
 
 
-def main() -> None:
-    """Entry point of the executable `pose_node`."""
+def main() -> int:
+    """Entry point of the executable `pose_node`. Returns the exit status: 1 where it cannot start."""
     node = None
     try:
         rclpy.init()
@@ -228,11 +230,15 @@ def main() -> None:
             executor.spin_once(timeout_sec=_WAKE_S)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except (ValueError, ParameterException) as error:  # parameters that do not fit
+        print(f"pose_node: {error}", file=sys.stderr)
+        return 1
     finally:
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
