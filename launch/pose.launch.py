@@ -1,56 +1,65 @@
 """Start the pose node: `ros2 launch lie_picard_pose pose.launch.py` (`--show-args` lists the arguments)."""
 
-from launch.actions import DeclareLaunchArgument
-from launch.conditions import IfCondition
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch.utilities import perform_substitutions
 from launch_ros.actions import Node
-from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
-from launch import LaunchDescription
+from launch import LaunchContext, LaunchDescription
 
 SHARE = FindPackageShare("lie_picard_pose")
+DEFAULTS = PathJoinSubstitution([SHARE, "config", "pose.yaml"])
 
 ARGUMENTS = {
     "namespace": ("", "Namespace of the node and its relative topics."),
-    "params_file": (PathJoinSubstitution([SHARE, "config", "pose.yaml"]), "YAML file with the node's parameters."),
+    "params_file": (DEFAULTS, "YAML file with the node's parameters; may hold only what differs from the defaults."),
     "image": ("image", "Camera image to subscribe to."),
     "camera_info": ("camera_info", "Calibration that belongs to the image."),
-    "device": ("auto", "Where to compute: auto, cpu or cuda."),
+    "device": ("", "Where to compute: auto, cpu or cuda; empty: what params_file says."),
     "use_sim_time": ("false", "Take time from /clock (bags, simulators)."),
     "log_level": ("info", "Least severity that is logged: debug, info, warn, error."),
     "rviz": ("false", "Start RViz with the package's configuration."),
+    "frame": ("camera_optical_frame", "RViz's fixed frame: the frame_id of your images, or one that TF links to it."),
 }
+
+
+def _nodes(context: LaunchContext) -> list[Node]:
+    value = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    sim_time = {"use_sim_time": value["use_sim_time"].lower() == "true"}
+    given = {"device": value["device"]} if value["device"] else {}
+    image = value["image"]
+    nodes = [
+        Node(
+            package="lie_picard_pose",
+            executable="pose_node",
+            name="pose_node",
+            namespace=value["namespace"],
+            parameters=[DEFAULTS, value["params_file"], sim_time | given],
+            remappings=[("image", image), ("camera_info", value["camera_info"])],
+            ros_arguments=["--log-level", value["log_level"]],
+            output="screen",
+        )
+    ]
+    if value["rviz"].lower() == "true":
+        # The configuration names absolute topics: /image and /pose_node/...
+        prefix = "/" + value["namespace"].strip("/") if value["namespace"].strip("/") else ""
+        seen = image if image.startswith("/") else f"{prefix}/{image}"
+        topics = [(f"/pose_node/{topic}", f"{prefix}/pose_node/{topic}") for topic in ("poses", "markers")]
+        configuration = perform_substitutions(context, [PathJoinSubstitution([SHARE, "rviz", "pose.rviz"])])
+        nodes.append(
+            Node(
+                package="rviz2",
+                executable="rviz2",
+                arguments=["-d", configuration, "-f", value["frame"]],
+                parameters=[sim_time],
+                remappings=[("/image", seen), *topics],
+            )
+        )
+    return nodes
 
 
 def generate_launch_description() -> LaunchDescription:
     """The node, and RViz where asked for."""
-    value = {name: LaunchConfiguration(name) for name in ARGUMENTS}
-    sim_time = ParameterValue(value["use_sim_time"], value_type=bool)
-    return LaunchDescription(
-        [
-            *(DeclareLaunchArgument(n, default_value=d, description=text) for n, (d, text) in ARGUMENTS.items()),
-            Node(
-                package="lie_picard_pose",
-                executable="pose_node",
-                name="pose_node",
-                namespace=value["namespace"],
-                parameters=[
-                    # All defaults first, so that a user's file may hold only what differs.
-                    PathJoinSubstitution([SHARE, "config", "pose.yaml"]),
-                    value["params_file"],
-                    {"device": value["device"], "use_sim_time": sim_time},
-                ],
-                remappings=[("image", value["image"]), ("camera_info", value["camera_info"])],
-                ros_arguments=["--log-level", value["log_level"]],
-                output="screen",
-            ),
-            Node(
-                package="rviz2",
-                executable="rviz2",
-                arguments=["-d", PathJoinSubstitution([SHARE, "rviz", "pose.rviz"])],
-                parameters=[{"use_sim_time": sim_time}],
-                condition=IfCondition(value["rviz"]),
-            ),
-        ]
-    )
+    arguments = [DeclareLaunchArgument(n, default_value=d, description=text) for n, (d, text) in ARGUMENTS.items()]
+    return LaunchDescription([*arguments, OpaqueFunction(function=_nodes)])

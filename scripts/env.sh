@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Source this file (bash) to use the workspace: `source scripts/env.sh`. Puts Python, ROS 2 and the built packages on their paths.
 _root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export VIRTUAL_ENV=$_root/.venv

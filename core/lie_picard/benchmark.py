@@ -13,9 +13,9 @@ import torch
 from lie_picard import so3
 from lie_picard.estimator import PoseEstimator
 from lie_picard.sampling import SamplerOptions, draw_walk, sample
+from lie_picard.symsol.dataset import TEST_SEEDS
 from lie_picard.symsol.renderer import Crop, render
 from lie_picard.symsol.solids import solid
-from lie_picard.training import TEST_SEEDS
 
 FAR_DEG = 0.5
 

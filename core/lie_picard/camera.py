@@ -38,8 +38,8 @@ class Camera:
 
     Attributes:
         matrix: (3, 3) intrinsics K in pixels.
-        distortion: coefficients in OpenCV's order; empty for a rectified image.
-        fisheye: whether they belong to OpenCV's fisheye ("equidistant") model.
+        distortion: coefficients in OpenCV's order; empty for a rectified image, four for a fisheye.
+        fisheye: whether the lens follows OpenCV's fisheye ("equidistant") model.
         width, height: of the image in pixels.
     """
 
@@ -65,9 +65,7 @@ class Camera:
     def rays(self, pixels: Array) -> Array:
         """Unit viewing directions in the camera frame. (N, 2) pixels -> (N, 3)."""
         points = pixels[:, None].astype(np.float64)
-        if not self.distortion.size:
-            points = np.asarray(cv2.undistortPoints(points, self.matrix, None), np.float64)
-        elif self.fisheye:
+        if self.fisheye:
             points = np.asarray(cv2.fisheye.undistortPoints(points, self.matrix, self.distortion), np.float64)
         else:
             points = np.asarray(cv2.undistortPoints(points, self.matrix, self.distortion), np.float64)
@@ -77,7 +75,7 @@ class Camera:
     def project(self, points: Array) -> Array:
         """Pixels of points in the camera frame, distortion included. (N, 3) -> (N, 2)."""
         zero = np.zeros(3)
-        if self.fisheye and self.distortion.size:
+        if self.fisheye:
             pixels, _ = cv2.fisheye.projectPoints(points[:, None], zero, zero, self.matrix, self.distortion)
         else:
             pixels, _ = cv2.projectPoints(points[:, None], zero, zero, self.matrix, self.distortion)

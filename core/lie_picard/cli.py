@@ -57,8 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point. Returns the exit status: 0, 2 for bad input, 130 when interrupted."""
     args = _parser().parse_args(argv)
     try:
+        if args.threads < 0:
+            raise ValueError(f"--threads must be at least 0, got {args.threads}")
         if args.threads:
             torch.set_num_threads(args.threads)
+        if args.json is not None and str(args.json) != "-" and not args.json.absolute().parent.is_dir():
+            raise ValueError(f"--json {args.json}: no such folder")  # now, not after an hour of work
         args.run(args)
     except KeyboardInterrupt:
         print("lie-picard: interrupted", file=sys.stderr)

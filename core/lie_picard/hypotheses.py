@@ -15,6 +15,7 @@ from lie_picard import so3
 
 MODE_RADIUS = math.radians(15.0)
 _NEAR, _WIDE = math.radians(8.0), math.radians(24.0)
+_FEWEST = 4  # fewer samples tell nothing about ambiguity
 _DOMINANT = 0.9  # weight from which one mode is the answer and the rest are strays
 
 
@@ -116,10 +117,12 @@ def classify(rotations: Tensor, modes: tuple[Mode, ...]) -> tuple[Ambiguity, Ten
     Discrete modes are points: a wide neighbourhood (24 degrees) holds hardly more samples than a narrow one (8).
     On a circle it holds three times as many, and the turns between neighbours share one axis.
     """
+    if len(rotations) < _FEWEST:
+        return Ambiguity.UNRESOLVED, None
     if modes[0].weight >= _DOMINANT:
         return Ambiguity.ONE_POSE, None
-    distances = so3.pairwise_angle(rotations, rotations).fill_diagonal_(math.inf).triu()
-    close = (distances > 0) & (distances <= _WIDE)
+    distances = so3.pairwise_angle(rotations, rotations)
+    close = torch.triu(distances <= _WIDE, diagonal=1)
     first, second = torch.nonzero(close, as_tuple=True)
     narrow = int((close & (distances <= _NEAR)).sum())
     if len(first) <= 1.7 * narrow:

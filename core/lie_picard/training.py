@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -19,12 +19,11 @@ from lie_picard import so3
 from lie_picard.model import checkpoint
 from lie_picard.model.config import ModelConfig
 from lie_picard.model.score_model import ScoreModel
+from lie_picard.symsol.dataset import TEST_SEEDS
 from lie_picard.symsol.renderer import Crop, render
 from lie_picard.symsol.solids import solid
 
 _SAVE_EVERY_S = 120.0
-# Training draws use seeds below this number; everything that is tested or shown starts above it.
-TEST_SEEDS = 1 << 32
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class TrainingOptions:
         learning_rate: peak of the cosine that decays to zero. ema: decay of the averaged weights that are saved.
     """
 
-    images: int = 650_000
+    images: int = 640_000
     batch: int = 80
     rotations: int = 16
     learning_rate: float = 1.5e-3
@@ -158,11 +157,14 @@ class Trainer:
         """Continue where `save` stood.
 
         Raises:
-            CheckpointError: the file belongs to a run with other settings.
+            CheckpointError: the file is damaged or belongs to a run with other settings.
         """
-        with safe_open(str(path), "pt") as opened:
-            note = json.loads((opened.metadata() or {}).get("state", "{}"))
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        try:
+            with safe_open(str(path), "pt") as opened:
+                note = json.loads((opened.metadata() or {}).get("state", "{}"))
+                tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise checkpoint.CheckpointError(f"{path}: unreadable ({error}); remove it to start afresh") from error
         if note.get("config") != self.config.to_dict() or note.get("options") != asdict(self.options):
             raise checkpoint.CheckpointError(
                 f"{path} belongs to a run with other settings; give the same ones, or remove it to start afresh"
@@ -194,11 +196,18 @@ def train(
 
     Returns:
         The averaged model.
+
+    Raises:
+        CheckpointError: `output` cannot be a file, or the state to resume from does not fit.
     """
+    if output.is_dir():
+        raise checkpoint.CheckpointError(f"{output} is a folder: give a file name that ends in .safetensors")
     trainer = Trainer(config, options, device)
     state = output.with_name(output.name + ".state")
     if resume and state.is_file():
         trainer.resume(state)
+        if trainer.step >= options.steps and output.is_file():
+            return trainer.average.eval()
     output.parent.mkdir(parents=True, exist_ok=True)
     started = saved = time.monotonic()
     first = trainer.step

@@ -106,6 +106,17 @@ def test_one_pose_stays_one_with_a_stray_sample(generator):
     assert summarise(stray).ambiguity is Ambiguity.ONE_POSE
 
 
+def test_samples_that_are_equal_to_the_bit_count_as_neighbours():
+    turn = so3.exp(torch.tensor([0.0, 0.0, 2.0]))
+    twice = torch.cat([torch.eye(3).expand(16, 3, 3), turn.expand(16, 3, 3)])
+    assert summarise(twice).ambiguity is Ambiguity.DISCRETE
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_too_few_samples_say_nothing_about_ambiguity(count):
+    assert summarise(torch.eye(3).expand(count, 3, 3)).ambiguity is Ambiguity.UNRESOLVED
+
+
 @pytest.mark.parametrize("count", [32, 200])
 def test_samples_from_everywhere_are_unresolved(count, generator):
     assert summarise(so3.uniform(count, generator=generator)).ambiguity is Ambiguity.UNRESOLVED

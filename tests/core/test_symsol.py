@@ -134,6 +134,13 @@ def test_a_written_data_set_reads_back(tmp_path):
     assert solid("cube").distance(cube.rotations, cube.rotations[:, :1]).max() < 1e-3
 
 
+def test_the_splits_share_no_rotation(tmp_path):
+    for split in dataset.SPLITS:
+        dataset.write(tmp_path, split, ["tet"], images=4, size=32)
+    train, test = (dataset.read(tmp_path, split)[0].rotations[:, 0] for split in dataset.SPLITS)
+    assert so3.pairwise_angle(train, test).min() > 1e-2
+
+
 def test_a_broken_data_set_is_named(tmp_path):
     with pytest.raises(dataset.DatasetError, match=r"rotations\.npz: no such file"):
         dataset.read(tmp_path, "test")

@@ -8,7 +8,8 @@ import torch
 from lie_picard import CheckpointError
 from lie_picard.model import checkpoint
 from lie_picard.model.config import ModelConfig
-from lie_picard.training import TEST_SEEDS, Trainer, TrainingOptions, rendered_batches, train
+from lie_picard.symsol.dataset import TEST_SEEDS
+from lie_picard.training import Trainer, TrainingOptions, rendered_batches, train
 
 CONFIG = ModelConfig(image_size=32, features=64, width=64, depth=2, degree=3, copies=4, objects=("cone", "cube"))
 OPTIONS = TrainingOptions(images=24, batch=8, rotations=4, warmup_steps=2)
@@ -40,6 +41,14 @@ def test_a_state_of_another_run_is_refused(tmp_path):
     train(CONFIG, OPTIONS, tmp_path / "a.safetensors", CPU)
     with pytest.raises(CheckpointError, match="other settings"):
         train(CONFIG, dataclasses.replace(OPTIONS, seed=1), tmp_path / "a.safetensors", CPU, resume=True)
+
+
+def test_a_damaged_state_and_a_folder_are_named(tmp_path):
+    (tmp_path / "a.safetensors.state").write_text("hello")
+    with pytest.raises(CheckpointError, match="unreadable"):
+        train(CONFIG, OPTIONS, tmp_path / "a.safetensors", CPU, resume=True)
+    with pytest.raises(CheckpointError, match="is a folder"):
+        train(CONFIG, OPTIONS, tmp_path, CPU)
 
 
 def test_the_loss_falls_below_guessing(tmp_path):

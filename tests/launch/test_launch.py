@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("launch_ros", reason="launch and launch_ros are not installed: source a ROS 2 installation")
+import rclpy
 from launch.actions import DeclareLaunchArgument
 
 FOLDER = Path(__file__).parents[2] / "launch"
@@ -42,22 +43,34 @@ def test_pose_launch_has_the_conventional_arguments():
     } <= arguments
 
 
-def test_pose_launch_starts_the_node_in_its_namespace(tmp_path):
-    rclpy = pytest.importorskip("rclpy")
-    environment = os.environ | {"ROS_DOMAIN_ID": str(101 - os.getpid() % 10)}
-    command = ["ros2", "launch", "lie_picard_pose", "pose.launch.py", "namespace:=left", "image:=camera/image"]
-    launched = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def launch(*arguments):
+    """`ros2 launch` in a domain of its own, and a node to look at what it started."""
+    domain = 101 - os.getpid() % 10
+    environment = os.environ | {"ROS_DOMAIN_ID": str(domain)}
+    command = ["ros2", "launch", "lie_picard_pose", *arguments]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     context = rclpy.Context()
-    rclpy.init(context=context, domain_id=int(environment["ROS_DOMAIN_ID"]))
-    node = rclpy.create_node("launch_test", context=context)
+    rclpy.init(context=context, domain_id=domain)
+    return process, rclpy.create_node("launch_test", context=context)
+
+
+def test_pose_launch_starts_the_node_in_its_namespace_with_the_users_parameters(tmp_path):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("/**:\n  ros__parameters:\n    device: abacus\n")
+    process, node = launch("pose.launch.py", f"params_file:={mine}")
+    output, _ = process.communicate(timeout=60)
+    assert "unknown device 'abacus'" in output
+    mine.write_text("/**:\n  ros__parameters:\n    samples: 3\n")
+    node.destroy_node()
+    process, node = launch("pose.launch.py", f"params_file:={mine}", "namespace:=left", "image:=camera/image")
     try:
         deadline = time.monotonic() + 60
         while not node.count_subscribers("/left/camera/image"):
-            assert time.monotonic() < deadline and launched.poll() is None, launched.stdout.read()
+            assert time.monotonic() < deadline and process.poll() is None, process.stdout.read()
             time.sleep(0.1)
         assert node.count_publishers("/left/pose_node/hypotheses") == 1
     finally:
-        launched.send_signal(signal.SIGINT)
-        assert launched.wait(30) in (0, 1, 130)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=30)
         node.destroy_node()
-        rclpy.shutdown(context=context)
+    assert "3 samples" in output

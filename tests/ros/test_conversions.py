@@ -72,6 +72,14 @@ def test_a_raw_image_uses_k_and_d():
     assert conversions.camera_of(info(distortion_model="equidistant", d=[0.1] * 4), rectified=False).fisheye
 
 
+@pytest.mark.parametrize("d", [[], [0.0] * 4])
+def test_a_fisheye_without_coefficients_is_no_pinhole(d):
+    """Equidistant: the angle to the axis is the distance from the centre over the focal length."""
+    camera = conversions.camera_of(info(distortion_model="equidistant", d=d), rectified=False)
+    ray = camera.rays(np.array([[320.0 + 250.0, 240.0]]))[0]
+    assert math.atan2(ray[0], ray[2]) == pytest.approx(0.5, abs=1e-3)
+
+
 def test_region_of_interest_and_binning_move_and_scale_k():
     made = info(binning_x=2, binning_y=2)
     made.roi.x_offset, made.roi.y_offset, made.roi.width, made.roi.height = 100, 50, 400, 300

@@ -214,6 +214,8 @@ def test_parameters_change_while_running_or_are_refused_with_a_reason(pose_node,
               until=lambda: any(len(h.sample_quaternions) == 48 for h in bench.hypotheses))  # fmt: skip
     refused = set_parameter(bench, "method", text("magic"))
     assert not refused.successful and "choose from" in refused.reason
+    refused = set_parameter(bench, "checkpoint", text("/nowhere.safetensors"))
+    assert not refused.successful and "no such file" in refused.reason
     refused = set_parameter(bench, "samples", integer(0))
     assert not refused.successful and refused.reason
 
@@ -222,8 +224,9 @@ def test_parameters_change_while_running_or_are_refused_with_a_reason(pose_node,
     ("parameters", "message"),
     [
         ({"objects": "[a, b]"}, "2 objects need 2 diameters and 8 numbers in regions"),
-        ({"regions": "[1, 2, 3, 4]"}, "DOUBLE_ARRAY"),
+        ({"regions": "[1, 2, 3, 4]"}, "write whole numbers with a point"),
         ({"samples": "0"}, "samples"),
+        ({"device": "abacus"}, "unknown device"),
         ({"method": "magic"}, "choose from picard, ode, walk"),
     ],
 )

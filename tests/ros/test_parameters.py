@@ -33,6 +33,9 @@ def test_every_parameter_is_described():
         ({"objects": ["a", "b"]}, "2 objects need 2 diameters and 8 numbers"),
         ({"regions": [0.0]}, "4 numbers in regions"),
         ({"diameters": [0.0]}, "diameter must be positive"),
+        ({"regions": [0.0, 0.0, -5.0, -5.0]}, "at least 2 pixels"),
+        ({"regions": [0.0, 0.0, 100.0, 0.0]}, "at least 2 pixels"),
+        ({"regions": [float("nan"), 0.0, 50.0, 50.0]}, "at least 2 pixels"),
         ({"method": "magic"}, "choose from picard, ode, walk"),
     ],
 )

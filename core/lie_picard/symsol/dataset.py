@@ -21,6 +21,8 @@ from lie_picard.symsol.renderer import Crop, render
 from lie_picard.symsol.solids import solid
 
 SPLITS = ("train", "test")
+# Training draws use seeds below this number; everything that is tested or shown starts above it.
+TEST_SEEDS = 1 << 32
 _CHUNK = 50
 
 
@@ -96,7 +98,8 @@ def write(
     digits = max(5, len(str(images - 1)))
     arrays = {}
     for index, shape in enumerate(shapes):
-        generator = torch.Generator().manual_seed(seed * 1_000 + index)
+        first = TEST_SEEDS + 900_000 if split == "test" else 0
+        generator = torch.Generator().manual_seed(first + seed * 1_000 + index)
         rotations = so3.uniform(images, generator=generator)
         for start in range(0, images, _CHUNK):
             pictures = render(solid(shape), rotations[start : start + _CHUNK], size, crop).numpy()

@@ -47,9 +47,9 @@ def camera_of(info: CameraInfo, rectified: bool) -> Camera:
                 f"unknown distortion model '{info.distortion_model}': use plumb_bob, rational_polynomial or "
                 "equidistant, or send a rectified image and set `rectified`"
             )
-        if fisheye:
-            distortion = distortion[:4]
-        if not distortion.any():
+        if fisheye:  # without coefficients it is still not a pinhole
+            distortion = np.append(distortion, np.zeros(4))[:4]
+        elif not distortion.any():
             distortion = np.zeros(0)
     # REP-104: K and P hold for the full resolution; the image may be a part of it, then binned.
     matrix = matrix.copy()

@@ -18,7 +18,7 @@ from lie_picard.estimator import ImageError
 
 # Bytes a pixel of the encodings that can become RGB; a depth image cannot.
 _BYTES = {
-    "rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1, "mono16": 2, "8UC1": 1, "8UC3": 3,
+    "rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1, "mono16": 2, "8UC1": 1,
     "bayer_rggb8": 1, "bayer_bggr8": 1, "bayer_gbrg8": 1, "bayer_grbg8": 1, "yuv422": 2, "yuv422_yuy2": 2,
 }  # fmt: skip
 # A one-channel 8-bit matrix is grey; the libraries know that only under its colour name.

@@ -75,7 +75,8 @@ def sample_poses(header: Header, found: list[ObjectPoses]) -> PoseArray:
 
 def markers(header: Header, messages: list[PoseHypothesisArray], settings: Settings) -> MarkerArray:
     """One LINE_LIST of axes an object (many markers stall RViz), each mode as opaque as its weight, and the name."""
-    result = MarkerArray()
+    # Objects that are no longer looked for must not stay in the picture.
+    result = MarkerArray(markers=[Marker(header=header, action=Marker.DELETEALL)])
     diameters = {target.object_id: target.diameter for target in settings.targets}
     for index, message in enumerate(messages):
         size = diameters[message.object_id]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,8 @@ class _Entry:
     read_only: bool = False
 
 
+MOST_SAMPLES = 10_000  # their distances are a matrix
+
 # Defaults are repeated in config/pose.yaml, where users change them; a test keeps the two equal.
 TABLE: dict[str, _Entry] = {
     "checkpoint": _Entry("default", "Model file (.safetensors) or 'default' for the embedded one."),
@@ -36,7 +39,7 @@ TABLE: dict[str, _Entry] = {
         "width 0: the largest centred square of the image.",
     ),
     "rectified": _Entry(False, "The image is rectified (image_rect): use P of camera_info and no distortion."),
-    "samples": _Entry(32, "Rotations drawn for each object.", 1, 10_000),
+    "samples": _Entry(32, "Rotations drawn for each object.", 1, MOST_SAMPLES),
     "method": _Entry("ode", f"Sampler: {', '.join(METHODS)}."),
     "steps": _Entry(50, "Denoising steps.", 2, 1000),
     "window": _Entry(16, "Steps in flight of the Picard sampler.", 1, 1000),
@@ -92,8 +95,11 @@ def settings_of(values: dict[str, Any]) -> Settings:
         )
     targets = []
     for index, (name, diameter) in enumerate(zip(objects, diameters, strict=True)):
-        x, y, width, height = flat[4 * index : 4 * index + 4]
-        targets.append(Target(name, diameter, Region(x, y, width, height) if width and height else None))
+        x, y, width, height = box = flat[4 * index : 4 * index + 4]
+        whole = width == height == 0
+        if not all(map(math.isfinite, box)) or not (whole or min(width, height) >= 2):
+            raise ValueError(f"region {box} of '{name}': width and height must be at least 2 pixels, or both 0")
+        targets.append(Target(name, diameter, None if whole else Region(x, y, width, height)))
     return Settings(
         checkpoint=values["checkpoint"],
         targets=tuple(targets),

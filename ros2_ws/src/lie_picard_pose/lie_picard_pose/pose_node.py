@@ -24,7 +24,7 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from lie_picard import CheckpointError, PoseEstimator
 from lie_picard.camera import CameraError
-from lie_picard.estimator import ImageError
+from lie_picard.estimator import ImageError, pick_device
 from lie_picard.poses import ObjectPoses, Target, ViewCache, estimate_poses
 from lie_picard_msgs.msg import PoseHypothesisArray
 from lie_picard_msgs.srv import EstimatePose
@@ -50,11 +50,12 @@ class PoseNode(Node):
     def __init__(self) -> None:
         super().__init__("pose_node")
         parameters.declare(self)
+        self._device = pick_device(self.get_parameter("device").value)
         self._settings = parameters.settings_of(parameters.values_of(self))
         if threads := self.get_parameter("threads").value:
             torch.set_num_threads(threads)
         self._estimator: PoseEstimator | None = None
-        self._loaded = ""
+        self._candidate: PoseEstimator | None = None  # loaded and checked, not yet in use
         self._views = ViewCache()
         self._info: CameraInfo | None = None
         self._newest: Newest[_Frame] = Newest()
@@ -63,12 +64,16 @@ class PoseNode(Node):
         self._inference = ThreadPoolExecutor(1, thread_name_prefix="inference")
         self._complaints: dict[str, float] = {}
         self._outputs = Outputs(self)
-        self._inference.submit(self._load, self._settings).result()
+        try:
+            self._estimator = self._inference.submit(self._load, self._settings).result()
+        except CheckpointError as error:  # can be mended while running
+            self.get_logger().error(str(error))
 
-        self.add_on_set_parameters_callback(self._check_parameters)
-        self.add_post_set_parameters_callback(self._apply_parameters)
         self._subscribe(Image, "image", self._on_image)
         self._subscribe(CameraInfo, "camera_info", self._on_camera_info)
+        # After the subscriptions, whose qos_overrides are parameters too.
+        self.add_on_set_parameters_callback(self._check_parameters)
+        self.add_post_set_parameters_callback(self._apply_parameters)
         self.create_service(
             EstimatePose, "~/estimate", self._on_estimate, callback_group=MutuallyExclusiveCallbackGroup()
         )
@@ -132,7 +137,9 @@ class PoseNode(Node):
         settings = self._settings
         age = (self.get_clock().now() - Time.from_msg(frame.image.header.stamp)).nanoseconds * 1e-9
         if settings.max_age and age > settings.max_age:
-            self._complain(f"image is {age:.2f} s old, more than max_age: dropped")
+            self._complain(
+                "images are older than max_age when their turn comes: dropped; raise it, or check the clocks"
+            )
             return
         found, messages = self._estimate(frame, settings, settings.targets, settings.samples, settings.seed)
         self._outputs.publish(frame.image.header, found, messages, settings)
@@ -167,6 +174,8 @@ class PoseNode(Node):
             frame = _Frame(request.image, request.camera_info)
             seed = request.seed if request.seed >= 0 else None
             samples = request.samples or settings.samples
+            if samples > parameters.MOST_SAMPLES:
+                raise ImageError(f"{samples} samples are too many: at most {parameters.MOST_SAMPLES}")
             work = self._inference.submit(self._estimate, frame, settings, (target,), samples, seed)
             _, messages = work.result()
             response.success, response.hypotheses = True, messages[0]
@@ -179,33 +188,30 @@ class PoseNode(Node):
     def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         values = parameters.values_of(self) | {p.name: p.value for p in changes if p.name in parameters.TABLE}
         try:
-            parameters.settings_of(values)
+            settings = parameters.settings_of(values)
+            if any(p.name == "checkpoint" for p in changes):
+                self._candidate = self._inference.submit(self._load, settings).result()
         except (ValueError, TypeError) as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
-    def _apply_parameters(self, _: list[Parameter]) -> None:
-        settings = parameters.settings_of(parameters.values_of(self))
-        if settings.checkpoint != self._loaded:
-            self._inference.submit(self._load, settings).result()
-        self._settings = settings
+    def _apply_parameters(self, changes: list[Parameter]) -> None:
+        if any(p.name == "checkpoint" for p in changes):
+            self._estimator, self._candidate = self._candidate, None
+        self._settings = parameters.settings_of(parameters.values_of(self))
 
-    def _load(self, settings: parameters.Settings) -> None:
-        """Load and warm up; with a bad file the node keeps the model it has."""
-        try:
-            estimator = PoseEstimator.from_checkpoint(settings.checkpoint, self.get_parameter("device").value)
-        except (CheckpointError, ValueError) as error:
-            self.get_logger().error(str(error))
-            return
+    def _load(self, settings: parameters.Settings) -> PoseEstimator:
+        """Load a checkpoint and warm up, in the inference thread."""
+        estimator = PoseEstimator.from_checkpoint(settings.checkpoint, str(self._device))
         size = estimator.config.image_size
         blank = torch.zeros(size, size, dtype=torch.uint8).numpy()
         estimator.estimate_batch([blank] * len(settings.targets), settings.samples, 0, settings.options)
-        self._estimator, self._loaded = estimator, settings.checkpoint
         self.get_logger().info(
             f"ready: checkpoint '{settings.checkpoint}' on {estimator.device}, {settings.samples} samples, "
             f"{settings.options.method} with {settings.options.steps} steps, "
             f"objects {', '.join(t.object_id for t in settings.targets)}"
         )
+        return estimator
 
     def _complain(self, message: str) -> None:
         now = time.monotonic()
@@ -231,7 +237,8 @@ def main() -> int:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except (ValueError, ParameterException) as error:  # parameters that do not fit
-        print(f"pose_node: {error}", file=sys.stderr)
+        hint = "; write whole numbers with a point, 1.0" if "expecting type 'DOUBLE" in str(error) else ""
+        print(f"pose_node: {error}{hint}", file=sys.stderr)
         return 1
     finally:
         if node is not None:
