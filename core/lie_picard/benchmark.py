@@ -13,7 +13,7 @@ import torch
 from lie_picard import so3
 from lie_picard.estimator import PoseEstimator
 from lie_picard.sampling import SamplerOptions, draw_walk, sample
-from lie_picard.symsol.dataset import TEST_SEEDS
+from lie_picard.seeds import test_generator
 from lie_picard.symsol.renderer import Crop, render
 from lie_picard.symsol.solids import solid
 
@@ -48,7 +48,7 @@ def benchmark(
 
 def _row(estimator: PoseEstimator, options: SamplerOptions, samples: int, repeats: int, seed: int) -> dict[str, Any]:
     config, device = estimator.config, estimator.device
-    generator = torch.Generator().manual_seed(TEST_SEEDS + 500_000 + seed)
+    generator = test_generator(500_000 + seed)
     noise = options.schedule(config.sigma_max, config.sigma_min)
     sequential = dataclasses.replace(options, method="ode")
     objects = [solid(name) for name in config.objects]

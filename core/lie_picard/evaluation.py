@@ -18,8 +18,8 @@ from torch import Tensor
 from lie_picard import so3
 from lie_picard.estimator import PoseEstimator
 from lie_picard.sampling import SamplerOptions, sample
+from lie_picard.seeds import test_generator
 from lie_picard.symsol import dataset
-from lie_picard.symsol.dataset import TEST_SEEDS
 from lie_picard.symsol.renderer import Crop, render
 from lie_picard.symsol.solids import Solid, solid
 
@@ -87,8 +87,8 @@ def evaluate(
     rows, pooled = [], []
     for number, shape in enumerate(shapes):
         # Streams of their own, so that every method and every choice of recall sees the same images and starts.
-        base = TEST_SEEDS + options.seed * 1_000 + 3 * number
-        pictures, precision, recall = (torch.Generator().manual_seed(base + k) for k in range(3))
+        base = options.seed * 1_000 + 3 * number
+        pictures, precision, recall = (test_generator(base + k) for k in range(3))
         errors, rounds, evaluations, recalls, reached, modes = [], [], [], [], [], 0
         done = 0
         for case in _cases(estimator, shape, options.images, pictures, data):

@@ -19,7 +19,7 @@ from lie_picard import so3
 from lie_picard.model import checkpoint
 from lie_picard.model.config import ModelConfig
 from lie_picard.model.score_model import ScoreModel
-from lie_picard.symsol.dataset import TEST_SEEDS
+from lie_picard.seeds import HALF, train_generator
 from lie_picard.symsol.renderer import Crop, render
 from lie_picard.symsol.solids import solid
 
@@ -49,8 +49,8 @@ class TrainingOptions:
         for name in ("images", "batch", "rotations"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not 0 <= self.seed < TEST_SEEDS:
-            raise ValueError(f"training seeds lie in [0, 2^32), got {self.seed}")
+        if not 0 <= self.seed < HALF:
+            raise ValueError(f"training seeds lie in [0, 2^31), got {self.seed}")
 
     @property
     def steps(self) -> int:
@@ -68,7 +68,7 @@ def rendered_batches(
     crop = Crop(config.distance, config.fill)
     step = start
     while True:
-        generator = torch.Generator().manual_seed((options.seed * 1_000_003 + step) % TEST_SEEDS)
+        generator = train_generator(options.seed * 1_000_003 + step)
         images, rotations = [], []
         for index, name in enumerate(config.objects):
             share = options.batch // len(config.objects) + (index < options.batch % len(config.objects))
@@ -119,7 +119,7 @@ class Trainer:
     def advance(self, batch: Batch) -> float:
         """One optimiser step; the loss before it."""
         # Batches use seeds of their own, so noise needs another stream that resumes at any step.
-        generator = torch.Generator().manual_seed((self.options.seed * 7_919 + self.step * 31 + 17) % TEST_SEEDS)
+        generator = train_generator(self.options.seed * 7_919 + self.step * 31 + 17)
         self.model.train()
         loss = loss_of(self.model, batch, self.options, generator)
         for group in self.optimizer.param_groups:

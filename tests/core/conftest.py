@@ -1,15 +1,15 @@
 """What the core's tests share."""
 
 import pytest
-import torch
 
 from lie_picard import PoseEstimator
+from lie_picard.seeds import test_generator
 
 
 @pytest.fixture
 def generator():
     """A seeded generator, beyond all training seeds."""
-    return torch.Generator().manual_seed((1 << 32) + 7)
+    return test_generator(7)
 
 
 @pytest.fixture(scope="session")

@@ -8,12 +8,13 @@ from lie_picard import ImageError, PoseEstimator, SamplerOptions, so3
 from lie_picard.evaluation import EvaluationOptions, evaluate
 from lie_picard.hypotheses import Ambiguity
 from lie_picard.model import checkpoint
+from lie_picard.seeds import test_generator
 from lie_picard.symsol.renderer import render
 from lie_picard.symsol.solids import SOLIDS, solid
 
 
 def picture(name, seed):
-    generator = torch.Generator().manual_seed((1 << 32) + seed)
+    generator = test_generator(seed)
     truth = so3.uniform(1, generator=generator)
     return render(solid(name), truth)[0].numpy(), truth[0]
 

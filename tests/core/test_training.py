@@ -4,11 +4,13 @@ import dataclasses
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lie_picard import CheckpointError
 from lie_picard.model import checkpoint
 from lie_picard.model.config import ModelConfig
-from lie_picard.symsol.dataset import TEST_SEEDS
+from lie_picard.seeds import HALF, test_generator, train_generator
 from lie_picard.training import Trainer, TrainingOptions, rendered_batches, train
 
 CONFIG = ModelConfig(image_size=32, features=64, width=64, depth=2, degree=3, copies=4, objects=("cone", "cube"))
@@ -69,4 +71,11 @@ def test_the_note_says_how_it_was_made(tmp_path):
 
 def test_training_seeds_cannot_reach_the_test_seeds():
     with pytest.raises(ValueError, match="training seeds"):
-        TrainingOptions(seed=TEST_SEEDS)
+        TrainingOptions(seed=HALF)
+
+
+@given(st.integers(0, 2**40))
+def test_no_test_generator_draws_what_a_training_generator_draws(seed):
+    tested = torch.rand(4, generator=test_generator(seed))
+    for other in (seed, seed % 2**31, seed % 2**32, 2**31 + seed, 2**32 + seed):
+        assert not torch.equal(torch.rand(4, generator=train_generator(other)), tested)

@@ -8,6 +8,7 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from lie_picard import so3
 from lie_picard.camera import Camera
+from lie_picard.seeds import test_generator
 from lie_picard.symsol.scene import Placed, render_scene
 
 CAMERA = Camera(np.array([[1500.0, 0, 159.5], [0, 1500.0, 119.5], [0, 0, 1]]), np.zeros(0), 320, 240)
@@ -17,7 +18,7 @@ FRAME = "camera_optical_frame"
 
 def placed(name: str, seed: int = 0, position: tuple[float, float, float] = (0.01, -0.005, 1.0)) -> Placed:
     """A solid at a random rotation in front of the camera."""
-    rotations = so3.uniform(1, generator=torch.Generator().manual_seed((1 << 32) + seed), dtype=torch.float64)
+    rotations = so3.uniform(1, generator=test_generator(seed), dtype=torch.float64)
     return Placed(name, DIAMETER, np.array(position), rotations)
 
 

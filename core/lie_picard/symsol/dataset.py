@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lie_picard import so3
+from lie_picard.seeds import test_generator, train_generator
 from lie_picard.symsol.renderer import Crop, render
 from lie_picard.symsol.solids import solid
 
-SPLITS = ("train", "test")
-# Training draws use seeds below this number; everything that is tested or shown starts above it.
-TEST_SEEDS = 1 << 32
+_GENERATORS = {"train": train_generator, "test": test_generator}
+SPLITS = tuple(_GENERATORS)
 _CHUNK = 50
 
 
@@ -98,8 +98,7 @@ def write(
     digits = max(5, len(str(images - 1)))
     arrays = {}
     for index, shape in enumerate(shapes):
-        first = TEST_SEEDS + 900_000 if split == "test" else 0
-        generator = torch.Generator().manual_seed(first + seed * 1_000 + index)
+        generator = _GENERATORS[split](900_000 + seed * 1_000 + index)
         rotations = so3.uniform(images, generator=generator)
         for start in range(0, images, _CHUNK):
             pictures = render(solid(shape), rotations[start : start + _CHUNK], size, crop).numpy()
