@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lie_picard import so3
 from lie_picard.estimator import PoseEstimator
-from lie_picard.sampling import SamplerOptions, sample
+from lie_picard.sampling import SamplerOptions, draw_walk, sample
 from lie_picard.seeds import test_generator
 from lie_picard.symsol import dataset
 from lie_picard.symsol.renderer import Crop, render
@@ -148,7 +148,7 @@ def _draw(
         score = estimator.model.condition(images.to(device), noise)
         index = torch.arange(len(images), device=device).repeat_interleave(samples)
         start = so3.uniform(len(index), generator=generator, device=device)
-        draws = torch.randn(noise.steps, len(index), 3, generator=generator) if sampler.method == "walk" else None
+        draws = draw_walk(noise, len(index), generator) if sampler.method == "walk" else None
         return sample(score, start, noise, sampler, condition=index, draws=draws), index
 
 

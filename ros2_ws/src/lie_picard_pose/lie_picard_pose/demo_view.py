@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import rclpy
 import torch
+from geometry_msgs.msg import Quaternion
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
@@ -26,7 +27,7 @@ from rich.text import Text
 from sensor_msgs.msg import CameraInfo, Image
 from tf2_msgs.msg import TFMessage
 
-from lie_picard import machine
+from lie_picard import machine, so3
 from lie_picard.symsol.solids import SOLIDS, solid
 from lie_picard_msgs.msg import PoseHypothesisArray
 from lie_picard_pose.conversions import rotation_of
@@ -103,11 +104,10 @@ class DemoView(Node):
         truth = torch.from_numpy(true_rotation)
         errors = torch.rad2deg(solid(name).distance(samples, truth))
         best = message.hypotheses[0].pose.pose
-        best_rotation = torch.from_numpy(rotation_of(best.orientation))
         score.latest = message
         score.latency_ms.append((arrived - self.images[stamp][1]) * 1e3)
         score.node_ms.append(message.statistics.processing_ms)
-        score.best_deg.append(float(torch.rad2deg(solid(name).distance(best_rotation, truth))))
+        score.best_deg.append(_error_deg(name, best.orientation, true_rotation))
         score.mean_deg.append(float(errors.mean()))
         position = np.array([best.position.x, best.position.y, best.position.z])
         score.position_mm.append(float(np.linalg.norm(position - true_position)) * 1e3)
@@ -138,7 +138,7 @@ class DemoView(Node):
             for row, h in enumerate(score.latest.hypotheses[:_SHOWN]):
                 p, q = h.pose.pose.position, h.pose.pose.orientation
                 truth = self._truth[_nanoseconds(score.latest)][name][0]
-                error = torch.rad2deg(solid(name).distance(torch.from_numpy(rotation_of(q)), torch.from_numpy(truth)))
+                error = _error_deg(name, q, truth)
                 kind = _KINDS[score.latest.ambiguity]
                 modes = len(score.latest.hypotheses)
                 table.add_row(
@@ -148,7 +148,7 @@ class DemoView(Node):
                     f"{h.weight:.0%}",
                     f"{p.x:+.3f} {p.y:+.3f} {p.z:.3f}",
                     f"{q.x:+.2f} {q.y:+.2f} {q.z:+.2f} {q.w:+.2f}",
-                    f"{float(error):.2f}",
+                    f"{error:.2f}",
                     f"{score.latency_ms[-1]:.0f}" if row == 0 else "",
                     end_section=row == min(_SHOWN, modes) - 1,
                 )
@@ -182,9 +182,14 @@ def _nanoseconds(message: object) -> int:
     return stamp.sec * 10**9 + stamp.nanosec
 
 
-def _samples(message: PoseHypothesisArray) -> torch.Tensor:
-    from lie_picard import so3
+def _error_deg(name: str, orientation: Quaternion, truth: np.ndarray) -> float:
+    """Angle of a published orientation to the nearest pose that truly looks the same."""
+    return float(
+        torch.rad2deg(solid(name).distance(torch.from_numpy(rotation_of(orientation)), torch.from_numpy(truth)))
+    )
 
+
+def _samples(message: PoseHypothesisArray) -> torch.Tensor:
     x, y, z, w = torch.tensor(message.sample_quaternions, dtype=torch.float64).reshape(-1, 4).unbind(1)
     return so3.from_quaternion(torch.stack([w, x, y, z], 1))
 
