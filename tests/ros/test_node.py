@@ -83,7 +83,8 @@ def start_with(pose_node, bench, placed, **parameters):
 @pytest.mark.parametrize("name", SOLIDS)
 def test_published_poses_equal_the_truth(pose_node, bench, name):
     placed = messages.placed(name, seed=11)
-    start_with(pose_node, bench, placed)
+    # All 100 steps: with the default 50 about one sample in two hundred ends in a wrong basin.
+    start_with(pose_node, bench, placed, steps=100)
     bench.ask(messages.image(placed), messages.camera_info())
     message = bench.hypotheses[0]
     shape, truth = solid(name), placed.rotations[0]
