@@ -1,99 +1,159 @@
-"""How fast the samplers are: every method against the sequential one, interleaved, same weights, same start."""
+"""How fast the samplers are: every plan against the sequential one, interleaved, same weights, same start."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lie_picard import so3
 from lie_picard.estimator import PoseEstimator
-from lie_picard.sampling import SamplerOptions, draw_walk, sample
+from lie_picard.sampling import SamplerOptions, Solution, draw_walk, sample
 from lie_picard.seeds import test_generator
 from lie_picard.symsol.renderer import Crop, render
-from lie_picard.symsol.solids import solid
+from lie_picard.symsol.solids import Solid, solid
 
 FAR_DEG = 0.5
+WARM_UP = 2
+PLANS = ("picard", "newton", "walk", "best")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A test image with its truth and a start."""
+
+    solid: Solid
+    truth: Tensor
+    image: Tensor
+    start: Tensor
 
 
 def benchmark(
     estimator: PoseEstimator,
     steps: Sequence[int],
     samples: Sequence[int],
-    methods: Sequence[str],
+    plans: Sequence[str],
     sampler: SamplerOptions,
     repeats: int = 20,
     seed: int = 0,
     on_row: Callable[[], None] | None = None,
 ) -> list[dict[str, Any]]:
-    """One row for each number of steps and samples and each method other than "ode", the sequential baseline.
+    """One row for each number of steps and samples and each plan.
 
-    Each repeat is another image; its methods run one after the other from the same start. Times are medians with
-    the 10th and 90th percentile, of the sampler alone; the encoder, which all share, has a column of its own.
+    The sequential sampler of T Euler steps is the baseline, with the score run eagerly and by the fastest runtime; the
+    plans use the fastest runtime too. "best" is what `SamplerOptions()` does; it has its own number of steps. Each
+    repeat is another image; all plans run on it one after the other from the same start. Times are medians with the
+    10th and 90th percentile, of the sampler alone; the encoder, which all share, has columns of its own.
     """
     rows = []
     for count in steps:
         for number in samples:
-            for method in methods:
-                options = dataclasses.replace(sampler, method=method, steps=count)
-                rows.append(_row(estimator, options, number, repeats, seed))
-                if on_row:
-                    on_row()
+            rows += _rows(estimator, count, number, plans, sampler, repeats, seed)
+            if on_row:
+                on_row()
     return rows
 
 
-def _row(estimator: PoseEstimator, options: SamplerOptions, samples: int, repeats: int, seed: int) -> dict[str, Any]:
-    config, device = estimator.config, estimator.device
+def windows(
+    estimator: PoseEstimator,
+    sizes: Sequence[int],
+    steps: int,
+    sampler: SamplerOptions,
+    repeats: int = 20,
+    seed: int = 0,
+    on_row: Callable[[], None] | None = None,
+) -> list[dict[str, Any]]:
+    """The ablation of the paper's Figure 2: one sample, speed-up and inefficiency over the window."""
+    rows = []
+    for size in sizes:
+        changed = dataclasses.replace(sampler, window=size)
+        rows += _rows(estimator, steps, 1, ("picard", "newton"), changed, repeats, seed)
+        if on_row:
+            on_row()
+    return rows
+
+
+def _rows(
+    estimator: PoseEstimator,
+    steps: int,
+    samples: int,
+    plans: Sequence[str],
+    sampler: SamplerOptions,
+    repeats: int,
+    seed: int,
+) -> list[dict[str, Any]]:
+    base = dataclasses.replace(sampler, method="ode", steps=steps, integrator="euler", restarts=0)
+    options = {"eager": base, "sequential": base}
+    for plan in plans:
+        options[plan] = SamplerOptions() if plan == "best" else dataclasses.replace(base, method=plan)
+    times: dict[str, list[float]] = {"encoder_eager": [], "encoder": [], **{name: [] for name in options}}
+    found: dict[str, list[tuple[Solution, Scene]]] = {name: [] for name in options}
     generator = test_generator(500_000 + seed)
-    noise = options.schedule(config.sigma_max, config.sigma_min)
-    sequential = dataclasses.replace(options, method="ode")
-    objects = [solid(name) for name in config.objects]
-    times: dict[str, list[float]] = {"encoder": [], "sequential": [], "method": []}
-    angles, errors, base_errors, rounds, evaluations = [], [], [], [], []
-    for repeat in range(repeats + 2):
-        shape = objects[repeat % len(objects)]
-        truth = so3.uniform(1, generator=generator)
-        image = render(shape, truth, config.image_size, Crop(config.distance, config.fill))
-        if config.channels == 3:
-            image = image[..., None].expand(-1, -1, -1, 3)
-        start = so3.uniform(samples, generator=generator, device=device)
-        draws = draw_walk(noise, samples, generator) if options.method == "walk" else None
-        score, encoder_ms = _timed(device, estimator.model.condition, image.to(device), noise)
-        base, base_ms = _timed(device, sample, score, start, noise, sequential)
-        found, found_ms = _timed(device, sample, score, start, noise, options, draws=draws)
-        if repeat < 2:  # warm-up
-            continue
-        for key, value in (("encoder", encoder_ms), ("sequential", base_ms), ("method", found_ms)):
-            times[key].append(value)
-        angles.append(so3.degrees(so3.angle(base.rotations, found.rotations)).cpu())
-        errors.append(so3.degrees(shape.distance(found.rotations.cpu(), truth)))
-        base_errors.append(so3.degrees(shape.distance(base.rotations.cpu(), truth)))
-        rounds.append(found.rounds)
-        evaluations.append(found.evaluations)
-    angle, method = torch.cat(angles), options.method
-    row = {
-        "steps": options.steps,
+    for repeat, scene in enumerate(scenes(estimator, samples, repeats + WARM_UP, generator)):
+        for name, chosen in options.items():
+            tables = estimator.plan(chosen)
+            with _runtime(estimator, fast=name != "eager"):
+                score, encoder_ms = timed(estimator.device, estimator.model.condition, scene.image, tables.noise)
+                if chosen.method == "auto":
+                    chosen = options[name] = estimator.resolve(chosen, score, scene.start)
+                draws = draw_walk(tables.noise, samples, generator) if chosen.method == "walk" else None
+                solution, ms = timed(estimator.device, sample, score, scene.start, tables, chosen, draws=draws)
+            if repeat >= WARM_UP:
+                found[name].append((solution, scene))
+                times[name].append(ms)
+                if name in ("eager", "sequential"):
+                    times["encoder_eager" if name == "eager" else "encoder"].append(encoder_ms)
+    shared = {
+        "steps": steps,
         "samples": samples,
-        "method": method,
-        "window": min(options.window, options.steps) if method == "picard" else 1,
-        "tolerance": options.tolerance if method == "picard" else 0.0,
         "repeats": repeats,
+        "encoder_eager_ms": statistics.median(times["encoder_eager"]),
         "encoder_ms": statistics.median(times["encoder"]),
+        **_spread("eager", times["eager"]),
         **_spread("sequential", times["sequential"]),
-        **_spread(method, times["method"]),
-        # The ratio of each pair, not of the medians: neighbours in time saw the same machine.
-        "speedup": statistics.median(a / b for a, b in zip(times["sequential"], times["method"], strict=True)),
-        "rounds": statistics.mean(rounds),
-        "evaluations": statistics.mean(evaluations),
-        "inefficiency": statistics.mean(evaluations) / options.steps,
-        "mean_deg": float(torch.cat(errors).mean()),
-        "sequential_mean_deg": float(torch.cat(base_errors).mean()),
+        "sequential_mean_deg": _precision(found["sequential"]),
+        "sequential_recall_deg": _recall(found["sequential"]),
     }
-    if method != "walk":  # a walk solves another equation
+    return [
+        shared | _row(name, options[name], times, found[name], found["sequential"]) for name in options
+        if name in plans
+    ]  # fmt: skip
+
+
+def _row(
+    plan: str,
+    options: SamplerOptions,
+    times: dict[str, list[float]],
+    found: list[tuple[Solution, Scene]],
+    baseline: list[tuple[Solution, Scene]],
+) -> dict[str, Any]:
+    evaluations = statistics.mean(solution.evaluations for solution, _ in found)
+    row = {
+        "plan": plan,
+        "method": options.method,
+        "integrator": options.integrator,
+        "plan_steps": options.steps,
+        "window": options.window,
+        **_spread(plan, times[plan]),
+        # The ratio of each pair, not of the medians: neighbours in time saw the same machine.
+        "speedup": _ratio(times["sequential"], times[plan]),
+        "speedup_over_eager": _ratio(times["eager"], times[plan]),
+        "rounds": statistics.mean(solution.rounds for solution, _ in found),
+        "evaluations": evaluations,
+        "inefficiency": evaluations / options.steps,
+        "mean_deg": _precision(found),
+        "recall_deg": _recall(found),
+    }
+    if plan in ("picard", "newton"):  # the others solve other equations
+        pairs = zip(found, baseline, strict=True)
+        angle = torch.cat([so3.degrees(so3.angle(a.rotations, b.rotations)) for (a, _), (b, _) in pairs])
         row |= {
             "angle_to_sequential_median_deg": float(angle.median()),
             "angle_to_sequential_above_half_deg": float((angle > FAR_DEG).float().mean()),
@@ -101,12 +161,56 @@ def _row(estimator: PoseEstimator, options: SamplerOptions, samples: int, repeat
     return row
 
 
+def scenes(estimator: PoseEstimator, samples: int, count: int, generator: torch.Generator) -> Iterator[Scene]:
+    """Test images of the model's objects in turn, each with a start of so many samples."""
+    config, device = estimator.config, estimator.device
+    objects = [solid(name) for name in config.objects]
+    for number in range(count):
+        shape = objects[number % len(objects)]
+        truth = so3.uniform(1, generator=generator)
+        image = render(shape, truth, config.image_size, Crop(config.distance, config.fill), config.channels)
+        start = so3.uniform(samples, generator=generator, device=device)
+        yield Scene(shape, truth, image.to(device), start)
+
+
+@contextlib.contextmanager
+def _runtime(estimator: PoseEstimator, fast: bool) -> Iterator[None]:
+    """Within it the model runs by its fastest runtime, or eagerly."""
+    kept = estimator.model.accelerated
+    if not fast:
+        estimator.model.accelerated = None
+    try:
+        yield
+    finally:
+        estimator.model.accelerated = kept
+
+
+def _precision(found: list[tuple[Solution, Scene]]) -> float:
+    return float(
+        torch.cat([so3.degrees(scene.solid.distance(s.rotations.cpu(), scene.truth)) for s, scene in found]).mean()
+    )
+
+
+def _recall(found: list[tuple[Solution, Scene]]) -> float:
+    """Mean angle from each true pose (about an axis: each 10 degrees) to the nearest sample."""
+    nearest = []
+    for solution, scene in found:
+        every = scene.solid.equivalents(scene.truth, 10.0)[0]
+        nearest.append(so3.degrees(so3.pairwise_angle(every, solution.rotations.cpu()).amin(1)).mean())
+    return float(torch.stack(nearest).mean())
+
+
+def _ratio(first: list[float], second: list[float]) -> float:
+    return statistics.median(a / b for a, b in zip(first, second, strict=True))
+
+
 def _spread(name: str, values: list[float]) -> dict[str, float]:
     deciles = statistics.quantiles(values, n=10) if len(values) > 1 else [values[0]] * 9
     return {f"{name}_ms": statistics.median(values), f"{name}_p10_ms": deciles[0], f"{name}_p90_ms": deciles[-1]}
 
 
-def _timed(device: torch.device, work: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any, float]:
+def timed(device: torch.device, work: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any, float]:
+    """Result and milliseconds of a call, the device's work included."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     begin = time.perf_counter()

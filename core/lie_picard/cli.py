@@ -16,13 +16,13 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from lie_picard import __version__, machine
-from lie_picard.benchmark import benchmark
+from lie_picard import __version__, frontier, machine, report
+from lie_picard.benchmark import PLANS, benchmark, windows
 from lie_picard.estimator import PoseEstimator, pick_device
 from lie_picard.evaluation import EvaluationOptions, evaluate
 from lie_picard.model import checkpoint
 from lie_picard.model.config import ENCODERS, HEADS, PRESETS
-from lie_picard.sampling import METHODS, SamplerOptions
+from lie_picard.sampling import INTEGRATORS, METHODS, SamplerOptions
 from lie_picard.symsol import dataset
 from lie_picard.symsol.solids import SOLIDS
 from lie_picard.training import TrainingOptions, train
@@ -37,19 +37,6 @@ _EVALUATE_COLUMNS = {
     "recall_deg": "recall\ndeg",
     "modes_reached": "modes\nreached",
     "modes_reached_if_uniform": "if perfectly\nuniform",
-}
-_BENCH_COLUMNS = {
-    "steps": "steps",
-    "samples": "samples",
-    "method": "method",
-    "sequential_ms": "seq.\nms",
-    "method_ms": "method\nms",
-    "speedup": "speed-\nup",
-    "rounds": "rounds",
-    "inefficiency": "ineffi-\nciency",
-    "sequential_mean_deg": "D seq.\ndeg",
-    "mean_deg": "D\ndeg",
-    "angle_to_sequential_above_half_deg": "apart\n> 0.5",
 }
 
 
@@ -116,21 +103,27 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 def _bench(args: argparse.Namespace) -> None:
     estimator = PoseEstimator.from_checkpoint(args.checkpoint, args.device)
-    methods = [method for method in args.methods if method != "ode"]
-    if not methods:
-        raise ValueError("the baseline 'ode' is always measured: name at least one other method")
     sampler = SamplerOptions(window=args.window, tolerance=args.tolerance)
-    total = len(args.steps) * len(args.samples) * len(methods)
+    common: dict[str, Any] = {"sampler": sampler, "repeats": args.repeats, "seed": args.seed}
+    images = args.frontier_images
+    total = len(args.steps) * len(args.samples) + len(args.windows) + (len(frontier.PLANS) if images else 0)
     with tqdm(total=total, unit="setting", disable=None) as bar:
-        rows = benchmark(estimator, args.steps, args.samples, methods, sampler, args.repeats, args.seed, bar.update)
+        rows = benchmark(estimator, args.steps, args.samples, args.plans, on_row=bar.update, **common)
+        ablation = windows(estimator, args.windows, max(args.steps), on_row=bar.update, **common)
+        curve = frontier.frontier(estimator, images, args.repeats, args.seed, bar.update) if images else []
     result = {
         "machine": machine.describe(estimator.device),
+        "runtime": estimator.runtime,
         "checkpoint": str(args.checkpoint),
         "seed": args.seed,
         "rows": rows,
+        "windows": ablation,
+        "frontier": curve,
     }
-    shown = [row | {"method_ms": row[f"{row['method']}_ms"]} for row in rows]
-    _report(args, result, _BENCH_COLUMNS, shown)
+    if args.output is not None:
+        report.write_benchmark(args.output, result)
+    shown = [row | {"plan_ms": row[f"{row['plan']}_ms"]} for row in rows]
+    _report(args, result, report.BENCH_COLUMNS, shown)
 
 
 def _info(args: argparse.Namespace) -> None:
@@ -152,7 +145,7 @@ def _info(args: argparse.Namespace) -> None:
 
 
 def _sampler(args: argparse.Namespace) -> SamplerOptions:
-    return SamplerOptions(args.method, args.steps, args.window, args.tolerance)
+    return SamplerOptions(args.method, args.steps, args.window, args.tolerance, args.integrator, args.restarts)
 
 
 def _report(
@@ -176,18 +169,9 @@ def _report(
     for heading in columns.values():
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows or result["rows"]:
-        table.add_row(*(_cell(row.get(column)) for column in columns))
+        table.add_row(*(report.cell(row.get(column)) for column in columns))
     console.print(table)
     console.print(machine.one_line(result["machine"]))
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        digits = 3 if abs(value) < 1 else 2 if abs(value) < 10 else 1
-        return f"{value:.{digits}f}"
-    return str(value)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -231,17 +215,25 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--samples", type=_positive, default=16, help="samples an image, for precision")
     p.add_argument("--recall-images", type=int, default=20, help="images of each solid for recall; 0: none")
     p.add_argument("--recall-samples", type=_positive, default=200, help="samples an image, for recall")
-    p.add_argument("--steps", type=_positive, default=100, help="denoising steps")
-    p.add_argument("--method", choices=METHODS, default="picard", help="sampler")
+    default = SamplerOptions()
+    p.add_argument("--steps", type=_positive, default=default.steps, help="noise levels")
+    p.add_argument("--method", choices=METHODS, default="ode", help="how the steps are solved")
+    p.add_argument("--integrator", choices=sorted(INTEGRATORS), default=default.integrator, help="of the ODE")
+    p.add_argument("--restarts", type=int, default=default.restarts, help="of samples that end between two poses")
     p.add_argument("--solids", nargs="+", metavar="SOLID", help="which solids; default: all that the model knows")
     p.add_argument("--data", type=Path, help="root of a data set in SYMSOL's format, instead of fresh images")
 
     p = command("bench", _bench, "Time the samplers against the sequential one.")
     _model_arguments(p)
     p.add_argument("--steps", type=_positive, nargs="+", default=[100, 50], help="denoising steps")
-    p.add_argument("--samples", type=_positive, nargs="+", default=[1, 10, 50, 100], help="samples an image")
-    p.add_argument("--methods", nargs="+", choices=METHODS, default=["picard"], help="compared with 'ode'")
+    p.add_argument("--samples", type=_positive, nargs="+", default=[1, 10, 50, 100, 2000], help="samples an image")
+    p.add_argument("--plans", nargs="+", choices=PLANS, default=["picard", "newton", "best"], help="compared with the "
+                   "sequential sampler; best: what is done where nothing is asked for")  # fmt: skip
+    p.add_argument("--windows", type=_positive, nargs="*", default=[], help="windows of an ablation with one sample")
+    p.add_argument("--frontier-images", type=int, default=0, help="test images of each solid for quality against time; "
+                   "0: none")  # fmt: skip
     p.add_argument("--repeats", type=_positive, default=20, help="timed images a setting")
+    p.add_argument("--output", type=Path, metavar="FOLDER", help="write bench.json, bench.md and plots there")
 
     p = command("info", _info, "Show a checkpoint's configuration and how it was trained.")
     p.add_argument("checkpoint", nargs="?", default="default", help="file, or 'default' for the embedded one")
@@ -251,8 +243,8 @@ def _parser() -> argparse.ArgumentParser:
 def _model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", default="default", help="file, or 'default' for the embedded one")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--window", type=_positive, default=16, help="Picard: steps in flight")
-    parser.add_argument("--tolerance", type=float, default=0.03, help="Picard: relative to the noise level")
+    parser.add_argument("--window", type=_positive, help="picard and newton: evaluations in flight; default 16 and all")
+    parser.add_argument("--tolerance", type=float, default=0.03, help="picard and newton: relative to the noise level")
 
 
 def _positive(text: str) -> int:

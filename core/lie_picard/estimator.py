@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lie_picard import so3
+from lie_picard import planner, so3
 from lie_picard.hypotheses import Hypotheses, summarise
 from lie_picard.model import checkpoint
 from lie_picard.model.score_model import ScoreModel
-from lie_picard.sampling import SamplerOptions, draw_walk, sample
+from lie_picard.sampling import Plan, SamplerOptions, Score, draw_walk, sample
 
 
 class ImageError(ValueError):
@@ -53,6 +53,7 @@ class PoseEstimator:
         self.device = torch.device(device)
         self.model = model.to(self.device).eval()
         self.config = model.config
+        self.runtime = "eager"
 
     @classmethod
     def from_checkpoint(cls, path: str | Path = "default", device: str = "auto") -> PoseEstimator:
@@ -62,7 +63,27 @@ class PoseEstimator:
             CheckpointError, ValueError: one line with the remedy.
         """
         chosen = pick_device(device)
-        return cls(checkpoint.load(path, chosen), chosen)
+        estimator = cls(checkpoint.load(path, chosen), chosen)
+        estimator.accelerate()
+        return estimator
+
+    def accelerate(self) -> None:
+        """Take the fastest way to run the model on its device; results are the same to float accuracy."""
+        self.runtime = self.model.accelerate()
+
+    def plan(self, options: SamplerOptions) -> Plan:
+        """The sampler's tables for this model."""
+        return options.plan(self.config.sigma_max, self.config.sigma_min, torch.zeros(0, device=self.device))
+
+    def resolve(
+        self, options: SamplerOptions, score: Score, start: Tensor, condition: Tensor | None = None
+    ) -> SamplerOptions:
+        """Options whose method is "auto" with the fastest one for these samples (`planner.resolve`)."""
+        name = "; ".join(f"{k} {getattr(self.config, k)}" for k in ("encoder", "head", "width", "depth", "copies"))
+        return planner.resolve(
+            options, len(start), f"{self.runtime}; {name}", self.device,
+            lambda way: sample(score, start, self.plan(way), way, condition=condition),
+        )  # fmt: skip
 
     def estimate(
         self,
@@ -98,15 +119,17 @@ class PoseEstimator:
             raise ValueError(f"samples must be at least 1, got {samples}")
         options = options or SamplerOptions()
         count = len(images)
-        noise = options.schedule(self.config.sigma_max, self.config.sigma_min)
-        score = self.model.condition(self.prepare(images), noise)
+        plan = self.plan(options)
+        score = self.model.condition(self.prepare(images), plan.noise)
         generator = torch.Generator()
         generator.manual_seed(seed) if seed is not None else generator.seed()
         start = so3.uniform(samples, generator=generator, device=self.device).repeat(count, 1, 1)
         index = torch.arange(count, device=self.device).repeat_interleave(samples)
         # Every image gets the same draw, so a result does not depend on what else is in the batch.
-        draws = draw_walk(noise, samples, generator).repeat(1, count, 1) if options.method == "walk" else None
-        solution = sample(score, start, noise, options, condition=index, draws=draws)
+        draws = draw_walk(plan.noise, samples, generator).repeat(1, count, 1) if options.method == "walk" else None
+        condition = index if count > 1 else None
+        options = self.resolve(options, score, start, condition)
+        solution = sample(score, start, plan, options, condition=condition, draws=draws)
         results = []
         for rotations in solution.rotations.unflatten(0, (count, samples)).cpu():
             if not bool(torch.isfinite(rotations).all()):
@@ -114,6 +137,7 @@ class PoseEstimator:
             results.append(
                 dataclasses.replace(
                     summarise(rotations),
+                    method=options.method,
                     rounds=solution.rounds,
                     evaluations=solution.evaluations,
                     inefficiency=solution.inefficiency,

@@ -142,14 +142,15 @@ def _draw(
     estimator: PoseEstimator, images: Tensor, sampler: SamplerOptions, samples: int, generator: torch.Generator
 ) -> tuple[Any, Tensor]:
     """Samples for a batch of images and the image's index of each; every image has starts of its own."""
-    config, device = estimator.config, estimator.device
-    noise = sampler.schedule(config.sigma_max, config.sigma_min)
+    device = estimator.device
+    plan = estimator.plan(sampler)
     with torch.inference_mode():
-        score = estimator.model.condition(images.to(device), noise)
+        score = estimator.model.condition(images.to(device), plan.noise)
         index = torch.arange(len(images), device=device).repeat_interleave(samples)
         start = so3.uniform(len(index), generator=generator, device=device)
-        draws = draw_walk(noise, len(index), generator) if sampler.method == "walk" else None
-        return sample(score, start, noise, sampler, condition=index, draws=draws), index
+        draws = draw_walk(plan.noise, len(index), generator) if sampler.method == "walk" else None
+        sampler = estimator.resolve(sampler, score, start, index)
+        return sample(score, start, plan, sampler, condition=index, draws=draws), index
 
 
 def _cases(
@@ -168,8 +169,6 @@ def _cases(
     crop = Crop(config.distance, config.fill)
     for start in range(0, images, _CHUNK):
         truth = so3.uniform(min(_CHUNK, images - start), generator=generator)
-        pictures = render(solid(shape), truth, config.image_size, crop)
-        if config.channels == 3:
-            pictures = pictures[..., None].expand(-1, -1, -1, 3)
+        pictures = render(solid(shape), truth, config.image_size, crop, config.channels)
         listed = lambda index, t=truth: solid(shape).equivalents(t[index], _AXIAL_STEP_DEG)  # noqa: E731
         yield _Case(pictures, truth, solid(shape), listed)  # type: ignore[arg-type]

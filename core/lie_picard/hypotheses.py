@@ -56,6 +56,7 @@ class Hypotheses:
         ambiguity: what kind of set the modes form.
         axis: (3,) unit symmetry axis in the object's frame where the ambiguity is AXIAL.
         mode_of: (N,) index into `modes` of each sample.
+        method: with which the steps were solved.
         rounds, evaluations, inefficiency, converged: of the sampler (see `sampling.Solution`).
     """
 
@@ -64,6 +65,7 @@ class Hypotheses:
     ambiguity: Ambiguity
     axis: Tensor | None
     mode_of: Tensor
+    method: str = ""
     rounds: int = 0
     evaluations: float = 0.0
     inefficiency: float = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -67,6 +68,13 @@ def power_law(steps: int, sigma_max: float = 2.0, sigma_min: float = 0.01, rho: 
         raise ValueError(f"rho must be positive, got {rho}")
     high, low = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
     return NoiseSchedule(torch.linspace(high, low, steps, dtype=torch.float64).pow(rho).float())
+
+
+def geometric(steps: int, sigma_max: float = 2.0, sigma_min: float = 0.01, skip: int = 0) -> NoiseSchedule:
+    """Levels of constant ratio from sigma_max to sigma_min, without the first `skip` of them."""
+    _check(steps - skip, sigma_max, sigma_min)
+    high, low = math.log(sigma_max), math.log(sigma_min)
+    return NoiseSchedule(torch.linspace(high, low, steps, dtype=torch.float64)[skip:].exp().float())
 
 
 def cubic(steps: int, sigma_max: float = 1.0, sigma_min: float = 1e-4) -> NoiseSchedule:

@@ -74,9 +74,9 @@ def rendered_batches(
             share = options.batch // len(config.objects) + (index < options.batch % len(config.objects))
             if share:
                 rotations.append(so3.uniform(share, generator=generator, device=device))
-                images.append(render(solid(name), rotations[-1], config.image_size, crop))
+                images.append(render(solid(name), rotations[-1], config.image_size, crop, config.channels))
         stacked = torch.cat(images)
-        yield (stacked if config.channels == 1 else stacked[..., None].expand(-1, -1, -1, 3)), torch.cat(rotations)
+        yield stacked, torch.cat(rotations)
         step += 1
 
 

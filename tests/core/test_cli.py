@@ -41,7 +41,7 @@ def test_train_evaluate_bench_and_info_on_a_model_of_ones_own(tmp_path):
         ].keys()
         assert result["rows"][-1]["solid"] == "all"
     done = run("bench", "--checkpoint", model, "--steps", 4, "--samples", 1, 2, "--repeats", 2,
-               "--methods", "picard", "walk", "--json", "-")  # fmt: skip
+               "--plans", "picard", "walk", "--json", "-")  # fmt: skip
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)["rows"]
     assert len(rows) == 4
@@ -57,7 +57,7 @@ def test_train_evaluate_bench_and_info_on_a_model_of_ones_own(tmp_path):
         (["evaluate", "--checkpoint", "/etc/hostname"], "not a readable safetensors file"),
         (["evaluate", "--solids", "banana"], "unknown solid 'banana'"),
         (["evaluate", "--data", "/nowhere"], "no such file"),
-        (["bench", "--methods", "ode"], "baseline"),
+        (["evaluate", "--steps", "1"], "steps >= 2"),
         (["info", "--json", "/nowhere/info.json"], "no such folder"),
         (["info", "--threads", "-1"], "--threads"),
         (["bench", "--device", "mps"], "unknown device"),

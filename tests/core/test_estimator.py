@@ -29,7 +29,7 @@ def test_the_embedded_checkpoint_is_small_and_says_how_it_was_made():
 def test_mean_error_and_coverage_meet_the_bar(estimator):
     """A small draw of what `lie-picard evaluate` measures at length; the bar is the project's own."""
     options = EvaluationOptions(images=20, samples=16, recall_images=5, recall_samples=200, seed=77)
-    rows = {row["solid"]: row for row in evaluate(estimator, SOLIDS, SamplerOptions(window=32), options)}
+    rows = {row["solid"]: row for row in evaluate(estimator, SOLIDS, SamplerOptions("ode"), options)}
     assert rows["all"]["mean_deg"] <= 0.6
     assert all(row["median_deg"] <= 0.6 for row in rows.values())
     # Even a perfect sampler leaves out a mode now and then.
@@ -42,7 +42,7 @@ def test_all_24_poses_of_a_cube_are_found_equally_often(estimator):
     found = estimator.estimate(image, samples=200, seed=0).rotations
     distances = torch.rad2deg(solid("cube").distances(found, truth))
     assert (distances.amin(0) < 5).all()
-    many = estimator.estimate(image, samples=1200, seed=1, options=SamplerOptions("ode", 50)).rotations
+    many = estimator.estimate(image, samples=1200, seed=1, options=SamplerOptions("ode")).rotations
     counts = torch.bincount(solid("cube").distances(many, truth).argmin(1), minlength=24)
     # Chi-square with 23 degrees of freedom: 49.7 is exceeded by chance once in a thousand.
     assert ((counts - 50.0).square() / 50).sum() < 49.7
@@ -54,13 +54,13 @@ def test_all_24_poses_of_a_cube_are_found_equally_often(estimator):
 )
 def test_each_solids_ambiguity_is_recognised(estimator, name, kind):
     image, truth = picture(name, 5)
-    found = estimator.estimate(image, samples=100, seed=0, options=SamplerOptions("ode", 50))
+    found = estimator.estimate(image, samples=100, seed=0, options=SamplerOptions("ode"))
     assert found.ambiguity is Ambiguity[kind]
     assert sum(mode.weight for mode in found.modes) == pytest.approx(1)
     assert torch.rad2deg(solid(name).distance(found.best.rotation, truth)) < 5
 
 
-@pytest.mark.parametrize("method", ["picard", "ode", "walk"])
+@pytest.mark.parametrize("method", ["picard", "newton", "ode", "walk"])
 def test_a_seed_fixes_the_result_alone_and_in_a_batch(estimator, method):
     options = SamplerOptions(method, 20)
     images = [picture(name, k)[0] for k, name in enumerate(SOLIDS)]
@@ -78,7 +78,7 @@ def test_colour_and_size_are_adapted(estimator):
     large = np.repeat(np.repeat(image, 3, 0), 3, 1)
     colour = np.repeat(large[..., None], 3, 2)
     for shown in (large, colour):
-        found = estimator.estimate(shown, samples=16, seed=0, options=SamplerOptions("ode", 50))
+        found = estimator.estimate(shown, samples=16, seed=0, options=SamplerOptions("ode"))
         assert torch.rad2deg(solid("cube").distance(found.rotations, truth)).median() < 3
 
 

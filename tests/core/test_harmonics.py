@@ -34,7 +34,7 @@ def test_the_body_sees_the_function_turned(near, generator):
     rotations = torch.cat([so3.uniform(20, generator=generator), POLES @ so3.exp(torch.tensor([near, near, 0.3]))])
     coefficients = torch.randn(49, 3, generator=generator)
     frame = BodyFrame(DEGREE)
-    body = frame(frame.paired(coefficients[None]), rotations)
+    body = frame(frame.prepared(coefficients[None]), rotations)
     for rotation, turned in zip(rotations, body, strict=True):
         seen = real_harmonics(points) @ turned.double().T
         there = real_harmonics(points @ rotation.T) @ coefficients.double()
@@ -45,9 +45,9 @@ def test_turning_twice_is_turning_by_the_product(generator):
     frame = BodyFrame(DEGREE)
     first, second = so3.uniform(10, generator=generator), so3.uniform(10, generator=generator)
     coefficients = torch.randn(10, 49, 2, generator=generator)
-    once = frame(frame.paired(coefficients), first).mT
-    product = frame(frame.paired(coefficients), first @ second)
-    torch.testing.assert_close(frame(frame.paired(once), second), product, atol=1e-4, rtol=0)
+    once = frame(frame.prepared(coefficients), first).mT
+    product = frame(frame.prepared(coefficients), first @ second)
+    torch.testing.assert_close(frame(frame.prepared(once), second), product, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("degree", range(DEGREE + 1))

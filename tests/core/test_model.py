@@ -51,7 +51,7 @@ def test_the_head_sees_only_the_relative_rotation(generator):
     time = head.time_terms(torch.full((4,), 0.3))
     rotations, turn = so3.uniform(4, generator=generator), so3.uniform(4, generator=generator)
     # The body's view is D(R)^T c; with c' = D(Q) c the same view belongs to Q R.
-    turned = head.body_frame.paired(head.body_frame(terms.coefficients, turn.mT).mT)
+    turned = head.body_frame.prepared(head.body_frame(terms.coefficients, turn.mT).mT)
     score = head(turn @ rotations, dataclasses.replace(terms, coefficients=turned), time)
     torch.testing.assert_close(score, head(rotations, terms, time), atol=2e-4, rtol=1e-3)
 

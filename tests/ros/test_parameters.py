@@ -36,7 +36,7 @@ def test_every_parameter_is_described():
         ({"regions": [0.0, 0.0, -5.0, -5.0]}, "at least 2 pixels"),
         ({"regions": [0.0, 0.0, 100.0, 0.0]}, "at least 2 pixels"),
         ({"regions": [float("nan"), 0.0, 50.0, 50.0]}, "at least 2 pixels"),
-        ({"method": "magic"}, "choose from picard, ode, walk"),
+        ({"method": "magic"}, "choose from auto, ode, picard, newton, walk"),
     ],
 )
 def test_values_that_do_not_fit_are_refused_with_a_reason(change, message):

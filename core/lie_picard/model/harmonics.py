@@ -36,65 +36,68 @@ def quarter_turn(degree: int) -> Tensor:
 class BodyFrame(nn.Module):
     """Coefficients of a function on the sphere, seen from a rotated body: D(R)^T c.
 
-    With R = Rz(a) Ry(b) Rz(c) and X = D(Rx(pi/2)), D(R)^T = Z(-c) X^T Z(-b) X Z(-a). The cosine and sine coefficients
-    of one m are a complex number, so that each Z is one multiplication by e^(-i m angle); these powers come from the
-    entries of R without trigonometry.
+    With R = Rz(a) Ry(b) Rz(c) and X = D(Rx(pi/2)), D(R)^T = Z(-c) X^T Z(-b) X Z(-a). Each Z is
+    ``x cos(m angle) + x' sin(m angle)`` where x' holds x with m and -m exchanged (`_partner`); X and the exchange are
+    one constant matrix. The sines and cosines come from the entries of R without trigonometry.
     """
 
-    cosines: Tensor
-    sines: Tensor
     order: Tensor
+    partner: Tensor
     turn: Tensor
-    real: Tensor
+    turn_back: Tensor
 
     def __init__(self, degree: int) -> None:
         super().__init__()
         self.degree = degree
-        pairs = [(k, m) for k in range(degree + 1) for m in range(k + 1)]
-        order = torch.tensor([m for _, m in pairs])
-        # Places of the cosine and the sine coefficient of each pair in the (L + 1)^2 real ones; m = 0 has no sine.
-        cosines = torch.tensor([k * k + k + m for k, m in pairs])
-        sines = torch.tensor([k * k + k - m for k, m in pairs])
-        size, count = (degree + 1) ** 2, len(pairs)
-        to_pairs = torch.zeros(2 * count, size, dtype=torch.float64)
-        to_pairs[torch.arange(count) * 2, cosines] = 1
-        to_pairs[torch.arange(count) * 2 + 1, sines] = (order > 0).double()
+        order = torch.cat([torch.arange(-k, k + 1).abs() for k in range(degree + 1)])
         turn = torch.block_diag(*(quarter_turn(k) for k in range(degree + 1)))
-        self.register_buffer("cosines", cosines, persistent=False)
-        self.register_buffer("sines", sines, persistent=False)
+        partner = torch.block_diag(*(_partner(k) for k in range(degree + 1)))
+        both = torch.cat([torch.eye(len(order), dtype=torch.float64), partner], 1)
         self.register_buffer("order", order, persistent=False)
-        self.register_buffer("turn", (to_pairs @ turn @ to_pairs.T).T.float().contiguous(), persistent=False)
-        self.register_buffer("real", to_pairs.argmax(0), persistent=False)
+        self.register_buffer("partner", partner.float(), persistent=False)
+        self.register_buffer("turn", (turn.T @ both).float().contiguous(), persistent=False)
+        self.register_buffer("turn_back", (turn @ both).float().contiguous(), persistent=False)
 
-    def paired(self, coefficients: Tensor) -> Tensor:
-        """Real coefficients (..., (L + 1)^2, copies) as complex pairs (..., copies, P), the form that turns cheaply."""
+    def prepared(self, coefficients: Tensor) -> Tensor:
+        """Coefficients (..., (L + 1)^2, copies) beside their partners (..., copies, 2 (L + 1)^2)."""
         c = coefficients.transpose(-1, -2)
-        return torch.complex(c[..., self.cosines], c[..., self.sines] * (self.order > 0))
+        return torch.cat([c, c @ self.partner], -1)
 
-    def forward(self, paired: Tensor, rotations: Tensor) -> Tensor:
-        """`paired` (..., copies, P) and rotations (..., 3, 3), leading shapes broadcast -> (..., copies, (L + 1)^2)."""
-        first, second, third = self._phases(rotations)
-        x = self._quarter(paired * first, self.turn)
-        x = self._quarter(x * second, self.turn.T)
-        return torch.view_as_real(x * third).flatten(-2)[..., self.real]
+    def forward(self, prepared: Tensor, rotations: Tensor) -> Tensor:
+        """`prepared` (..., copies, 2 (L + 1)^2) and rotations (..., 3, 3), leading shapes broadcast
+        -> (..., copies, (L + 1)^2)."""
+        cosines, sines = self._phases(rotations)
+        x = _about_z(prepared, cosines[0], sines[0]) @ self.turn
+        x = _about_z(x, cosines[1], sines[1]) @ self.turn_back
+        return _about_z(x, cosines[2], sines[2])
 
-    def _phases(self, rotations: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """e^(-i m angle) of the three Euler angles for every pair. (..., 3, 3) -> three (..., 1, P) complex."""
+    def _phases(self, rotations: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """cos and sin of m times the three Euler angles, for every coefficient. (..., 3, 3) -> 2 x 3 x (..., 1, K)."""
         r02, r12, r22 = rotations[..., 0, 2], rotations[..., 1, 2], rotations[..., 2, 2]
-        sin_b = torch.hypot(r02, r12)
+        sin_b = (r02.square() + r12.square()).sqrt()
         pole = sin_b < 1e-7  # the first angle is then arbitrary; the third absorbs it
         safe = torch.where(pole, 1.0, sin_b)
         cos_a, sin_a = torch.where(pole, 1.0, r02 / safe), r12 / safe
         cos_c = cos_a * rotations[..., 1, 1] - sin_a * rotations[..., 0, 1]
         sin_c = cos_a * rotations[..., 1, 0] - sin_a * rotations[..., 0, 0]
-        unit = torch.complex(torch.stack([cos_a, r22, cos_c], -1), -torch.stack([sin_a, sin_b, sin_c], -1))
-        powers = [torch.ones_like(unit), unit]
+        cos, sin = torch.stack([cos_a, r22, cos_c], -1), torch.stack([sin_a, sin_b, sin_c], -1)
+        cosines, sines = [torch.ones_like(cos), cos], [torch.zeros_like(sin), sin]
         for _ in range(2, self.degree + 1):
-            powers.append(powers[-1] * unit)
-        first, second, third = torch.stack(powers[: self.degree + 1], -1)[..., self.order].unbind(-2)
-        return first[..., None, :], second[..., None, :], third[..., None, :]
+            last_cos, last_sin = cosines[-1], sines[-1]
+            cosines.append(last_cos * cos - last_sin * sin)
+            sines.append(last_sin * cos + last_cos * sin)
+        every_cos = torch.stack(cosines[: self.degree + 1], -1)[..., None, self.order]
+        every_sin = torch.stack(sines[: self.degree + 1], -1)[..., None, self.order]
+        return every_cos.unbind(-3), every_sin.unbind(-3)
 
-    @staticmethod
-    def _quarter(x: Tensor, turn: Tensor) -> Tensor:
-        """The constant quarter turn on complex pairs."""
-        return torch.view_as_complex((torch.view_as_real(x).flatten(-2) @ turn).unflatten(-1, (-1, 2)))
+
+def _partner(degree: int) -> Tensor:
+    """Matrix P with (x P)_m = x_-m and (x P)_-m = -x_m for m > 0, and 0 for m = 0. -> (2l+1, 2l+1)."""
+    sign = torch.arange(-degree, degree + 1).sign().double()
+    return torch.diag(sign).flip(0)
+
+
+def _about_z(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+    """Turn coefficients, given beside their partners, by minus the angle."""
+    own, partner = x.tensor_split(2, -1)
+    return own * cosines + partner * sines

@@ -20,7 +20,12 @@ from lie_picard.model.harmonics import BodyFrame
 
 @dataclass(frozen=True)
 class ImageTerms:
-    """What a head keeps of an image: (B, copies, P) complex harmonic pairs (or none), (B, depth, width) shifts."""
+    """What a head keeps of B images.
+
+    Attributes:
+        coefficients: (B, copies, K) of spherical harmonics as `BodyFrame.prepared` gives them; None: not used.
+        shift: (B, depth, width) of the MLP.
+    """
 
     coefficients: Tensor | None
     shift: Tensor
@@ -90,7 +95,7 @@ class EquivariantHead(nn.Module):
     def image_terms(self, features: Tensor) -> ImageTerms:
         """(B, F) image features -> what `forward` needs of them."""
         coefficients = self.coefficients(features).unflatten(-1, (-1, self.copies))
-        return ImageTerms(self.body_frame.paired(coefficients), self.mlp.image_shift(features))
+        return ImageTerms(self.body_frame.prepared(coefficients), self.mlp.image_shift(features))
 
     def time_terms(self, sigmas: Tensor) -> Tensor:
         """(...) noise levels -> what `forward` needs of them."""

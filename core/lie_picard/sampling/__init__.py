@@ -1,19 +1,28 @@
-"""Samplers: one file a method, one signature, one kind of solution."""
+"""Samplers: integrators as tables (`scheme`), one file a way to solve them, one kind of solution."""
 
+from lie_picard.sampling.newton import sample_newton
 from lie_picard.sampling.ode import sample_ode
-from lie_picard.sampling.options import METHODS, SamplerOptions, sample
+from lie_picard.sampling.options import METHODS, Plan, SamplerOptions, sample
 from lie_picard.sampling.picard import sample_picard
+from lie_picard.sampling.scheme import INTEGRATORS, Scheme, euler, heun, multistep
 from lie_picard.sampling.solution import Score, Solution, Status
 from lie_picard.sampling.walk import draw_walk, sample_walk
 
 __all__ = [
+    "INTEGRATORS",
     "METHODS",
+    "Plan",
     "SamplerOptions",
+    "Scheme",
     "Score",
     "Solution",
     "Status",
     "draw_walk",
+    "euler",
+    "heun",
+    "multistep",
     "sample",
+    "sample_newton",
     "sample_ode",
     "sample_picard",
     "sample_walk",

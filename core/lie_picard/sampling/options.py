@@ -1,21 +1,29 @@
-"""One set of options for all samplers, and the dispatch between them."""
+"""One set of options for all samplers, the plan that follows from them, and the dispatch between methods."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+from dataclasses import dataclass, replace
+from typing import Any
 
+import torch
 from torch import Tensor
 
-from lie_picard.noise import NoiseSchedule, power_law
+from lie_picard.noise import NoiseSchedule, geometric, power_law
+from lie_picard.sampling.newton import sample_newton
 from lie_picard.sampling.ode import sample_ode
 from lie_picard.sampling.picard import sample_picard
-from lie_picard.sampling.solution import Score, Solution
+from lie_picard.sampling.scheme import INTEGRATORS, Scheme, multistep
+from lie_picard.sampling.solution import Score, Solution, Status
 from lie_picard.sampling.walk import sample_walk
 
-METHODS = ("picard", "ode", "walk")
+METHODS = ("auto", "ode", "picard", "newton", "walk")
 # From here one step goes straight to the denoised rotation: steps at levels below the model's own error are spent
 # better above it, where basins are chosen.
 LAST_SIGMA = 0.03
+# A sample whose score still changes by this much per e-fold of noise at the end was caught between two poses. It starts
+# again from where it is, at the first level not above RESTART_SIGMA, high enough to tell the poses apart.
+RESTLESS, RESTART_SIGMA = 0.7, 0.9
 
 
 @dataclass(frozen=True)
@@ -23,42 +31,141 @@ class SamplerOptions:
     """How to sample.
 
     Attributes:
-        method: "picard" (parallel in the steps), "ode" (the same solution, step by step) or "walk" (random walk).
-        steps: denoising steps T.
-        window: steps in flight of the Picard sampler.
-        tolerance: of the Picard sampler, relative to the noise level of each step.
+        method: how the integrator's steps are solved: "ode" one after another, "picard" or "newton" in parallel, "auto"
+            whichever is fastest here (`lie_picard.planner`); or "walk", the random walk.
+        steps: noise levels T.
+        window: evaluations in flight of "picard" and "newton"; None: 16 and all.
+        tolerance: of "picard" and "newton", relative to the noise level of each step.
+        integrator: "multistep" (one evaluation a step, second order), "heun" (two) or "euler" (the paper's; also what
+            a walk takes).
+        restarts: how often a sample that ends between two poses starts again; the published methods have none.
     """
 
-    method: str = "picard"
-    steps: int = 100
-    window: int = 16
+    method: str = "auto"
+    steps: int = 8
+    window: int | None = None
     tolerance: float = 0.03
+    integrator: str = "multistep"
+    restarts: int = 3
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ValueError(f"unknown method '{self.method}': choose from {', '.join(METHODS)}")
-        if self.steps < 1 or self.window < 1:
-            raise ValueError(f"steps and window must be at least 1, got {self.steps} and {self.window}")
-        if not self.tolerance >= 0:
-            raise ValueError(f"tolerance must be at least 0, got {self.tolerance}")
+        if self.integrator not in INTEGRATORS:
+            raise ValueError(f"unknown integrator '{self.integrator}': choose from {', '.join(INTEGRATORS)}")
+        if self.steps < 2 or (self.window is not None and self.window < 1):
+            raise ValueError(f"need steps >= 2 and window >= 1, got {self.steps} and {self.window}")
+        if not self.tolerance >= 0 or self.restarts < 0:
+            raise ValueError(f"tolerance and restarts must be at least 0, got {self.tolerance} and {self.restarts}")
 
-    def schedule(self, sigma_max: float, sigma_min: float) -> NoiseSchedule:
-        """The noise levels of a run over a model's range, rad."""
-        return power_law(self.steps, sigma_max, max(sigma_min, LAST_SIGMA))
+    @classmethod
+    def published(cls, method: str, steps: int = 100, **changes: Any) -> SamplerOptions:
+        """The paper's algorithms: Euler steps, no restarts."""
+        return replace(cls(method, steps, integrator="euler", restarts=0), **changes)
+
+    def plan(self, sigma_max: float, sigma_min: float, like: Tensor) -> Plan:
+        """The tables of a run over a model's noise range [rad], on the device of a tensor and in its type."""
+        integrator = "euler" if self.method == "walk" else self.integrator
+        key = replace(self, method="ode", window=None, tolerance=0.0, restarts=0, integrator=integrator)
+        return _plan(key, sigma_max, sigma_min, like.device, like.dtype)
 
 
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What a run needs besides the score and a start.
+
+    Attributes:
+        noise: the levels; scores are asked for by their index.
+        scheme: the integrator's table on them. again: the same from `RESTART_SIGMA` on.
+    """
+
+    noise: NoiseSchedule
+    scheme: Scheme
+    again: Scheme
+
+
+@functools.lru_cache(maxsize=64)
+def _plan(
+    options: SamplerOptions, sigma_max: float, sigma_min: float, device: torch.device, dtype: torch.dtype
+) -> Plan:
+    last, like = max(sigma_min, LAST_SIGMA), torch.zeros(0, device=device, dtype=dtype)
+    if options.integrator == "multistep":
+        # Where sampling starts the score is zero: no evaluation there.
+        noise = geometric(options.steps + 1, sigma_max, last, skip=1)
+        scheme = multistep(noise, prior=sigma_max)
+    else:
+        noise = power_law(options.steps, sigma_max, last)
+        scheme = INTEGRATORS[options.integrator](noise)
+    first = min(int((noise.sigmas > RESTART_SIGMA).sum()), noise.steps - 2)
+    again = INTEGRATORS[options.integrator](NoiseSchedule(noise.sigmas[first:]))
+    again = replace(again, level=again.level + first)
+    return Plan(noise, scheme.to(like), again.to(like))
+
+
+@torch.inference_mode()
 def sample(
     score: Score,
     start: Tensor,
-    noise: NoiseSchedule,
+    plan: Plan,
     options: SamplerOptions,
     *,
     condition: Tensor | None = None,
     draws: Tensor | None = None,
+    guess: Tensor | None = None,
+    keep_trajectory: bool = False,
 ) -> Solution:
-    """Sample with the method that the options name; arguments as for `sample_ode` and, `draws`, `sample_walk`."""
-    if options.method == "ode":
-        return sample_ode(score, start, noise, condition=condition)
+    """Sample as the options say; `plan` is theirs, the other arguments are as for `sample_picard`.
+
+    Raises:
+        ValueError: the method is "auto", which only `planner` can resolve, or an argument is out of range.
+    """
     if options.method == "walk":
-        return sample_walk(score, start, noise, condition=condition, draws=draws)
-    return sample_picard(score, start, noise, condition=condition, window=options.window, tolerance=options.tolerance)
+        return sample_walk(score, start, plan.noise, condition=condition, draws=draws, keep_trajectory=keep_trajectory)
+    extra: dict[str, Any] = {"keep_trajectory": keep_trajectory} if options.method == "ode" else {
+        "guess": guess, "keep_trajectory": keep_trajectory,
+    }  # fmt: skip
+    found = _solve(score, start, plan.noise, plan.scheme, options, condition, extra)
+    for _ in range(options.restarts):
+        assert found.trend is not None
+        restless = (found.trend > RESTLESS).nonzero()[:, 0]
+        if not len(restless) or found.status is Status.NOT_FINITE:
+            break
+        chosen = None if condition is None else condition[restless]
+        again = _solve(score, found.rotations[restless], plan.noise, plan.again, options, chosen, {})
+        found = _merged(found, again, restless)
+    return found
+
+
+def _solve(
+    score: Score,
+    start: Tensor,
+    noise: NoiseSchedule,
+    scheme: Scheme,
+    options: SamplerOptions,
+    condition: Tensor | None,
+    extra: dict[str, Any],
+) -> Solution:
+    if options.method == "ode":
+        return sample_ode(score, start, noise, scheme=scheme, condition=condition, **extra)
+    if options.method not in ("picard", "newton"):
+        raise ValueError(f"method '{options.method}' must be resolved first: see lie_picard.planner")
+    solver, window = (sample_picard, options.window or 16) if options.method == "picard" else (
+        sample_newton, options.window,
+    )  # fmt: skip
+    return solver(
+        score, start, noise, scheme=scheme, condition=condition, window=window, tolerance=options.tolerance, **extra
+    )
+
+
+def _merged(found: Solution, again: Solution, index: Tensor) -> Solution:
+    """`found` with the samples of `again` in their places, and the cost of both."""
+    assert found.trend is not None and again.trend is not None
+    status = again.status if found.status is Status.CONVERGED else found.status
+    return replace(
+        found,
+        rotations=found.rotations.index_copy(0, index, again.rotations),
+        trend=found.trend.index_copy(0, index, again.trend),
+        rounds=found.rounds + again.rounds,
+        evaluations=found.evaluations + again.evaluations * len(index) / len(found.rotations),
+        status=status,
+    )

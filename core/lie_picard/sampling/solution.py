@@ -27,11 +27,15 @@ class Solution:
 
     Attributes:
         rotations: (N, 3, 3) denoised samples.
-        steps: number T of denoising steps.
+        steps: number T of noise levels.
         rounds: sequential calls of the score (each a batch); what costs on a GPU.
         evaluations: rotations scored, per sample on average; what costs on a CPU.
         status: how it ended; samples of a run that is not CONVERGED must not be trusted.
-        trajectory: (N, T + 1, 3, 3) from the start to the result, where it was asked for.
+        trajectory: (N, n + 1, 3, 3) from the start to the result by way of all n points at which the score is
+            evaluated, where it was asked for.
+        trend: (N,) how much the score still changes per e-fold of noise at the end; nearly 0 where a sample has
+            found its pose, above 1 where it is still between two.
+        rounds_of: (N,) rounds after which each sample had left the batch, where they differ.
     """
 
     rotations: Tensor
@@ -40,6 +44,8 @@ class Solution:
     evaluations: float
     status: Status
     trajectory: Tensor | None = None
+    trend: Tensor | None = None
+    rounds_of: Tensor | None = None
 
     @property
     def inefficiency(self) -> float:

@@ -7,12 +7,20 @@ from torch import Tensor
 
 from lie_picard import so3
 from lie_picard.noise import NoiseSchedule
+from lie_picard.sampling.scheme import Scheme, euler
 from lie_picard.sampling.solution import Score, Solution, checked_start, evaluate, status_of
 
 
 def draw_walk(noise: NoiseSchedule, samples: int, generator: torch.Generator | None = None) -> Tensor:
     """All the randomness of a walk, drawn ahead: standard normal (T, N, 3)."""
     return torch.randn(noise.steps, samples, 3, generator=generator)
+
+
+def walk_scheme(noise: NoiseSchedule) -> Scheme:
+    """The walk's drift as a table: Euler's, with twice the advance."""
+    table = euler(noise)
+    table.weights[:, 1, -1] = noise.walk_drift.double()
+    return table
 
 
 def sample_walk(

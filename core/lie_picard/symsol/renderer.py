@@ -132,15 +132,23 @@ def shade(buffers: Buffers) -> Tensor:
     return torch.where(buffers.hit, brightness, BACKGROUND)
 
 
-def render(solid: Solid, rotations: Tensor, size: int = 64, crop: Crop | None = None, supersample: int = 2) -> Tensor:
+def render(
+    solid: Solid,
+    rotations: Tensor,
+    size: int = 64,
+    crop: Crop | None = None,
+    channels: int = 1,
+    supersample: int = 2,
+) -> Tensor:
     """Images of a solid at several rotations, seen by the model's virtual camera.
 
     Args:
         rotations: (B, 3, 3) camera_from_object; the result is on their device.
-        size: side of the square images in pixels. supersample: rays per pixel and side (anti-aliasing).
+        size: side of the square images in pixels. channels: 1 (grey) or 3 (RGB).
+        supersample: rays per pixel and side (anti-aliasing).
 
     Returns:
-        (B, size, size) uint8 grey images.
+        (B, size, size) or (B, size, size, 3) uint8 images.
     """
     crop = crop or Crop()
     fine = size * supersample
@@ -151,4 +159,5 @@ def render(solid: Solid, rotations: Tensor, size: int = 64, crop: Crop | None = 
     brightness = rotations.new_full((len(rotations), 1, fine * fine), BACKGROUND)
     brightness[:, 0, inside] = shade(cast(solid, rotations, translations, rays[inside]))
     image = F.avg_pool2d(brightness.unflatten(2, (fine, fine)), supersample).squeeze(1)
-    return (image * 255).round().clamp(0, 255).to(torch.uint8)
+    grey = (image * 255).round().clamp(0, 255).to(torch.uint8)
+    return grey if channels == 1 else grey[..., None].expand(-1, -1, -1, 3)

@@ -119,7 +119,8 @@ def hypothesis_array(
     message.hypotheses = [_hypothesis(index, mode, poses) for index, mode in enumerate(found.modes)]
     message.sample_quaternions = flat_quaternions(found.rotations.double().numpy())
     message.statistics = SamplerStatistics(
-        method=options.method,
+        method=found.method,
+        integrator=options.integrator if options.method != "walk" else "euler",
         steps=options.steps,
         rounds=found.rounds,
         evaluations=float(found.evaluations),

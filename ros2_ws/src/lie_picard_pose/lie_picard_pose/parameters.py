@@ -12,7 +12,7 @@ from rclpy.node import Node
 from lie_picard import SamplerOptions
 from lie_picard.camera import Region
 from lie_picard.poses import Target
-from lie_picard.sampling import METHODS
+from lie_picard.sampling import INTEGRATORS
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,16 @@ TABLE: dict[str, _Entry] = {
     ),
     "rectified": _Entry(False, "The image is rectified (image_rect): use P of camera_info and no distortion."),
     "samples": _Entry(32, "Rotations drawn for each object.", 1, MOST_SAMPLES),
-    "method": _Entry("ode", f"Sampler: {', '.join(METHODS)}."),
-    "steps": _Entry(50, "Denoising steps.", 2, 1000),
-    "window": _Entry(16, "Steps in flight of the Picard sampler.", 1, 1000),
-    "tolerance": _Entry(0.03, "Tolerance of the Picard sampler, relative to the noise level.", 0.0, 1.0),
+    "method": _Entry(
+        "auto",
+        "How the steps are solved: one after another (ode), in parallel (picard, newton), whichever is fastest here "
+        "(auto), or as a random walk (walk).",
+    ),
+    "integrator": _Entry("multistep", f"Integrator of the ODE: {', '.join(INTEGRATORS)}."),
+    "steps": _Entry(8, "Noise levels; 8 for multistep are as good as 100 for euler.", 2, 1000),
+    "window": _Entry(0, "Evaluations in flight of picard and newton; 0: their own choice.", 0, 1000),
+    "tolerance": _Entry(0.03, "Tolerance of picard and newton, relative to the noise level.", 0.0, 1.0),
+    "restarts": _Entry(3, "How often a sample that ends between two poses starts again.", 0, 100),
     "seed": _Entry(0, "Seed of every image's draw; -1: a fresh one each.", -1, 2**31 - 1),
     "max_age": _Entry(0.0, "Drop images older than this when their turn comes [s]; 0: never.", 0.0, 3600.0),
     "publish_tf": _Entry(True, "Publish the best hypothesis and the leading modes to TF."),
@@ -105,7 +111,14 @@ def settings_of(values: dict[str, Any]) -> Settings:
         targets=tuple(targets),
         rectified=values["rectified"],
         samples=values["samples"],
-        options=SamplerOptions(values["method"], values["steps"], values["window"], values["tolerance"]),
+        options=SamplerOptions(
+            values["method"],
+            values["steps"],
+            values["window"] or None,
+            values["tolerance"],
+            values["integrator"],
+            values["restarts"],
+        ),
         seed=values["seed"] if values["seed"] >= 0 else None,
         max_age=values["max_age"],
         publish_tf=values["publish_tf"],

@@ -208,7 +208,7 @@ class PoseNode(Node):
         estimator.estimate_batch([blank] * len(settings.targets), settings.samples, 0, settings.options)
         self.get_logger().info(
             f"ready: checkpoint '{settings.checkpoint}' on {estimator.device}, {settings.samples} samples, "
-            f"{settings.options.method} with {settings.options.steps} steps, "
+            f"method {settings.options.method}, {settings.options.steps} {settings.options.integrator} steps, "
             f"objects {', '.join(t.object_id for t in settings.targets)}"
         )
         return estimator

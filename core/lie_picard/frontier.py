@@ -1,0 +1,56 @@
+"""Quality against time: which sampler is worth its evaluations."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+from lie_picard.benchmark import WARM_UP, scenes, timed
+from lie_picard.estimator import PoseEstimator
+from lie_picard.evaluation import EvaluationOptions, evaluate
+from lie_picard.sampling import SamplerOptions, sample
+from lie_picard.seeds import test_generator
+
+SAMPLES = 16
+
+
+def _plans() -> dict[str, SamplerOptions]:
+    ways = {f"euler {t}": SamplerOptions.published("ode", t) for t in (10, 20, 50, 100)}
+    ways |= {f"heun {t}": SamplerOptions("ode", t, integrator="heun", restarts=0) for t in (4, 5, 6, 8, 10)}
+    ways |= {f"multistep {t}": SamplerOptions("ode", t, restarts=0) for t in (6, 8, 12, 20)}
+    ways |= {f"multistep {t}, restarts": SamplerOptions("ode", t) for t in (5, 6, 8, 12, 20)}
+    ways |= {f"picard {t}": SamplerOptions.published("picard", t) for t in (20, 50, 100)}
+    return ways | {f"newton {t}": SamplerOptions.published("newton", t) for t in (20, 50, 100)}
+
+
+PLANS = _plans()
+
+
+def frontier(
+    estimator: PoseEstimator, images: int, repeats: int, seed: int, on_row: Callable[[], None] | None = None
+) -> list[dict[str, Any]]:
+    """One row a plan: error on `images` test images of each solid with 16 samples, and the time for one image's."""
+    rows = []
+    quality = EvaluationOptions(images=images, samples=SAMPLES, recall_images=0, seed=seed)
+    for name, options in PLANS.items():
+        measured = evaluate(estimator, estimator.config.objects, options, quality)
+        times, plan = [], estimator.plan(options)
+        for scene in scenes(estimator, SAMPLES, repeats + WARM_UP, test_generator(600_000 + seed)):
+            score = estimator.model.condition(scene.image, plan.noise)
+            times.append(timed(estimator.device, sample, score, scene.start, plan, options)[1])
+        every = measured[-1]
+        rows.append(
+            {
+                "plan": name,
+                "samples": SAMPLES,
+                "ms": statistics.median(times[WARM_UP:]),
+                "evaluations": statistics.mean(row["evaluations"] for row in measured[:-1]),
+                "mean_deg": every["mean_deg"],
+                "median_deg": every["median_deg"],
+                "beyond_5deg": 1 - every["within_5deg"],
+            }
+        )
+        if on_row:
+            on_row()
+    return rows

@@ -1,0 +1,118 @@
+"""Benchmark results for people: columns, a Markdown file and plots."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lie_picard import machine
+
+# Columns that a terminal has room for, with their headings; the JSON has them all.
+BENCH_COLUMNS = {
+    "steps": "steps",
+    "samples": "samples",
+    "plan": "plan",
+    "eager_ms": "seq.\neager ms",
+    "sequential_ms": "seq.\nms",
+    "plan_ms": "plan\nms",
+    "speedup": "speed-\nup",
+    "rounds": "rounds",
+    "evaluations": "evalu-\nations",
+    "sequential_mean_deg": "D seq.\ndeg",
+    "mean_deg": "D\ndeg",
+    "angle_to_sequential_above_half_deg": "apart\n> 0.5",
+}
+_WINDOW_COLUMNS = {
+    "plan": "plan", "window": "window", "speedup": "speed-up", "rounds": "rounds", "inefficiency": "inefficiency",
+}  # fmt: skip
+_FRONTIER_COLUMNS = {
+    "plan": "plan", "evaluations": "evaluations", "ms": "ms", "mean_deg": "D mean", "median_deg": "D median",
+    "beyond_5deg": "beyond 5 deg",
+}  # fmt: skip
+_EXTRA = {"sequential_recall_deg": "recall seq.", "recall_deg": "recall", "inefficiency": "inefficiency"}
+
+
+def cell(value: Any) -> str:
+    """A number with as many digits as it deserves."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        digits = 3 if abs(value) < 1 else 2 if abs(value) < 10 else 1
+        return f"{value:.{digits}f}"
+    return str(value)
+
+
+def markdown(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
+    """A table of the rows' values under these headings."""
+    headings = [heading.replace("-\n", "").replace("\n", " ") for heading in columns.values()]
+    lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
+    lines += ["| " + " | ".join(cell(row.get(column)) for column in columns) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def write_benchmark(folder: Path, result: Mapping[str, Any]) -> None:
+    """Write bench.json, bench.md and, where measured, windows.png and frontier.png."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "bench.json").write_text(json.dumps(result, indent=1) + "\n")
+    rows = [row | {"plan_ms": row[f"{row['plan']}_ms"]} for row in result["rows"]]
+    encoders = [f"{row['encoder_eager_ms']:.2f} eager, {row['encoder_ms']:.2f} ms" for row in rows[:1]]
+    parts = [f"{machine.one_line(result['machine'])}, runtime {result['runtime']}, seed {result['seed']}",
+             *(f"Encoder: {text}" for text in encoders), markdown(rows, BENCH_COLUMNS | _EXTRA)]  # fmt: skip
+    if result["windows"]:
+        parts.append(markdown(result["windows"], _WINDOW_COLUMNS))
+        _plot_windows(result["windows"], folder / "windows.png")
+    if result["frontier"]:
+        parts.append(markdown(result["frontier"], _FRONTIER_COLUMNS))
+        _plot_frontier(result["frontier"], result["machine"], folder / "frontier.png")
+    (folder / "bench.md").write_text("\n\n".join(parts) + "\n")
+
+
+def _plot_windows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    for axes, key, label in zip(
+        figure.subplots(1, 3), ("speedup", "rounds", "inefficiency"),
+        ("speed-up over sequential", "network rounds", "algorithm inefficiency"), strict=True,
+    ):  # fmt: skip
+        for plan, marker in (("picard", "o"), ("newton", "s")):
+            chosen = [row for row in rows if row["plan"] == plan]
+            axes.plot([r["window"] for r in chosen], [r[key] for r in chosen], marker=marker, label=plan)
+        axes.set_xlabel("window [evaluations in flight]")
+        axes.set_ylabel(label)
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.4)
+        axes.legend()
+    figure.suptitle(f"{rows[0]['steps']} steps, one sample")
+    figure.savefig(path, dpi=130)
+
+
+def _plot_frontier(rows: Sequence[Mapping[str, Any]], where: Mapping[str, Any], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.4), layout="constrained")
+    panels = (("mean_deg", "mean angle to the nearest true pose [deg]"), ("beyond_5deg", "share beyond 5 deg [%]"))
+    for axes, (key, label) in zip(figure.subplots(1, 2), panels, strict=True):
+        families: dict[str, list[Mapping[str, Any]]] = {}
+        for row in rows:
+            name, _, rest = row["plan"].partition(" ")
+            families.setdefault(name + (", restarts" if "restarts" in rest else ""), []).append(row)
+        for (name, members), marker in zip(families.items(), "ovs*Pd", strict=False):
+            members = sorted(members, key=lambda row: row["ms"])
+            scale = 100 if key == "beyond_5deg" else 1
+            x, y = [row["ms"] for row in members], [scale * row[key] for row in members]
+            (line,) = axes.plot(x, y, marker=marker, markersize=9 if marker == "*" else 6, label=name)
+            for row, across, up in zip(members, x, y, strict=True):
+                steps = row["plan"].split()[1].rstrip(",")
+                axes.annotate(steps, (across, up), (4, 4), textcoords="offset points", fontsize=7,
+                              color=line.get_color())  # fmt: skip
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlabel(f"time for {rows[0]['samples']} samples [ms]; numbers: steps")
+        axes.set_ylabel(label)
+        axes.grid(which="both", alpha=0.3)
+        axes.legend(fontsize=8)
+    figure.suptitle(f"Quality against time ({machine.one_line(dict(where))})", fontsize=10)
+    figure.savefig(path, dpi=130)
