@@ -176,13 +176,13 @@ def scenes(estimator: PoseEstimator, samples: int, count: int, generator: torch.
 @contextlib.contextmanager
 def _runtime(estimator: PoseEstimator, fast: bool) -> Iterator[None]:
     """Within it the model runs by its fastest runtime, or eagerly."""
-    kept = estimator.model.accelerated
+    kept = estimator.model.runtime
     if not fast:
-        estimator.model.accelerated = None
+        estimator.model.runtime = None
     try:
         yield
     finally:
-        estimator.model.accelerated = kept
+        estimator.model.runtime = kept
 
 
 def _precision(found: list[tuple[Solution, Scene]]) -> float:
@@ -211,10 +211,14 @@ def _spread(name: str, values: list[float]) -> dict[str, float]:
 
 def timed(device: torch.device, work: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any, float]:
     """Result and milliseconds of a call, the device's work included."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    begin = time.perf_counter()
+    if device.type != "cuda":
+        begin = time.perf_counter()
+        result = work(*args, **kwargs)
+        return result, (time.perf_counter() - begin) * 1e3
+    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize(device)
+    first.record()
     result = work(*args, **kwargs)
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return result, (time.perf_counter() - begin) * 1e3
+    last.record()
+    last.synchronize()
+    return result, first.elapsed_time(last)

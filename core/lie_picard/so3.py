@@ -6,19 +6,24 @@ radians, in the body frame; perturbations act on the right, ``R Exp(v)``. Leadin
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
 from torch import Tensor
 
-_SERIES_BELOW = 1e-2  # below this angle [rad] the Taylor series beat the closed forms in float32
+
+@functools.lru_cache
+def _hat_map(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """hat(v), row by row, as a linear map of v (3, 9): one operation, which is what counts for small batches."""
+    rows = [[0, 0, 0, 0, 0, -1, 0, 1, 0], [0, 0, 1, 0, 0, 0, -1, 0, 0], [0, -1, 0, 1, 0, 0, 0, 0, 0]]
+    with torch.inference_mode(False):
+        return torch.tensor(rows, device=device, dtype=dtype)
 
 
 def hat(tangent: Tensor) -> Tensor:
     """Skew-symmetric matrix of a vector: ``hat(v) w = v x w``. (..., 3) -> (..., 3, 3)."""
-    x, y, z = tangent.unbind(-1)
-    zero = torch.zeros_like(x)
-    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
+    return (tangent @ _hat_map(tangent.device, tangent.dtype)).unflatten(-1, (3, 3))
 
 
 def vee(skew: Tensor) -> Tensor:
@@ -36,19 +41,13 @@ def vee(skew: Tensor) -> Tensor:
 def exp(tangent: Tensor) -> Tensor:
     """Rotation by |v| radians about v (Rodrigues' formula). (..., 3) -> (..., 3, 3).
 
-    R = I + a V + b V^2 with V = hat(v), a = sin|v| / |v|, b = (1 - cos|v|) / |v|^2.
+    R = I + a V + b V^2 with V = hat(v), a = sin|v| / |v|, b = (1 - cos|v|) / |v|^2 = (sin(|v|/2) / (|v|/2))^2 / 2.
     """
-    square = tangent.square().sum(-1)
-    small = square < _SERIES_BELOW**2
-    safe_square = torch.where(small, 1.0, square)
-    angle = safe_square.sqrt()
-    a = torch.where(small, 1 - square / 6 + square.square() / 120, angle.sin() / angle)
-    # 1 - cos x = 2 sin^2(x / 2) does not cancel.
-    b = torch.where(small, 0.5 - square / 24, 2 * (angle / 2).sin().square() / safe_square)
-    a, b = a[..., None, None], b[..., None, None]
-    outer = tangent[..., :, None] * tangent[..., None, :]
-    diagonal = torch.eye(3, dtype=tangent.dtype, device=tangent.device) * (1 - b * square[..., None, None])
-    return diagonal + a * hat(tangent) + b * outer
+    angle = torch.linalg.vector_norm(tangent, dim=-1)[..., None, None]
+    a, half = torch.sinc(angle / math.pi), torch.sinc(angle / (2 * math.pi))
+    v = hat(tangent)
+    eye = torch.eye(3, dtype=tangent.dtype, device=tangent.device)
+    return torch.addcmul(torch.addcmul(eye, a, v), half.square() / 2, v @ v)
 
 
 def log(rotation: Tensor) -> Tensor:

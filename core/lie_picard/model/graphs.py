@@ -10,29 +10,34 @@ import torch
 from torch import Tensor
 
 _MOST = 64
+Function = Callable[..., tuple[Tensor, ...]]
 
 
-class _Recording(NamedTuple):
+class Recording(NamedTuple):
+    """A graph with the tensors that it reads and writes."""
+
     inputs: tuple[Tensor, ...]
-    output: Tensor
+    outputs: tuple[Tensor, ...]
     replay: Callable[[], None]
 
 
+Recorder = Callable[[Function, tuple[Tensor, ...]], Recording]
+
+
 class Graphed:
-    """The same function of tensors, recorded once for each combination of shapes and then replayed.
+    """The same function from tensors to a tuple of tensors, recorded for each combination of shapes and replayed.
 
     The function must be free of synchronisation and of shapes that depend on values. Arguments are copied into the
-    recording's own and the output out of it, so callers share nothing with it. First dimensions above 1 are padded to
+    recording's own and the outputs out of it, so callers share nothing with it. First dimensions above 1 are padded to
     the next power of two, so that batches of any size share few recordings: rows must not depend on each other.
     """
 
-    def __init__(self, function: Callable[..., Tensor], record: Callable[..., _Recording] | None = None) -> None:
-        self._function = function
-        self._record = record or _record_on_gpu
-        self._recordings: OrderedDict[tuple[tuple[int, ...], ...], _Recording] = OrderedDict()
+    def __init__(self, function: Function, record: Recorder) -> None:
+        self._function, self._record = function, record
+        self._recordings: OrderedDict[tuple[tuple[int, ...], ...], Recording] = OrderedDict()
 
     @torch.inference_mode()
-    def __call__(self, *arguments: Tensor) -> Tensor:
+    def __call__(self, *arguments: Tensor) -> tuple[Tensor, ...]:
         rows = max(len(argument) for argument in arguments)
         padded = 1 << (rows - 1).bit_length()
         shapes = tuple((padded if len(a) > 1 else 1, *a.shape[1:]) for a in arguments)
@@ -48,10 +53,10 @@ class Graphed:
         for buffer, argument in zip(recording.inputs, arguments, strict=True):
             buffer[: len(argument)].copy_(argument)
         recording.replay()
-        return recording.output[:rows].clone()
+        return tuple(output[:rows].clone() for output in recording.outputs)
 
 
-def _record_on_gpu(function: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> _Recording:
+def record_on_gpu(function: Function, inputs: tuple[Tensor, ...]) -> Recording:
     """Warm up on a side stream, as capturing demands, then capture."""
     stream = torch.cuda.Stream(inputs[0].device)
     stream.wait_stream(torch.cuda.current_stream())
@@ -61,5 +66,5 @@ def _record_on_gpu(function: Callable[..., Tensor], inputs: tuple[Tensor, ...]) 
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        output = function(*inputs)
-    return _Recording(inputs, output, graph.replay)
+        outputs = function(*inputs)
+    return Recording(inputs, outputs, graph.replay)

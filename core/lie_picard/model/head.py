@@ -72,9 +72,9 @@ class ConditionedMLP(nn.Module):
 
     def forward(self, inputs: Tensor, shift: Tensor, time: Tensor) -> Tensor:
         h = self.enter(inputs)
-        gains, shifts = time[..., 0, :].unbind(-2), (time[..., 1, :] + shift).unbind(-2)
-        for first, second, gain, offset in zip(self.first, self.second, gains, shifts, strict=True):
-            h = h + second(F.silu(torch.addcmul(offset, first(h), gain)))
+        offset = time[..., 1, :] + shift
+        for block, (first, second) in enumerate(zip(self.first, self.second, strict=True)):
+            h = h + second(F.silu(torch.addcmul(offset[..., block, :], first(h), time[..., block, 0, :])))
         return self.leave(F.silu(h))
 
 

@@ -24,7 +24,7 @@ def available() -> bool:
 
 
 class OnnxModule:
-    """The same function as a module of one float output, for float tensors on the CPU; no gradients.
+    """The same function as a module that returns a tuple of tensors, for tensors on the CPU; no gradients.
 
     The first dimension of every argument may vary from call to call; lengths of 1 broadcast as they do in the module.
     """
@@ -46,9 +46,9 @@ class OnnxModule:
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(_exported(module, example), options)
 
-    def __call__(self, *arguments: Tensor) -> Tensor:
+    def __call__(self, *arguments: Tensor) -> tuple[Tensor, ...]:
         feed = {name: argument.numpy() for name, argument in zip(self._names, arguments, strict=True)}
-        return torch.from_numpy(self._session.run(None, feed)[0])
+        return tuple(torch.from_numpy(output) for output in self._session.run(None, feed))
 
 
 def _exported(module: nn.Module, example: Mapping[str, Tensor]) -> bytes:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +15,8 @@ from lie_picard.model.config import ModelConfig
 from lie_picard.model.encoder import Encoder
 from lie_picard.model.head import EquivariantHead, FourierHead, ImageTerms
 from lie_picard.noise import NoiseSchedule
+from lie_picard.sampling.ode import integrate
+from lie_picard.sampling.scheme import Scheme
 
 _HEADS: dict[str, type[EquivariantHead] | type[FourierHead]] = {
     "equivariant": EquivariantHead,
@@ -27,8 +32,8 @@ class ScoreModel(nn.Module):
         self.config = config
         self.encoder = Encoder(config)
         self.head = _HEADS[config.head](config)
-        # Encoder and head as another runtime runs them; no submodules, so not part of the state.
-        self.accelerated: tuple[Callable[..., Tensor], Callable[..., Tensor]] | None = None
+        self.runtime: Runtime | None = None  # None: eager
+        self._times: WeakKeyDictionary[NoiseSchedule, Tensor] = WeakKeyDictionary()
 
     def to_device(self, device: torch.device | str) -> ScoreModel:
         """The model on a device, its convolutions in the memory layout that is fastest on CPUs and GPUs."""
@@ -40,14 +45,6 @@ class ScoreModel(nn.Module):
         Raises:
             ValueError: the images have another shape or type.
         """
-        return self.encoder(self._pixels(images)).float()  # type: ignore[no-any-return]
-
-    def _pixels(self, images: Tensor) -> Tensor:
-        """Images as the encoder takes them, (B, C, S, S) in [-1, 1].
-
-        Raises:
-            ValueError: the images have another shape or type.
-        """
         size, channels = self.config.image_size, self.config.channels
         expected = (size, size) if channels == 1 else (size, size, 3)
         if tuple(images.shape[1:]) != expected or images.dtype != torch.uint8:
@@ -55,9 +52,9 @@ class ScoreModel(nn.Module):
                 f"expected uint8 images of shape (B, {', '.join(map(str, expected))}), "
                 f"got {images.dtype} {tuple(images.shape)}"
             )
-        pixels = images.float().div_(127.5).sub_(1)
+        pixels = images.float().div(127.5).sub(1)
         pixels = pixels[:, None] if channels == 1 else pixels.movedim(-1, 1)
-        return pixels.contiguous(memory_format=torch.channels_last)
+        return self.encoder(pixels.contiguous(memory_format=torch.channels_last)).float()  # type: ignore[no-any-return]
 
     def forward(self, images: Tensor, rotations: Tensor, sigmas: Tensor) -> Tensor:
         """Scores of N noised rotations an image: (B, S, S[, 3]), (B, N, 3, 3), (B, N) -> (B, N, 3)."""
@@ -74,42 +71,87 @@ class ScoreModel(nn.Module):
             the runtime's name: "onnx", "cuda-graphs", or "eager" where there is none.
         """
         self.eval()
-        if next(self.parameters()).device.type == "cuda":
-            self.accelerated = graphs.Graphed(self.encoder), graphs.Graphed(_FlatHead(self.head))
+        if self._device().type == "cuda":
+            self.runtime = self.recorded(graphs.record_on_gpu)
             return "cuda-graphs"
         if not onnx.available():
             return "eager"
-        side, channels = self.config.image_size, self.config.channels
-        features = torch.zeros(2, self.config.features)
+        size, terms, score = self.config.image_size, _ImageTerms(self), _Scores(self.head)
+        images = torch.zeros(2, size, size, *([3] if self.config.channels == 3 else []), dtype=torch.uint8)
         with torch.no_grad():
-            terms = self.head.image_terms(features)
-            time = self.head.time_terms(torch.ones(2))
-        tables = {"shift": terms.shift, "time": time}
-        if terms.coefficients is not None:
-            tables["coefficients"] = terms.coefficients
-        self.accelerated = (
-            onnx.OnnxModule(self.encoder, {"images": torch.zeros(2, channels, side, side)}),
-            onnx.OnnxModule(_FlatHead(self.head), {"rotations": torch.eye(3).repeat(2, 1, 1)} | tables),
-        )
+            tables = {"rotations": torch.eye(3).repeat(2, 1, 1), "time": self.head.time_terms(torch.ones(2))}
+            tables |= dict(zip(("shift", "coefficients"), terms(images), strict=False))
+        self.runtime = Runtime(onnx.OnnxModule(terms, {"images": images}), onnx.OnnxModule(score, tables))
         return "onnx"
+
+    def recorded(self, record: graphs.Recorder) -> Runtime:
+        """A runtime of recordings; the sequential samplers are recorded whole."""
+        score = _Scores(self.head)
+
+        @functools.lru_cache(maxsize=8)
+        def solver(scheme: Scheme) -> graphs.Graphed:
+            def solve(start: Tensor, time: Tensor, *terms: Tensor) -> tuple[Tensor, ...]:
+                return integrate(ImageScore(score, terms, time), start, scheme)
+
+            return graphs.Graphed(solve, record)
+
+        return Runtime(graphs.Graphed(_ImageTerms(self), record), graphs.Graphed(score, record), solver)
 
     @torch.inference_mode()
     def condition(self, images: Tensor, noise: NoiseSchedule) -> ImageScore:
         """Encode images once and hoist all that does not depend on the rotation. -> a callable for the samplers."""
-        encode, score = self.accelerated or (self.encoder, _FlatHead(self.head))
-        features = encode(self._pixels(images)).float()
-        return ImageScore(score, self.head.image_terms(features), self.head.time_terms(noise.sigmas.to(features)))
+        runtime = self.runtime or Runtime(_ImageTerms(self), _Scores(self.head))
+        terms, time = runtime.terms(images), self._time_terms(noise)
+        if runtime.solver is not None and len(images) == 1:
+            return RecordedScore(runtime.score, terms, time, runtime.solver)
+        return ImageScore(runtime.score, terms, time)
+
+    def _time_terms(self, noise: NoiseSchedule) -> Tensor:
+        """What the head needs of the noise levels; kept from call to call once the weights are final."""
+        if self.runtime is None:
+            return self.head.time_terms(noise.sigmas.to(self._device()))
+        if noise not in self._times:
+            self._times[noise] = self.head.time_terms(noise.sigmas.to(self._device()))
+        return self._times[noise]
+
+    def _device(self) -> torch.device:
+        return next(self.parameters()).device
 
 
-class _FlatHead(nn.Module):
-    """A head whose arguments are all tensors."""
+class Runtime(NamedTuple):
+    """How the parts of a model are run.
+
+    Attributes:
+        terms: images -> the head's terms. score: rotations, time terms and image terms -> scores.
+        solver: scheme -> (start, time terms, image terms -> rotations, trend), where samplers can be run whole.
+    """
+
+    terms: Callable[..., tuple[Tensor, ...]]
+    score: Callable[..., tuple[Tensor, ...]]
+    solver: Callable[[Scheme], Callable[..., tuple[Tensor, ...]]] | None = None
+
+
+class _ImageTerms(nn.Module):
+    """(B, S, S[, 3]) images -> the head's terms as a tuple of tensors, (B, ...) each."""
+
+    def __init__(self, model: ScoreModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        terms = self.model.head.image_terms(self.model.features(images))
+        return (terms.shift,) if terms.coefficients is None else (terms.shift, terms.coefficients)
+
+
+class _Scores(nn.Module):
+    """A head whose arguments and results are plain tensors."""
 
     def __init__(self, head: EquivariantHead | FourierHead) -> None:
         super().__init__()
         self.head = head
 
-    def forward(self, rotations: Tensor, shift: Tensor, time: Tensor, coefficients: Tensor | None = None) -> Tensor:
-        return self.head(rotations, ImageTerms(coefficients, shift), time)  # type: ignore[no-any-return]
+    def forward(self, rotations: Tensor, time: Tensor, shift: Tensor, *coefficients: Tensor) -> tuple[Tensor]:
+        return (self.head(rotations, ImageTerms(coefficients[0] if coefficients else None, shift), time),)
 
 
 class ImageScore:
@@ -118,15 +160,30 @@ class ImageScore:
     `image` says which of the encoded images each rotation belongs to; with a single image it may be left out.
     """
 
-    def __init__(self, score: Callable[..., Tensor], image: ImageTerms, time: Tensor) -> None:
+    def __init__(self, score: Callable[..., tuple[Tensor, ...]], image: tuple[Tensor, ...], time: Tensor) -> None:
         self._score, self._image, self._time = score, image, time
 
     def __call__(self, rotations: Tensor, step: Tensor, image: Tensor | None = None) -> Tensor:
         with torch.inference_mode():
-            terms = self._image if image is None else self._image[image]
             # One step for all, expanded from a single element, need not be gathered.
             time = self._time[step[:1] if step.stride(0) == 0 else step]
-            tables = [terms.shift, time]
-            if terms.coefficients is not None:
-                tables.append(terms.coefficients)
-            return self._score(rotations, *tables)
+            terms = self._image if image is None else [table[image] for table in self._image]
+            return self._score(rotations, time, *terms)[0]
+
+
+class RecordedScore(ImageScore):
+    """The score of one image, with a recording of the whole sequential sampler."""
+
+    def __init__(
+        self,
+        score: Callable[..., tuple[Tensor, ...]],
+        image: tuple[Tensor, ...],
+        time: Tensor,
+        solver: Callable[[Scheme], Callable[..., tuple[Tensor, ...]]],
+    ) -> None:
+        super().__init__(score, image, time)
+        self._solver = solver
+
+    def integrate(self, start: Tensor, scheme: Scheme) -> tuple[Tensor, ...]:
+        """`ode.integrate` as one replay."""
+        return self._solver(scheme)(start, self._time, *self._image)

@@ -30,22 +30,37 @@ def sample_ode(
     Returns:
         The solution after as many rounds as the scheme has evaluations.
     """
-    rotations = checked_start(start, condition)
-    table = (scheme or euler(noise)).to(start)
-    recent = start.new_zeros(len(start), table.history, 3)
-    path = [rotations]
-    for k, level in enumerate(table.level[:, None].expand(-1, len(start))):
-        found = evaluate(score, rotations, level, condition)
-        recent = torch.cat([recent[:, 1:], found[:, None]], 1)
-        rotations = rotations @ table.increments(table.weights[k], recent)
-        if keep_trajectory:
-            path.append(rotations)
+    table = (scheme or euler(noise)).to(checked_start(start, condition))
+    path: list[Tensor] | None = [start] if keep_trajectory else None
+    whole = getattr(score, "integrate", None)  # a score may have a faster way for all evaluations together
+    if whole is not None and condition is None and path is None:
+        rotations, trend = whole(start, table)
+    else:
+        rotations, trend = integrate(score, start, table, condition, path)
     return Solution(
         rotations,
         noise.steps,
         table.evaluations,
         float(table.evaluations),
         status_of(rotations),
-        torch.stack(path, 1) if keep_trajectory else None,
-        (table.trend @ recent).norm(dim=-1),
+        torch.stack(path, 1) if path else None,
+        trend,
     )
+
+
+def integrate(
+    score: Score, start: Tensor, scheme: Scheme, condition: Tensor | None = None, path: list[Tensor] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Rotations (N, 3, 3) at the end of a scheme and their trend (N,); `path` collects the points on the way.
+
+    Nothing here waits for the device or depends on values, so that it can be recorded.
+    """
+    rotations = start
+    recent = start.new_zeros(len(start), scheme.history, 3)
+    for k, level in enumerate(scheme.level[:, None].expand(-1, len(start))):
+        found = evaluate(score, rotations, level, condition)
+        recent = torch.cat([recent[:, 1:], found[:, None]], 1)
+        rotations = rotations @ scheme.increments(scheme.weights[k], recent)
+        if path is not None:
+            path.append(rotations)
+    return rotations, (scheme.trend @ recent).norm(dim=-1)
