@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lie_picard.camera import Camera, CameraError, Region, View, look_at
 from lie_picard.estimator import ImageError, PoseEstimator
 from lie_picard.hypotheses import Hypotheses
-from lie_picard.sampling import SamplerOptions
+from lie_picard.sampling import SamplerOptions, WarmStart
 
 REGION_SIGMA_PX = 1.0
 
@@ -84,12 +84,13 @@ def estimate_poses(
     seed: int | None = None,
     options: SamplerOptions | None = None,
     views: ViewCache | None = None,
+    warm: WarmStart | None = None,
 ) -> list[ObjectPoses]:
     """Hypotheses for every target in an image, in one batched pass.
 
     Args:
         image: (H, W, 3) RGB or (H, W) grey uint8, as the camera gives it (distorted if `camera` is).
-        seed: as for `PoseEstimator.estimate`.
+        seed: as for `PoseEstimator.estimate`. warm: as for `PoseEstimator.estimate_batch`.
 
     Raises:
         ImageError, CameraError: the image does not match the calibration, or a region is outside.
@@ -102,7 +103,7 @@ def estimate_poses(
     views = views or ViewCache()
     size, fill = estimator.config.image_size, estimator.config.fill
     looks = [views.view(camera, target.region or whole(camera), size, fill) for target in targets]
-    found = estimator.estimate_batch([look.cut(image) for look in looks], samples, seed, options)
+    found = estimator.estimate_batch([look.cut(image) for look in looks], samples, seed, options, warm)
     return [
         ObjectPoses(
             target.object_id,

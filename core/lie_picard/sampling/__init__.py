@@ -7,6 +7,7 @@ from lie_picard.sampling.picard import sample_picard
 from lie_picard.sampling.scheme import INTEGRATORS, Scheme, euler, heun, multistep
 from lie_picard.sampling.solution import Score, Solution, Status
 from lie_picard.sampling.walk import draw_walk, sample_walk
+from lie_picard.sampling.warm import WarmStart
 
 __all__ = [
     "INTEGRATORS",
@@ -17,6 +18,7 @@ __all__ = [
     "Score",
     "Solution",
     "Status",
+    "WarmStart",
     "draw_walk",
     "euler",
     "heun",

@@ -37,10 +37,10 @@ def solve_in_windows(
 ) -> Solution:
     """Repeat `update` on the next p points of each sample until all have settled.
 
-    A point that moved by no more than ``tolerance * sigma``, a tenth of that above `DECIDED`, counts as settled; the
-    window moves past the settled points and the one behind them, whose inputs all were. The first point of a window is
-    always exact, so every round advances and n rounds suffice. Each sample has a window of its own and leaves the
-    batch when it is done.
+    A point that moved by no more than ``tolerance * sigma`` counts as settled; above `DECIDED` a tenth of that, unless a
+    guess has decided already. The window moves past the settled points and the one behind them, whose inputs all were.
+    The first point of a window is always exact, so every round advances and n rounds suffice. Each sample has a window
+    of its own and leaves the batch when it is done.
 
     Args:
         scheme: on the device of `start`. jitter: (N, n, 3) tangents added to each step's advance.
@@ -58,7 +58,8 @@ def solve_in_windows(
         raise ValueError(f"guess must have shape ({count}, {steps + 1}, 3, 3), got {tuple(guess.shape)}")
     # Point k + 1 ends step k; the last one is compared at the last noise level.
     sigmas = torch.cat([scheme.sigmas[1:], scheme.sigmas[-1:]])
-    settled_within = tolerance * sigmas * torch.where(sigmas > DECIDED, STRICTER, 1.0)
+    stricter = torch.where(sigmas > DECIDED, STRICTER, 1.0) if guess is None else 1.0
+    settled_within = tolerance * sigmas * stricter
     ages = torch.arange(scheme.history - 1, -1, -1, device=device)
 
     path = start[:, None].repeat(1, steps + 1, 1, 1) if guess is None else guess.to(start).clone()

@@ -29,6 +29,7 @@ setup(
             f"demo_recording = {NAME}.demo_recording:main",
             f"demo_player = {NAME}.demo_player:main",
             f"demo_view = {NAME}.demo_view:main",
+            f"warm_start = {NAME}.warm_start:main",
         ]
     },
 )

@@ -50,6 +50,9 @@ TABLE: dict[str, _Entry] = {
     "window": _Entry(0, "Evaluations in flight of picard and newton; 0: their own choice.", 0, 1000),
     "tolerance": _Entry(0.03, "Tolerance of picard and newton, relative to the noise level.", 0.0, 1.0),
     "restarts": _Entry(3, "How often a sample that ends between two poses starts again.", 0, 100),
+    "warm_start": _Entry(
+        False, "Begin picard and newton with the last image's solution, turned on; for video. Saves rounds."
+    ),
     "seed": _Entry(0, "Seed of every image's draw; -1: a fresh one each.", -1, 2**31 - 1),
     "max_age": _Entry(0.0, "Drop images older than this when their turn comes [s]; 0: never.", 0.0, 3600.0),
     "publish_tf": _Entry(True, "Publish the best hypothesis and the leading modes to TF."),
@@ -66,6 +69,7 @@ class Settings:
     rectified: bool
     samples: int
     options: SamplerOptions
+    warm_start: bool
     seed: int | None
     max_age: float
     publish_tf: bool
@@ -119,6 +123,7 @@ def settings_of(values: dict[str, Any]) -> Settings:
             values["integrator"],
             values["restarts"],
         ),
+        warm_start=values["warm_start"],
         seed=values["seed"] if values["seed"] >= 0 else None,
         max_age=values["max_age"],
         publish_tf=values["publish_tf"],

@@ -26,6 +26,7 @@ from lie_picard import CheckpointError, PoseEstimator
 from lie_picard.camera import CameraError
 from lie_picard.estimator import ImageError, pick_device
 from lie_picard.poses import ObjectPoses, Target, ViewCache, estimate_poses
+from lie_picard.sampling import WarmStart
 from lie_picard_msgs.msg import PoseHypothesisArray
 from lie_picard_msgs.srv import EstimatePose
 from lie_picard_pose import parameters
@@ -57,6 +58,7 @@ class PoseNode(Node):
         self._estimator: PoseEstimator | None = None
         self._candidate: PoseEstimator | None = None  # loaded and checked, not yet in use
         self._views = ViewCache()
+        self._warm = WarmStart()
         self._info: CameraInfo | None = None
         self._newest: Newest[_Frame] = Newest()
         # All computation happens in this one thread. Torch gives every thread that computes a pool of its own, and two
@@ -141,7 +143,8 @@ class PoseNode(Node):
                 "images are older than max_age when their turn comes: dropped; raise it, or check the clocks"
             )
             return
-        found, messages = self._estimate(frame, settings, settings.targets, settings.samples, settings.seed)
+        warm = self._warm if settings.warm_start else None
+        found, messages = self._estimate(frame, settings, settings.targets, settings.samples, settings.seed, warm)
         self._outputs.publish(frame.image.header, found, messages, settings)
 
     def _estimate(
@@ -151,13 +154,16 @@ class PoseNode(Node):
         targets: tuple[Target, ...],
         samples: int,
         seed: int | None,
+        warm: WarmStart | None = None,
     ) -> tuple[list[ObjectPoses], list[PoseHypothesisArray]]:
         if self._estimator is None:
             raise ImageError("no model is loaded: set parameter `checkpoint` to a readable file, or 'default'")
         began = time.monotonic()
         camera = camera_of(frame.info, settings.rectified)
         image = to_rgb(frame.image)
-        found = estimate_poses(self._estimator, image, camera, targets, samples, seed, settings.options, self._views)
+        found = estimate_poses(
+            self._estimator, image, camera, targets, samples, seed, settings.options, self._views, warm
+        )
         elapsed_ms = (time.monotonic() - began) * 1e3
         header = frame.image.header
         return found, [hypothesis_array(header, one, settings.options, elapsed_ms) for one in found]
