@@ -45,7 +45,7 @@ def test_indistinguishable_poses_give_equal_images(name, seed):
     equivalents = solid(name).equivalents(rotation, axial_step_deg=40.0)[0]
     images = render(solid(name), equivalents, 32).int()
     # An edge may fall on either side of a ray.
-    assert (images - images[:1]).abs().float().mean() < 0.02
+    assert (images - images[:1]).abs().float().mean() < 0.1
 
 
 @pytest.mark.parametrize("name", SOLIDS)

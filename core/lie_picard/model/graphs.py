@@ -28,19 +28,25 @@ class Graphed:
     """The same function from tensors to a tuple of tensors, recorded for each combination of shapes and replayed.
 
     The function must be free of synchronisation and of shapes that depend on values. Arguments are copied into the
-    recording's own and the outputs out of it, so callers share nothing with it. First dimensions above 1 are padded to
-    the next power of two, so that batches of any size share few recordings: rows must not depend on each other.
+    recording's own and the outputs out of it, so callers share nothing with it.
+
+    The first `batched` arguments have one row for each item of a batch, or a single row for all of them; the outputs
+    have one each. These batches are padded to the next power of two, so that all sizes share few recordings: rows must
+    not depend on each other. The other arguments are taken as they are.
     """
 
-    def __init__(self, function: Function, record: Recorder) -> None:
-        self._function, self._record = function, record
+    def __init__(self, function: Function, record: Recorder, batched: int | None = None) -> None:
+        self._function, self._record, self._batched = function, record, batched
         self._recordings: OrderedDict[tuple[tuple[int, ...], ...], Recording] = OrderedDict()
 
     @torch.inference_mode()
     def __call__(self, *arguments: Tensor) -> tuple[Tensor, ...]:
-        rows = max(len(argument) for argument in arguments)
+        batched = len(arguments) if self._batched is None else self._batched
+        rows = max(len(argument) for argument in arguments[:batched])
         padded = 1 << (rows - 1).bit_length()
-        shapes = tuple((padded if len(a) > 1 else 1, *a.shape[1:]) for a in arguments)
+        shapes = tuple(
+            (padded, *a.shape[1:]) if k < batched and len(a) > 1 else tuple(a.shape) for k, a in enumerate(arguments)
+        )
         recording = self._recordings.get(shapes)
         if recording is None:
             # Ones, so that nothing divides by zero while the recording is warmed up.

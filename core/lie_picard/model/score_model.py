@@ -53,7 +53,7 @@ class ScoreModel(nn.Module):
                 f"got {images.dtype} {tuple(images.shape)}"
             )
         pixels = images.float().div(127.5).sub(1)
-        pixels = pixels[:, None] if channels == 1 else pixels.movedim(-1, 1)
+        pixels = pixels[:, None] if channels == 1 else pixels.permute(0, 3, 1, 2)
         return self.encoder(pixels.contiguous(memory_format=torch.channels_last)).float()  # type: ignore[no-any-return]
 
     def forward(self, images: Tensor, rotations: Tensor, sigmas: Tensor) -> Tensor:
@@ -93,7 +93,7 @@ class ScoreModel(nn.Module):
             def solve(start: Tensor, time: Tensor, *terms: Tensor) -> tuple[Tensor, ...]:
                 return integrate(ImageScore(score, terms, time), start, scheme)
 
-            return graphs.Graphed(solve, record)
+            return graphs.Graphed(solve, record, batched=1)
 
         return Runtime(graphs.Graphed(_ImageTerms(self), record), graphs.Graphed(score, record), solver)
 

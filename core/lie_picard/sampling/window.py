@@ -37,10 +37,10 @@ def solve_in_windows(
 ) -> Solution:
     """Repeat `update` on the next p points of each sample until all have settled.
 
-    A point that moved by no more than ``tolerance * sigma`` counts as settled; above `DECIDED` a tenth of that, unless a
-    guess has decided already. The window moves past the settled points and the one behind them, whose inputs all were.
-    The first point of a window is always exact, so every round advances and n rounds suffice. Each sample has a window
-    of its own and leaves the batch when it is done.
+    A point that moved by no more than ``tolerance * sigma`` counts as settled; above `DECIDED` a tenth of that, unless
+    a guess has decided already. The window moves past the settled points and the one behind them, whose inputs all
+    were. The first point of a window is always exact, so every round advances and n rounds suffice. Each sample has a
+    window of its own and leaves the batch when it is done.
 
     Args:
         scheme: on the device of `start`. jitter: (N, n, 3) tangents added to each step's advance.
