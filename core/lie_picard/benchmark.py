@@ -15,12 +15,12 @@ from torch import Tensor
 
 from lie_picard import so3
 from lie_picard.estimator import PoseEstimator
+from lie_picard.evaluation import FAR_DEG
 from lie_picard.sampling import SamplerOptions, Solution, draw_walk, sample
 from lie_picard.seeds import test_generator
 from lie_picard.symsol.renderer import Crop, render
 from lie_picard.symsol.solids import Solid, solid
 
-FAR_DEG = 0.5
 WARM_UP = 2
 PLANS = ("picard", "newton", "walk", "best")
 

@@ -38,6 +38,16 @@ _EVALUATE_COLUMNS = {
     "modes_reached": "modes\nreached",
     "modes_reached_if_uniform": "if perfectly\nuniform",
 }
+_COMPARE_COLUMNS = {
+    "solid": "solid",
+    "mean_deg": "D mean\ndeg",
+    "median_deg": "D median\ndeg",
+    "within_5deg": "within\n5 deg",
+    "rounds": "rounds",
+    "evaluations": "evalu-\nations",
+    "sequential_mean_deg": "D seq.\ndeg",
+    "angle_to_sequential_above_half_deg": "apart\n> 0.5",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,7 +97,9 @@ def _evaluate(args: argparse.Namespace) -> None:
         shapes = args.solids or [shape.shape for shape in dataset.read(args.data, "test")]
     else:
         shapes = args.solids or list(estimator.config.objects)
-    options = EvaluationOptions(args.images, args.samples, args.recall_images, args.recall_samples, args.seed)
+    options = EvaluationOptions(
+        args.images, args.samples, args.recall_images, args.recall_samples, args.seed, args.compare
+    )
     with tqdm(total=args.images * len(shapes), unit="image", disable=None) as bar:
         rows = evaluate(estimator, shapes, _sampler(args), options, args.data, bar.update)
     result = {
@@ -98,7 +110,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         "data": None if args.data is None else str(args.data),
         "rows": rows,
     }
-    _report(args, result, _EVALUATE_COLUMNS)
+    _report(args, result, _COMPARE_COLUMNS if args.compare else _EVALUATE_COLUMNS)
 
 
 def _bench(args: argparse.Namespace) -> None:
@@ -221,6 +233,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--integrator", choices=sorted(INTEGRATORS), default=default.integrator, help="of the ODE")
     p.add_argument("--restarts", type=int, default=default.restarts, help="of samples that end between two poses")
     p.add_argument("--solids", nargs="+", metavar="SOLID", help="which solids; default: all that the model knows")
+    p.add_argument("--compare", action="store_true", help="also solve one step after another, and compare")
     p.add_argument("--data", type=Path, help="root of a data set in SYMSOL's format, instead of fresh images")
 
     p = command("bench", _bench, "Time the samplers against the sequential one.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ _CHUNK = 50
 _AXIAL_STEP_DEG = 10.0
 _GRID_FROM = 100
 REACHED_DEG = 5.0
+FAR_DEG = 0.5
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class EvaluationOptions:
     Attributes:
         images: per solid. samples: per image, for precision.
         recall_images: per solid. recall_samples: per image, for recall and modes reached.
+        compare: also solve the same steps one after another from the same starts, and give the angle between the two.
     """
 
     images: int = 200
@@ -43,10 +45,11 @@ class EvaluationOptions:
     recall_images: int = 20
     recall_samples: int = 200
     seed: int = 0
+    compare: bool = False
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            low = 0 if field.name in ("seed", "recall_images") else 1
+            low = 0 if field.name in ("seed", "recall_images", "compare") else 1
             if getattr(self, field.name) < low:
                 raise ValueError(f"{field.name} must be at least {low}, got {getattr(self, field.name)}")
 
@@ -85,16 +88,27 @@ def evaluate(
         DatasetError: the data set is missing or damaged.
     """
     rows, pooled = [], []
+    every_base: list[Tensor] = []
+    every_angle: list[Tensor] = []
     for number, shape in enumerate(shapes):
         # Streams of their own, so that every method and every choice of recall sees the same images and starts.
         base = options.seed * 1_000 + 3 * number
         pictures, precision, recall = (test_generator(base + k) for k in range(3))
         errors, rounds, evaluations, recalls, reached, modes = [], [], [], [], [], 0
+        base_errors, angles = [], []
         done = 0
         for case in _cases(estimator, shape, options.images, pictures, data):
+            before = precision.get_state()
             solution, index = _draw(estimator, case.images, sampler, options.samples, precision)
             errors.append(so3.degrees(case.distance(solution.rotations.cpu(), index.cpu())))
-            rounds.append(solution.rounds)
+            if options.compare:
+                again = torch.Generator()
+                again.set_state(before)
+                base, _ = _draw(estimator, case.images, replace(sampler, method="ode"), options.samples, again)
+                base_errors.append(so3.degrees(case.distance(base.rotations.cpu(), index.cpu())))
+                angles.append(so3.degrees(so3.angle(base.rotations, solution.rotations)).cpu())
+            each = solution.rounds_of
+            rounds.append(float(solution.rounds if each is None else each.double().mean()))
             evaluations.append(solution.evaluations)
             for k in range(min(len(case.images), options.recall_images - done)):
                 many, _ = _draw(estimator, case.images[k : k + 1], sampler, options.recall_samples, recall)
@@ -110,11 +124,15 @@ def evaluate(
                 on_images(len(case.images))
         error = torch.cat(errors)
         pooled.append(error)
-        row = _precision(shape, error) | {
-            "rounds": max(rounds),
-            "evaluations": sum(evaluations) / len(evaluations),
-            "inefficiency": sum(evaluations) / len(evaluations) / sampler.steps,
-        }
+        row = (
+            _precision(shape, error)
+            | _against_sequential(base_errors, angles)
+            | {
+                "rounds": sum(rounds) / len(rounds),  # of a sample, in the mean
+                "evaluations": sum(evaluations) / len(evaluations),
+                "inefficiency": sum(evaluations) / len(evaluations) / sampler.steps,
+            }
+        )
         if recalls:
             # A perfect, uniform sampler would miss some modes too: (1 - 1/M)^n of them.
             row |= {
@@ -124,7 +142,19 @@ def evaluate(
                 "modes_reached_if_uniform": 1 - (1 - 1 / modes) ** options.recall_samples,
             }
         rows.append(row)
-    return [*rows, _precision("all", torch.cat(pooled))]
+        every_base, every_angle = [*every_base, *base_errors], [*every_angle, *angles]
+    return [*rows, _precision("all", torch.cat(pooled)) | _against_sequential(every_base, every_angle)]
+
+
+def _against_sequential(errors: list[Tensor], angles: list[Tensor]) -> dict[str, Any]:
+    if not angles:
+        return {}
+    angle = torch.cat(angles)
+    return {
+        "sequential_mean_deg": float(torch.cat(errors).mean()),
+        "angle_to_sequential_median_deg": float(angle.median()),
+        "angle_to_sequential_above_half_deg": float((angle > FAR_DEG).float().mean()),
+    }
 
 
 def _precision(name: str, error: Tensor) -> dict[str, Any]:

@@ -18,6 +18,7 @@ SAMPLES = 16
 def _plans() -> dict[str, SamplerOptions]:
     ways = {f"euler {t}": SamplerOptions.published("ode", t) for t in (10, 20, 50, 100)}
     ways |= {f"heun {t}": SamplerOptions("ode", t, integrator="heun", restarts=0) for t in (4, 5, 6, 8, 10)}
+    ways |= {f"heun {t}, restarts": SamplerOptions("ode", t, integrator="heun") for t in (4, 5, 6, 8, 10)}
     ways |= {f"multistep {t}": SamplerOptions("ode", t, restarts=0) for t in (6, 8, 12, 20)}
     ways |= {f"multistep {t}, restarts": SamplerOptions("ode", t) for t in (5, 6, 8, 12, 20)}
     ways |= {f"picard {t}": SamplerOptions.published("picard", t) for t in (20, 50, 100)}
