@@ -4,9 +4,9 @@ SHELL := /bin/bash
 PROGRAMS := ros2_ws/install/lie_picard_pose/lib/lie_picard_pose
 PACKAGES := $(shell find ros2_ws/src ros2_ws/without_ros launch -type f -not -path '*/__pycache__/*' 2>/dev/null)
 
-.PHONY: matching-ros help setup demo test bench lint clean
+.PHONY: matching-ros help setup demo test bench bench-gpu lint clean
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 setup: matching-ros ros2_ws/install/.complete  ## virtual environment, ROS 2 and the built workspace
 
@@ -28,6 +28,9 @@ test: setup  ## all tests
 
 bench: setup  ## the sampler's speed on this machine
 	@source scripts/env.sh && lie-picard bench $(BENCH)
+
+bench-gpu: setup  ## the same on a GPU, with all tables and plots, into docs/gpu
+	@source scripts/env.sh && lie-picard bench --device cuda --windows 4 8 16 32 64 100 --frontier-images 200 --output docs/gpu
 
 lint: setup  ## ruff and mypy
 	@source scripts/env.sh && ruff check . && ruff format --check . && mypy

@@ -31,7 +31,11 @@ _FRONTIER_COLUMNS = {
     "plan": "plan", "evaluations": "evaluations", "ms": "ms", "mean_deg": "D mean", "median_deg": "D median",
     "beyond_5deg": "beyond 5 deg",
 }  # fmt: skip
-_EXTRA = {"sequential_recall_deg": "recall seq.", "recall_deg": "recall", "inefficiency": "inefficiency"}
+_EXTRA = {
+    "inefficiency": "inefficiency", "angle_to_sequential_median_deg": "apart, median deg",
+    "sequential_recall_deg": "recall seq. deg", "recall_deg": "recall deg", "encoder_eager_ms": "encoder eager ms",
+    "encoder_ms": "encoder ms", "encoder_share": "its share, seq.", "plan_encoder_share": "its share, plan",
+}  # fmt: skip
 
 
 def cell(value: Any) -> str:
@@ -39,7 +43,7 @@ def cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        digits = 3 if abs(value) < 1 else 2 if abs(value) < 10 else 1
+        digits = 3 if abs(value) < 1 else 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
         return f"{value:.{digits}f}"
     return str(value)
 
@@ -57,9 +61,13 @@ def write_benchmark(folder: Path, result: Mapping[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "bench.json").write_text(json.dumps(result, indent=1) + "\n")
     rows = [row | {"plan_ms": row[f"{row['plan']}_ms"]} for row in result["rows"]]
-    encoders = [f"{row['encoder_eager_ms']:.2f} eager, {row['encoder_ms']:.2f} ms" for row in rows[:1]]
-    parts = [f"{machine.one_line(result['machine'])}, runtime {result['runtime']}, seed {result['seed']}",
-             *(f"Encoder: {text}" for text in encoders), markdown(rows, BENCH_COLUMNS | _EXTRA)]  # fmt: skip
+    for row in rows:
+        row["encoder_share"] = row["encoder_ms"] / (row["encoder_ms"] + row["sequential_ms"])
+        row["plan_encoder_share"] = row["encoder_ms"] / (row["encoder_ms"] + row["plan_ms"])
+    parts = [
+        f"{machine.one_line(result['machine'])}, runtime {result['runtime']}, seed {result['seed']}",
+        markdown(rows, BENCH_COLUMNS | _EXTRA),
+    ]
     if result["windows"]:
         parts.append(markdown(result["windows"], _WINDOW_COLUMNS))
         _plot_windows(result["windows"], folder / "windows.png")
@@ -91,6 +99,7 @@ def _plot_windows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 def _plot_frontier(rows: Sequence[Mapping[str, Any]], where: Mapping[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
 
     figure = Figure(figsize=(11, 4.4), layout="constrained")
     panels = (("mean_deg", "mean angle to the nearest true pose [deg]"), ("beyond_5deg", "share beyond 5 deg [%]"))
@@ -99,8 +108,7 @@ def _plot_frontier(rows: Sequence[Mapping[str, Any]], where: Mapping[str, Any], 
         for row in rows:
             name, _, rest = row["plan"].partition(" ")
             families.setdefault(name + (", restarts" if "restarts" in rest else ""), []).append(row)
-        for (name, members), marker in zip(families.items(), "ovs*Pd", strict=False):
-            members = sorted(members, key=lambda row: row["ms"])
+        for (name, members), marker in zip(families.items(), "ovs*PdX", strict=False):
             scale = 100 if key == "beyond_5deg" else 1
             x, y = [row["ms"] for row in members], [scale * row[key] for row in members]
             (line,) = axes.plot(x, y, marker=marker, markersize=9 if marker == "*" else 6, label=name)
@@ -110,6 +118,9 @@ def _plot_frontier(rows: Sequence[Mapping[str, Any]], where: Mapping[str, Any], 
                               color=line.get_color())  # fmt: skip
         axes.set_xscale("log")
         axes.set_yscale("log")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else ""))
         axes.set_xlabel(f"time for {rows[0]['samples']} samples [ms]; numbers: steps")
         axes.set_ylabel(label)
         axes.grid(which="both", alpha=0.3)

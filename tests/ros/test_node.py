@@ -132,6 +132,18 @@ def test_the_nodes_result_is_the_offline_result(pose_node, bench, method):
     assert weights == pytest.approx([mode.weight for mode in offline.hypotheses.modes])
 
 
+def test_a_warm_start_saves_rounds_and_keeps_the_poses_right(pose_node, bench):
+    placed = messages.placed("cube", seed=4)
+    start_with(pose_node, bench, placed, method="newton", steps=30, restarts=0, warm_start="true")
+    bench.ask(messages.image(placed), messages.camera_info(), until=lambda: len(bench.hypotheses) >= 2)
+    first, second = bench.hypotheses[:2]
+    assert second.statistics.method == "newton" and second.statistics.integrator == "multistep"
+    assert second.statistics.rounds < first.statistics.rounds / 2
+    for hypothesis in second.hypotheses:
+        rotation = torch.from_numpy(rotation_of(hypothesis.pose.pose.orientation))
+        assert torch.rad2deg(solid("cube").distance(rotation, placed.rotations[0])) < 8
+
+
 def broken(**changes):
     message = messages.image(messages.placed("cube"))
     for name, value in changes.items():
