@@ -16,7 +16,7 @@ from torch import Tensor
 from lie_picard import so3
 from lie_picard.estimator import PoseEstimator
 from lie_picard.evaluation import FAR_DEG
-from lie_picard.sampling import SamplerOptions, Solution, draw_walk, sample
+from lie_picard.sampling import SamplerOptions, Solution, draw_walk
 from lie_picard.seeds import test_generator
 from lie_picard.symsol.renderer import Crop, render
 from lie_picard.symsol.solids import Solid, solid
@@ -104,7 +104,9 @@ def _rows(
                 if chosen.method == "auto":
                     chosen = options[name] = estimator.resolve(chosen, score, scene.start)
                 draws = draw_walk(tables.noise, samples, generator) if chosen.method == "walk" else None
-                solution, ms = timed(estimator.device, sample, score, scene.start, tables, chosen, draws=draws)
+                solution, ms = timed(
+                    estimator.device, estimator.sample, score, scene.start, tables, chosen, draws=draws
+                )
             if repeat >= WARM_UP:
                 found[name].append((solution, scene))
                 times[name].append(ms)
@@ -176,13 +178,13 @@ def scenes(estimator: PoseEstimator, samples: int, count: int, generator: torch.
 @contextlib.contextmanager
 def _runtime(estimator: PoseEstimator, fast: bool) -> Iterator[None]:
     """Within it the model runs by its fastest runtime, or eagerly."""
-    kept = estimator.model.runtime
+    kept = estimator.model.runtime, estimator.runtime
     if not fast:
-        estimator.model.runtime = None
+        estimator.model.runtime, estimator.runtime = None, "eager"
     try:
         yield
     finally:
-        estimator.model.runtime = kept
+        estimator.model.runtime, estimator.runtime = kept
 
 
 def _precision(found: list[tuple[Solution, Scene]]) -> float:

@@ -16,7 +16,7 @@ from lie_picard import planner, so3
 from lie_picard.hypotheses import Hypotheses, summarise
 from lie_picard.model import checkpoint
 from lie_picard.model.score_model import ScoreModel
-from lie_picard.sampling import Plan, SamplerOptions, Score, WarmStart, draw_walk, sample
+from lie_picard.sampling import Plan, SamplerOptions, Score, Solution, WarmStart, draw_walk, sample
 
 
 class ImageError(ValueError):
@@ -75,6 +75,22 @@ class PoseEstimator:
         """The sampler's tables for this model."""
         return options.plan(self.config.sigma_max, self.config.sigma_min, torch.zeros(0, device=self.device))
 
+    def sample(
+        self, score: Score, start: Tensor, plan: Plan, options: SamplerOptions, **arguments: Tensor | bool | None
+    ) -> Solution:
+        """`sampling.sample` for this model's scores.
+
+        Where ONNX Runtime computes them, torch is left with small operations; its own threads would only wait actively
+        for more, and take the cores from ONNX Runtime's.
+        """
+        threads = torch.get_num_threads()
+        if self.runtime == "onnx" and options.method == "ode":
+            torch.set_num_threads(1)
+        try:
+            return sample(score, start, plan, options, **arguments)  # type: ignore[arg-type]
+        finally:
+            torch.set_num_threads(threads)
+
     def resolve(
         self, options: SamplerOptions, score: Score, start: Tensor, condition: Tensor | None = None
     ) -> SamplerOptions:
@@ -82,7 +98,7 @@ class PoseEstimator:
         name = "; ".join(f"{k} {getattr(self.config, k)}" for k in ("encoder", "head", "width", "depth", "copies"))
         return planner.resolve(
             options, len(start), f"{self.runtime}; {name}", self.device,
-            lambda way: sample(score, start, self.plan(way), way, condition=condition),
+            lambda way: self.sample(score, start, self.plan(way), way, condition=condition),
         )  # fmt: skip
 
     def estimate(
@@ -136,11 +152,11 @@ class PoseEstimator:
         condition = index if count > 1 else None
         options = self.resolve(options, score, start, condition)
         if warm is None or seed is None or options.method not in ("picard", "newton"):
-            solution = sample(score, start, plan, options, condition=condition, draws=draws)
+            solution = self.sample(score, start, plan, options, condition=condition, draws=draws)
         else:
             guess = warm.guess((id(self), options, samples, count, seed))
             start = start if guess is None else guess[:, 0]
-            solution = sample(score, start, plan, options, condition=condition, guess=guess, keep_trajectory=True)
+            solution = self.sample(score, start, plan, options, condition=condition, guess=guess, keep_trajectory=True)
             warm.keep(solution, count)
         results = []
         for rotations in solution.rotations.unflatten(0, (count, samples)).cpu():

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lie_picard import so3
 from lie_picard.estimator import PoseEstimator
-from lie_picard.sampling import SamplerOptions, draw_walk, sample
+from lie_picard.sampling import SamplerOptions, draw_walk
 from lie_picard.seeds import test_generator
 from lie_picard.symsol import dataset
 from lie_picard.symsol.renderer import Crop, render
@@ -180,7 +180,7 @@ def _draw(
         start = so3.uniform(len(index), generator=generator, device=device)
         draws = draw_walk(plan.noise, len(index), generator) if sampler.method == "walk" else None
         sampler = estimator.resolve(sampler, score, start, index)
-        return sample(score, start, plan, sampler, condition=index, draws=draws), index
+        return estimator.sample(score, start, plan, sampler, condition=index, draws=draws), index
 
 
 def _cases(

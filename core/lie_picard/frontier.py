@@ -9,7 +9,7 @@ from typing import Any
 from lie_picard.benchmark import WARM_UP, scenes, timed
 from lie_picard.estimator import PoseEstimator
 from lie_picard.evaluation import EvaluationOptions, evaluate
-from lie_picard.sampling import SamplerOptions, sample
+from lie_picard.sampling import SamplerOptions
 from lie_picard.seeds import test_generator
 
 SAMPLES = 16
@@ -41,7 +41,7 @@ def frontier(
     for number, scene in enumerate(scenes(estimator, SAMPLES, repeats + WARM_UP, test_generator(600_000 + seed))):
         for name, options in PLANS.items():
             score = estimator.model.condition(scene.image, plans[name].noise)
-            _, ms = timed(device, sample, score, scene.start, plans[name], options)
+            _, ms = timed(device, estimator.sample, score, scene.start, plans[name], options)
             if number >= WARM_UP:
                 times[name].append(ms)
     rows = []
