@@ -47,7 +47,8 @@ def test_samples_stay_with_their_mode_and_all_modes_stay_found():
     found = video(turns)
     first = so3.pairwise_angle(found[0].rotations, turns[0] @ MODES).argmin(1)
     distance = so3.pairwise_angle(found[-1].rotations, turns[-1] @ MODES)
-    assert (distance.argmin(1) == first).double().mean() > 0.95
+    # A sample that ended between two poses starts anew, wherever that leads.
+    assert (distance.argmin(1) == first).double().mean() > 0.7
     assert distance.amin(1).quantile(0.95) < 0.1
 
 

@@ -14,16 +14,15 @@ from lie_picard.sampling.newton import sample_newton
 from lie_picard.sampling.ode import sample_ode
 from lie_picard.sampling.picard import sample_picard
 from lie_picard.sampling.scheme import INTEGRATORS, Scheme, multistep
-from lie_picard.sampling.solution import Score, Solution, Status
+from lie_picard.sampling.solution import RESTLESS, Score, Solution, Status
 from lie_picard.sampling.walk import sample_walk
 
 METHODS = ("auto", "ode", "picard", "newton", "walk")
 # From here one step goes straight to the denoised rotation: steps at levels below the model's own error are spent
 # better above it, where basins are chosen.
 LAST_SIGMA = 0.03
-# A sample whose score still changes by this much per e-fold of noise at the end was caught between two poses. It starts
-# again from where it is, at the first level not above RESTART_SIGMA, high enough to tell the poses apart.
-RESTLESS, RESTART_SIGMA = 0.7, 0.9
+# Restless samples start again from where they are, at the first level not above this: high enough to tell poses apart.
+RESTART_SIGMA = 0.9
 
 
 @dataclass(frozen=True)

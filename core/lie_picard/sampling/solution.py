@@ -12,6 +12,9 @@ from torch import Tensor
 # score(rotations (M, 3, 3), step (M,)[, condition (M,)]) -> (M, 3): sigma * grad log p in the body frame.
 Score = Callable[..., Tensor]
 
+# A sample whose score still changes by this much per e-fold of noise at the end was caught between two poses.
+RESTLESS = 0.7
+
 
 class Status(enum.Enum):
     """How a sampler ended; the value is a message that names the remedy."""

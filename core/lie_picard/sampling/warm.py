@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lie_picard import so3
-from lie_picard.sampling.solution import Solution
+from lie_picard.sampling.solution import RESTLESS, Solution
 
 # Samples whose turns since the last image differ by less have made the same one; others changed their mode.
 _SAME_TURN = math.radians(5)
@@ -19,11 +19,13 @@ class WarmStart:
 
     If an object turns by Q, so does its field of scores: Q R_0, Q R_1, ... then solves the ODE from Q R_0. So both
     the starts and the first guess turn with the object, at the rate of the last two images. Turned uniform starts are
-    uniform, and samples stay with their mode. After a scene cut the guess is worth nothing, but the samplers converge
-    from any.
+    uniform, and samples stay with their mode. Those that ended between two poses get a new uniform start: else
+    one bad start would spoil every image. After a scene cut the guess is worth nothing, but the samplers converge from
+    any.
     """
 
     def __init__(self) -> None:
+        self._generator = torch.Generator().manual_seed(0)
         self._key: tuple[object, ...] | None = None
         self._trajectory: Tensor | None = None
         self._last: Tensor | None = None
@@ -42,12 +44,16 @@ class WarmStart:
         if not solution.converged:
             self._trajectory = self._last = self._turns = None
             return
-        self._trajectory = solution.trajectory
+        assert solution.trajectory is not None and solution.trend is not None
+        self._trajectory = solution.trajectory.clone()  # the solution shares its memory with the result
+        lost = solution.trend > RESTLESS
         if self._last is not None:
             turns = (solution.rotations @ self._last.mT).unflatten(0, (images, -1))
             each = torch.stack([common_turn(turn) for turn in turns])
             self._turns = each.repeat_interleave(turns.shape[1], 0)
         self._last = solution.rotations
+        fresh = so3.uniform(int(lost.sum()), generator=self._generator, device=lost.device).to(solution.rotations)
+        self._trajectory[lost] = fresh[:, None].expand(-1, self._trajectory.shape[1], -1, -1)
 
 
 def common_turn(turns: Tensor) -> Tensor:
