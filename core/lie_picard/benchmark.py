@@ -178,13 +178,13 @@ def scenes(estimator: PoseEstimator, samples: int, count: int, generator: torch.
 @contextlib.contextmanager
 def _runtime(estimator: PoseEstimator, fast: bool) -> Iterator[None]:
     """Within it the model runs by its fastest runtime, or eagerly."""
-    kept = estimator.model.runtime, estimator.runtime
+    kept = estimator.model.runtime
     if not fast:
-        estimator.model.runtime, estimator.runtime = None, "eager"
+        estimator.model.runtime = None
     try:
         yield
     finally:
-        estimator.model.runtime, estimator.runtime = kept
+        estimator.model.runtime = kept
 
 
 def _precision(found: list[tuple[Solution, Scene]]) -> float:

@@ -53,7 +53,6 @@ class PoseEstimator:
         self.device = torch.device(device)
         self.model = model.to(self.device).eval()
         self.config = model.config
-        self.runtime = "eager"
 
     @classmethod
     def from_checkpoint(cls, path: str | Path = "default", device: str = "auto") -> PoseEstimator:
@@ -69,7 +68,12 @@ class PoseEstimator:
 
     def accelerate(self) -> None:
         """Take the fastest way to run the model on its device; results are the same to float accuracy."""
-        self.runtime = self.model.accelerate()
+        self.model.accelerate()
+
+    @property
+    def runtime(self) -> str:
+        """How the model is run: "eager", "onnx" or "cuda-graphs"."""
+        return self.model.runtime.name if self.model.runtime else "eager"
 
     def plan(self, options: SamplerOptions) -> Plan:
         """The sampler's tables for this model."""

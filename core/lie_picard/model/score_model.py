@@ -73,7 +73,7 @@ class ScoreModel(nn.Module):
         self.eval()
         if self._device().type == "cuda":
             self.runtime = self.recorded(graphs.record_on_gpu)
-            return "cuda-graphs"
+            return self.runtime.name
         if not onnx.available():
             return "eager"
         size, terms, score = self.config.image_size, _ImageTerms(self), _Scores(self.head)
@@ -81,8 +81,8 @@ class ScoreModel(nn.Module):
         with torch.no_grad():
             tables = {"rotations": torch.eye(3).repeat(2, 1, 1), "time": self.head.time_terms(torch.ones(2))}
             tables |= dict(zip(("shift", "coefficients"), terms(images), strict=False))
-        self.runtime = Runtime(onnx.OnnxModule(terms, {"images": images}), onnx.OnnxModule(score, tables))
-        return "onnx"
+        self.runtime = Runtime("onnx", onnx.OnnxModule(terms, {"images": images}), onnx.OnnxModule(score, tables))
+        return self.runtime.name
 
     def recorded(self, record: graphs.Recorder) -> Runtime:
         """A runtime of recordings; the sequential samplers are recorded whole."""
@@ -95,12 +95,12 @@ class ScoreModel(nn.Module):
 
             return graphs.Graphed(solve, record, batched=1)
 
-        return Runtime(graphs.Graphed(_ImageTerms(self), record), graphs.Graphed(score, record), solver)
+        return Runtime("cuda-graphs", graphs.Graphed(_ImageTerms(self), record), graphs.Graphed(score, record), solver)
 
     @torch.inference_mode()
     def condition(self, images: Tensor, noise: NoiseSchedule) -> ImageScore:
         """Encode images once and hoist all that does not depend on the rotation. -> a callable for the samplers."""
-        runtime = self.runtime or Runtime(_ImageTerms(self), _Scores(self.head))
+        runtime = self.runtime or Runtime("eager", _ImageTerms(self), _Scores(self.head))
         terms, time = runtime.terms(images), self._time_terms(noise)
         if runtime.solver is not None and len(images) == 1:
             return RecordedScore(runtime.score, terms, time, runtime.solver)
@@ -122,10 +122,12 @@ class Runtime(NamedTuple):
     """How the parts of a model are run.
 
     Attributes:
+        name: "eager", "onnx" or "cuda-graphs".
         terms: images -> the head's terms. score: rotations, time terms and image terms -> scores.
         solver: scheme -> (start, time terms, image terms -> rotations, trend), where samplers can be run whole.
     """
 
+    name: str
     terms: Callable[..., tuple[Tensor, ...]]
     score: Callable[..., tuple[Tensor, ...]]
     solver: Callable[[Scheme], Callable[..., tuple[Tensor, ...]]] | None = None
