@@ -53,6 +53,7 @@ class PoseEstimator:
         self.device = torch.device(device)
         self.model = model.to(self.device).eval()
         self.config = model.config
+        self._resolved: dict[tuple[SamplerOptions, int, str, int], SamplerOptions] = {}
 
     @classmethod
     def from_checkpoint(cls, path: str | Path = "default", device: str = "auto") -> PoseEstimator:
@@ -98,12 +99,21 @@ class PoseEstimator:
     def resolve(
         self, options: SamplerOptions, score: Score, start: Tensor, condition: Tensor | None = None
     ) -> SamplerOptions:
-        """Options whose method is "auto" with the fastest one for these samples (`planner.resolve`)."""
-        name = "; ".join(f"{k} {getattr(self.config, k)}" for k in ("encoder", "head", "width", "depth", "copies"))
-        return planner.resolve(
-            options, len(start), f"{self.runtime}; {name}", self.device,
-            lambda way: self.sample(score, start, self.plan(way), way, condition=condition),
-        )  # fmt: skip
+        """Options whose method is "auto" with the fastest one for these samples (`planner.resolve`).
+
+        Kept for the next call: the planner reads files to look its answer up.
+        """
+        if options.method != "auto":
+            return options
+        # The other two also tell the planner's measurements apart; both can change under way.
+        key = options, planner.size_class(len(start)), self.runtime, torch.get_num_threads()
+        if key not in self._resolved:
+            name = "; ".join(f"{k} {getattr(self.config, k)}" for k in ("encoder", "head", "width", "depth", "copies"))
+            self._resolved[key] = planner.resolve(
+                options, len(start), f"{self.runtime}; {name}", self.device,
+                lambda way: self.sample(score, start, self.plan(way), way, condition=condition),
+            )  # fmt: skip
+        return self._resolved[key]
 
     def estimate(
         self,

@@ -35,6 +35,11 @@ def candidates(options: SamplerOptions) -> dict[str, SamplerOptions]:
     return ways | {name: replace(options, method=name, window=10**6) for name in ("picard", "newton")}
 
 
+def size_class(samples: int) -> int:
+    """The power of four nearest to a number of samples: within one, costs are taken to rank alike."""
+    return 4 ** round(math.log(max(samples, 1), 4))
+
+
 def resolve(
     options: SamplerOptions, samples: int, model: str, device: torch.device, run: Callable[[SamplerOptions], Any]
 ) -> SamplerOptions:
@@ -48,8 +53,7 @@ def resolve(
     """
     if options.method != "auto":
         return options
-    ways = candidates(options)
-    size = 4 ** round(math.log(max(samples, 1), 4))
+    ways, size = candidates(options), size_class(samples)
     key = "; ".join(
         [
             *(f"{value}" for name, value in machine.describe(device).items() if name != "date"),
@@ -91,7 +95,7 @@ def _measure(
 
 
 def store() -> Path:
-    """Where measured costs are kept; removing the file makes them be measured again."""
+    """Where measured costs are kept; once the file is removed, the next process measures them again."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "lie_picard" / "costs.json"
 

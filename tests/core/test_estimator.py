@@ -73,6 +73,21 @@ def test_a_seed_fixes_the_result_alone_and_in_a_batch(estimator, method):
     assert not torch.allclose(other.rotations, alone.rotations)
 
 
+def test_auto_reads_no_file_once_it_is_resolved(monkeypatch):
+    estimator, image = PoseEstimator.from_checkpoint("default", device="cpu"), picture("cube", 2)[0]
+    first = estimator.estimate(image, samples=10, seed=0)
+
+    def read(path, *arguments, **keywords):
+        raise AssertionError(f"{path} was read")
+
+    monkeypatch.setattr("pathlib.Path.read_text", read)
+    monkeypatch.setattr("builtins.open", read)
+    again = estimator.estimate(image, samples=11, seed=0)  # about as many
+    assert again.method == first.method
+    with pytest.raises(AssertionError, match="was read"):
+        estimator.estimate(image, samples=100, seed=0)  # of another size: looked up
+
+
 def test_colour_and_size_are_adapted(estimator):
     image, truth = picture("cube", 9)
     large = np.repeat(np.repeat(image, 3, 0), 3, 1)
