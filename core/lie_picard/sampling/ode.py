@@ -49,18 +49,26 @@ def sample_ode(
 
 
 def integrate(
-    score: Score, start: Tensor, scheme: Scheme, condition: Tensor | None = None, path: list[Tensor] | None = None
+    score: Score,
+    start: Tensor,
+    scheme: Scheme,
+    condition: Tensor | None = None,
+    path: list[Tensor] | None = None,
+    jitter: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Rotations (N, 3, 3) at the end of a scheme and their trend (N,); `path` collects the points on the way.
+    """Rotations (N, 3, 3) at the end of a scheme and their trend (N,).
 
     Nothing here waits for the device or depends on values, so that it can be recorded.
+
+    Args:
+        path: collects the points on the way. jitter: (N, n, 3) tangents added to each step's advance.
     """
     rotations = start
     recent = start.new_zeros(len(start), scheme.history, 3)
     for k, level in enumerate(scheme.level[:, None].expand(-1, len(start))):
         found = evaluate(score, rotations, level, condition)
         recent = torch.cat([recent[:, 1:], found[:, None]], 1)
-        rotations = rotations @ scheme.increments(scheme.weights[k], recent)
+        rotations = rotations @ scheme.increments(scheme.weights[k], recent, None if jitter is None else jitter[:, k])
         if path is not None:
             path.append(rotations)
     return rotations, (scheme.trend @ recent).norm(dim=-1)

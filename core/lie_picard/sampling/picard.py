@@ -8,7 +8,7 @@ from lie_picard import so3
 from lie_picard.noise import NoiseSchedule
 from lie_picard.sampling.scheme import Scheme, euler
 from lie_picard.sampling.solution import Score, Solution
-from lie_picard.sampling.walk import walk_scheme
+from lie_picard.sampling.walk import walk_jitter, walk_scheme
 from lie_picard.sampling.window import solve_in_windows
 
 
@@ -45,8 +45,7 @@ def sample_picard(
     """
     jitter = None
     if draws is not None:
-        scheme = walk_scheme(noise)
-        jitter = (noise.walk_spread[:, None, None] * draws).to(start).transpose(0, 1)
+        scheme, jitter = walk_scheme(noise), walk_jitter(noise, draws, start)
 
     def update(points: Tensor, increments: Tensor, following: Tensor, at: Tensor) -> Tensor:
         return points[:, :1] @ so3.scan(increments)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lie_picard import so3
 from lie_picard.noise import NoiseSchedule
+from lie_picard.sampling.ode import integrate
 from lie_picard.sampling.scheme import Scheme, euler
-from lie_picard.sampling.solution import Score, Solution, checked_start, evaluate, status_of
+from lie_picard.sampling.solution import Score, Solution, checked_start, status_of
 
 
 def draw_walk(noise: NoiseSchedule, samples: int, generator: torch.Generator | None = None) -> Tensor:
@@ -21,6 +21,11 @@ def walk_scheme(noise: NoiseSchedule) -> Scheme:
     table = euler(noise)
     table.weights[:, 1, -1] = noise.walk_drift.double()
     return table
+
+
+def walk_jitter(noise: NoiseSchedule, draws: Tensor, like: Tensor) -> Tensor:
+    """The tangents that the draws (T, N, 3) add to the walk's steps, radians, as `like`. -> (N, T, 3)."""
+    return (noise.walk_spread.to(like)[:, None, None] * draws.to(like)).transpose(0, 1)
 
 
 def sample_walk(
@@ -39,15 +44,9 @@ def sample_walk(
         score, start, condition: as for `sample_ode`.
         draws: (T, N, 3) the z_i; drawn from `generator` where not given.
     """
-    rotations = checked_start(start, condition)
-    drift, spread = noise.walk_drift.to(start), noise.walk_spread.to(start)
-    z = (draw_walk(noise, len(start), generator) if draws is None else draws).to(start)
-    path = [rotations]
-    for i in range(noise.steps):
-        step = torch.full((len(rotations),), i, device=start.device)
-        tangent = drift[i] * evaluate(score, rotations, step, condition) + spread[i] * z[i]
-        rotations = rotations @ so3.exp(tangent)
-        if keep_trajectory:
-            path.append(rotations)
-    trajectory = torch.stack(path, 1) if keep_trajectory else None
+    table = walk_scheme(noise).to(checked_start(start, condition))
+    jitter = walk_jitter(noise, draw_walk(noise, len(start), generator) if draws is None else draws, start)
+    path = [start] if keep_trajectory else None
+    rotations, _ = integrate(score, start, table, condition, path, jitter)
+    trajectory = torch.stack(path, 1) if path else None
     return Solution(rotations, noise.steps, noise.steps, float(noise.steps), status_of(rotations), trajectory)
