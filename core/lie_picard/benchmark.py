@@ -143,6 +143,7 @@ def _row(
         "integrator": options.integrator,
         "plan_steps": options.steps,
         "window": options.window,
+        "plan_ms": statistics.median(times[plan]),
         **_spread(plan, times[plan]),
         # The ratio of each pair, not of the medians: neighbours in time saw the same machine.
         "speedup": _ratio(times["sequential"], times[plan]),

@@ -134,8 +134,7 @@ def _bench(args: argparse.Namespace) -> None:
     }
     if args.output is not None:
         report.write_benchmark(args.output, result)
-    shown = [row | {"plan_ms": row[f"{row['plan']}_ms"]} for row in rows]
-    _report(args, result, report.BENCH_COLUMNS, shown)
+    _report(args, result, report.BENCH_COLUMNS)
 
 
 def _info(args: argparse.Namespace) -> None:
