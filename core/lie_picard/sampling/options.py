@@ -120,17 +120,14 @@ def sample(
     """
     if options.method == "walk":
         return sample_walk(score, start, plan.noise, condition=condition, draws=draws, keep_trajectory=keep_trajectory)
-    extra: dict[str, Any] = {"keep_trajectory": keep_trajectory} if options.method == "ode" else {
-        "guess": guess, "keep_trajectory": keep_trajectory,
-    }  # fmt: skip
-    found = _solve(score, start, plan.noise, plan.scheme, options, condition, extra)
+    found = _solve(score, start, plan.noise, plan.scheme, options, condition, guess, keep_trajectory)
     for _ in range(options.restarts):
         assert found.trend is not None
         restless = (found.trend > RESTLESS).nonzero()[:, 0]
         if not len(restless) or found.status is Status.NOT_FINITE:
             break
         chosen = None if condition is None else condition[restless]
-        again = _solve(score, found.rotations[restless], plan.noise, plan.again, options, chosen, {})
+        again = _solve(score, found.rotations[restless], plan.noise, plan.again, options, chosen)
         found = _merged(found, again, restless)
     return found
 
@@ -142,18 +139,20 @@ def _solve(
     scheme: Scheme,
     options: SamplerOptions,
     condition: Tensor | None,
-    extra: dict[str, Any],
+    guess: Tensor | None = None,
+    keep_trajectory: bool = False,
 ) -> Solution:
-    if options.method == "ode":
-        return sample_ode(score, start, noise, scheme=scheme, condition=condition, **extra)
+    if options.method == "ode":  # it goes from the start to the end in one pass: a guess has no use
+        return sample_ode(score, start, noise, scheme=scheme, condition=condition, keep_trajectory=keep_trajectory)
     if options.method not in ("picard", "newton"):
         raise ValueError(f"method '{options.method}' must be resolved first: see lie_picard.planner")
     solver, window = (sample_picard, options.window or 16) if options.method == "picard" else (
         sample_newton, options.window,
     )  # fmt: skip
     return solver(
-        score, start, noise, scheme=scheme, condition=condition, window=window, tolerance=options.tolerance, **extra
-    )
+        score, start, noise, scheme=scheme, window=window, tolerance=options.tolerance, condition=condition,
+        guess=guess, keep_trajectory=keep_trajectory,
+    )  # fmt: skip
 
 
 def _merged(found: Solution, again: Solution, index: Tensor) -> Solution:
