@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import statistics
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor
 from lie_picard import so3
 from lie_picard.estimator import PoseEstimator
 from lie_picard.evaluation import FAR_DEG
+from lie_picard.machine import timed
 from lie_picard.sampling import SamplerOptions, Solution, draw_walk
 from lie_picard.seeds import test_generator
 from lie_picard.symsol.renderer import Crop, render
@@ -210,18 +210,3 @@ def _ratio(first: list[float], second: list[float]) -> float:
 def _spread(name: str, values: list[float]) -> dict[str, float]:
     deciles = statistics.quantiles(values, n=10) if len(values) > 1 else [values[0]] * 9
     return {f"{name}_ms": statistics.median(values), f"{name}_p10_ms": deciles[0], f"{name}_p90_ms": deciles[-1]}
-
-
-def timed(device: torch.device, work: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any, float]:
-    """Result and milliseconds of a call, the device's work included."""
-    if device.type != "cuda":
-        begin = time.perf_counter()
-        result = work(*args, **kwargs)
-        return result, (time.perf_counter() - begin) * 1e3
-    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    torch.cuda.synchronize(device)
-    first.record()
-    result = work(*args, **kwargs)
-    last.record()
-    last.synchronize()
-    return result, first.elapsed_time(last)

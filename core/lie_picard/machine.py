@@ -1,9 +1,11 @@
-"""What a figure was measured on: it stands beside every result."""
+"""How long work takes, and what that was measured on: it stands beside every result."""
 
 from __future__ import annotations
 
 import datetime
 import platform
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,22 @@ def one_line(machine: dict[str, Any]) -> str:
         f"{machine['processor']}, {machine['threads']} threads, device {machine['device']}, "
         f"torch {machine['torch']}, {machine['date']}"
     )
+
+
+def timed(device: torch.device, work: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any, float]:
+    """Result and milliseconds of a call, the device's work included."""
+    if device.type != "cuda":
+        begin = time.perf_counter()
+        result = work(*args, **kwargs)
+        return result, (time.perf_counter() - begin) * 1e3
+    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    stream = torch.cuda.current_stream(device)  # of this GPU, which need not be torch's current one
+    torch.cuda.synchronize(device)
+    first.record(stream)
+    result = work(*args, **kwargs)
+    last.record(stream)
+    last.synchronize()
+    return result, first.elapsed_time(last)
 
 
 def _processor() -> str:

@@ -7,7 +7,6 @@ import logging
 import math
 import os
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -85,12 +84,9 @@ def _measure(
             limit = 2 * min((min(taken) for taken in times.values() if taken), default=float("inf"))
             if times[name] and min(times[name]) > limit:
                 continue
-            begin = time.perf_counter()
-            run(options)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
+            _, ms = machine.timed(device, run, options)
             if turn:  # the first warms up
-                times[name].append((time.perf_counter() - begin) * 1e3)
+                times[name].append(ms)
     return {name: round(statistics.median(taken), 3) for name, taken in times.items()}
 
 

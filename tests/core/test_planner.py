@@ -25,7 +25,7 @@ def machine(monkeypatch, tmp_path):
 
     machine = Machine()
     machine.runs = []
-    monkeypatch.setattr(planner.time, "perf_counter", lambda: machine.now)
+    monkeypatch.setattr("lie_picard.machine.time.perf_counter", lambda: machine.now)
     return machine
 
 
