@@ -15,17 +15,17 @@ from typing import Any
 
 import numpy as np
 import torch
-import transforms3d
 from ament_index_python.packages import get_package_share_directory
 from rich.console import Console
 from rich.table import Table
 from rosbags.highlevel import AnyReader
 
 from lie_picard import PoseEstimator, SamplerOptions, machine, so3
-from lie_picard.camera import Camera, Region
+from lie_picard.camera import Camera, sphere_region
 from lie_picard.poses import Target, ViewCache, estimate_poses
 from lie_picard.sampling import WarmStart
 from lie_picard.symsol.solids import solid
+from lie_picard_pose.conversions import camera_of, rotation_of
 from lie_picard_pose.demo_recording import DIAMETER
 
 PLANS = {
@@ -43,11 +43,10 @@ def frames(bag: Path) -> Iterator[tuple[np.ndarray, Camera, dict[str, tuple[torc
         for connection, _, data in reader.messages():
             message: Any = reader.deserialize(data, connection.msgtype)
             if connection.topic == "/camera_info":
-                camera = Camera(message.k.reshape(3, 3), np.zeros(0), message.width, message.height)
+                camera = camera_of(message, rectified=False)
             elif connection.topic == "/tf":
                 for t in message.transforms:
-                    q, p = t.transform.rotation, t.transform.translation
-                    rotation = torch.from_numpy(transforms3d.quaternions.quat2mat([q.w, q.x, q.y, q.z]))
+                    p, rotation = t.transform.translation, torch.from_numpy(rotation_of(t.transform.rotation))
                     truth[t.child_frame_id.removeprefix(_TRUTH)] = rotation, np.array([p.x, p.y, p.z])
             elif connection.topic == "/image" and camera is not None and truth:
                 yield message.data.reshape(message.height, message.width, 3), camera, dict(truth)
@@ -68,14 +67,13 @@ def measure(bag: Path, samples: int, seed: int, cut: int) -> list[dict[str, Any]
             evaluations, errors, found = [], [], []
             for number, (image, camera, truth) in enumerate(played):
                 for name, (rotation, position) in truth.items():
-                    target = Target(name, DIAMETER, _region(camera, position))
+                    target = Target(name, DIAMETER, sphere_region(camera, position, DIAMETER / 2))
                     state = warm[name] if start == "warm" else None
                     (poses,) = estimate_poses(estimator, image, camera, [target], samples, seed, options, views, state)
                     result = poses.hypotheses
                     (at_cut if number == middle else rounds).append(result.rounds)
                     evaluations.append(result.evaluations)
-                    every = so3.degrees(solid(name).distances(result.rotations, rotation.float()))
-                    errors.append(every.amin(-1) if every.ndim > 1 else every)
+                    errors.append(so3.degrees(solid(name).distance(result.rotations, rotation.float())))
                     found.append(_reached(name, result.rotations, rotation.float()))
             error = torch.cat(errors)
             rows.append(
@@ -91,14 +89,6 @@ def measure(bag: Path, samples: int, seed: int, cut: int) -> list[dict[str, Any]
                 }
             )
     return rows
-
-
-def _region(camera: Camera, position: np.ndarray) -> Region:
-    """Bounding box of the object's sphere."""
-    distance = float(np.linalg.norm(position))
-    x, y = camera.project(position[None])[0]
-    radius = camera.matrix[0, 0] * np.tan(np.arcsin(DIAMETER / 2 / distance))
-    return Region(float(x - radius), float(y - radius), float(2 * radius), float(2 * radius))
 
 
 def _reached(name: str, samples: torch.Tensor, truth: torch.Tensor) -> float:
