@@ -101,10 +101,10 @@ def write(
         generator = _GENERATORS[split](900_000 + seed * 1_000 + index)
         rotations = so3.uniform(images, generator=generator)
         for start in range(0, images, _CHUNK):
-            pictures = render(solid(shape), rotations[start : start + _CHUNK], size, crop).numpy()
+            pictures = render(solid(shape), rotations[start : start + _CHUNK], size, crop, channels=3).numpy()
             for offset, picture in enumerate(pictures):
                 path = folder / f"{shape}_{start + offset:0{digits}d}.png"
-                cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR))
+                cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
                 if on_image:
                     on_image()
         arrays[shape] = solid(shape).equivalents(rotations).numpy()

@@ -1,7 +1,8 @@
-"""A batched ray-caster for convex solids: colour, mask, depth and normals, on CPU or GPU.
+"""A batched ray-caster for convex solids: mask, depth, normals and colour, on CPU or GPU.
 
 Camera frame as in ROS optical frames: x right, y down, z forward. Lengths are in units of the solid's
-circumscribed radius. Light and camera are fixed to one another, so indistinguishable poses give equal images.
+circumscribed radius. In clean images light and camera are fixed to one another, so indistinguishable poses give
+equal images; `lie_picard.randomisation` makes the other kind from the same buffers.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lie_picard.buffers import Buffers
 from lie_picard.symsol.solids import Solid
 
 # Two lights from different sides: no two visible normals that a silhouette confuses have the same shade.
-_LIGHTS = ((-0.48, -0.64, -0.60), (0.80, 0.10, -0.59))
-_STRENGTHS = (0.55, 0.25)
-_AMBIENT = 0.18
+LIGHTS = ((-0.48, -0.64, -0.60), (0.80, 0.10, -0.59))
+STRENGTHS = (0.55, 0.25)
+AMBIENT = 0.18
 BACKGROUND = 0.04
+LUMINANCE = (0.299, 0.587, 0.114)  # of RGB, ITU-R BT.601
 _FAR = 1e6
 
 
@@ -47,20 +50,7 @@ class Crop:
         return torch.stack([x, y, torch.ones_like(x)], -1).flatten(0, 1)
 
 
-@dataclass(frozen=True)
-class Buffers:
-    """What a ray-cast gives, per ray, in the camera frame.
-
-    Attributes:
-        hit: (B, P) bool. depth: (B, P) multiples of the ray up to the surface. normal: (B, 3, P) outward, unit.
-    """
-
-    hit: Tensor
-    depth: Tensor
-    normal: Tensor
-
-
-def cast(solid: Solid, rotations: Tensor, translations: Tensor, rays: Tensor) -> Buffers:
+def cast(solid: Solid, rotations: Tensor, translations: Tensor, rays: Tensor, zoom: Tensor | None = None) -> Buffers:
     """Intersect rays from the camera's origin with a solid at several poses.
 
     A ray meets a plane at depth offset / (n . ray), whose inverse is linear in the ray. Seen from outside, a
@@ -69,17 +59,21 @@ def cast(solid: Solid, rotations: Tensor, translations: Tensor, rays: Tensor) ->
 
     Args:
         rotations: (B, 3, 3) camera_from_object. translations: (B, 3) of the object's centre, in radii.
-        rays: (P, 3) directions in the camera frame.
+        rays: (P, 3) directions in the camera frame, z = 1.
+        zoom: (B, 2) factors of the rays' x and y, for cameras that differ within a batch.
     """
-    planes = solid.planes.to(rays)
-    normals = planes[:, :3] @ rotations.mT  # (B, F, 3), camera frame
-    offset = planes[:, 3] + (normals @ translations[..., None]).squeeze(-1)  # inside: n . x <= offset
-    inverse_depth = normals / torch.where(offset.abs() < 1e-6, 1e-6, offset)[..., None]
+    # The rays' stretching is put into the rotation, so that one set of rays serves all images.
+    turn = rotations.mT if zoom is None else rotations.mT * F.pad(zoom, (0, 1), value=1.0)[:, None]
+    origin = rotations.mT @ -translations[..., None]  # (B, 3, 1), object frame
+    planes = solid.planes.to(rays).expand(len(rotations), -1, -1)
+    normals = planes[..., :3]
+    offset = planes[..., 3] - (normals @ origin).squeeze(-1)  # inside: n . x <= offset
+    inverse_depth = normals @ turn / torch.where(offset.abs() < 1e-6, 1e-6, offset)[..., None]
     facing = offset < 0
     shape = len(rotations), len(rays)
     entry, exit_ = rays.new_full(shape, _FAR), rays.new_full(shape, -_FAR)
     face = torch.zeros(shape, dtype=torch.int64, device=rays.device)
-    for k in range(len(planes)):  # a running minimum: twice as fast as argmin over a (B, F, P) tensor
+    for k in range(planes.shape[1]):  # a running minimum: twice as fast as argmin over a (B, F, P) tensor
         depth = inverse_depth[:, k] @ rays.T
         candidate = torch.where(facing[:, k, None], depth, _FAR)
         face = torch.where(candidate < entry, k, face)
@@ -87,19 +81,38 @@ def cast(solid: Solid, rotations: Tensor, translations: Tensor, rays: Tensor) ->
         exit_ = torch.maximum(exit_, torch.where(facing[:, k, None], -_FAR, depth))
     enter, leave = 1 / entry.clamp_min(1 / _FAR), 1 / exit_.clamp_min(1 / _FAR)
     enter = torch.where(entry > _FAR / 2, -_FAR, enter)  # no plane faces the camera
-    normal = torch.gather(normals.mT, 2, face[:, None].expand(-1, 3, -1))
-    if solid.radius is not None:
-        wall_enter, wall_leave, wall_normal = _cast_wall(solid, rotations, translations, rays)
-        normal = torch.where((wall_enter > enter)[:, None], wall_normal, normal)
+    normal = rays.new_zeros(shape[0], 3, shape[1])
+    if planes.shape[1]:
+        normal = torch.gather((normals @ rotations.mT).mT, 2, face[:, None].expand(-1, 3, -1))
+    round_ = _cast_ball if solid.ball else _cast_wall if solid.radius is not None else None
+    directions = turn @ rays.T if round_ or solid.markers else rays  # (B, 3, P), object frame
+    if round_ is not None:
+        wall_enter, wall_leave, wall_normal = round_(solid, origin, directions)
+        normal = torch.where((wall_enter > enter)[:, None], rotations @ wall_normal, normal)
         enter, leave = torch.maximum(enter, wall_enter), torch.minimum(leave, wall_leave)
-    return Buffers((enter < leave) & (enter > 0), enter, normal)
+    albedo = rays.new_ones(1, 3, 1).expand_as(normal)
+    if solid.markers:
+        points = origin + enter[:, None] * directions
+        for marker in solid.markers:
+            colour = rays.new_tensor(marker.colour)[:, None]
+            albedo = torch.where(marker.covers(points)[:, None], colour, albedo)
+    return Buffers((enter < leave) & (enter > 0), enter, normal, albedo)
 
 
-def _cast_wall(solid: Solid, rotations: Tensor, translations: Tensor, rays: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Entry, exit (B, P) and outward normal (B, 3, P) at the entry for hypot(x, y) <= radius - slope z."""
+def _cast_ball(solid: Solid, origin: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Entry, exit (B, P) and outward normal (B, 3, P) of the unit sphere; origin (B, 3, 1), directions (B, 3, P)."""
+    a, b = directions.square().sum(1), (origin * directions).sum(1)
+    root = (b * b - a * (origin.square().sum(1) - 1)).clamp_min(0).sqrt()
+    enter = (-b - root) / a
+    leave = torch.where(root > 0, (-b + root) / a, -_FAR)
+    return enter, leave, origin + enter[:, None] * directions
+
+
+def _cast_wall(solid: Solid, origin: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Entry, exit and normal, as `_cast_ball`, of hypot(x, y) <= radius - slope z; all in the object's frame."""
     assert solid.radius is not None
-    ox, oy, oz = (rotations.mT @ -translations[..., None]).unbind(1)  # (B, 1) each, object frame
-    dx, dy, dz = (rotations.mT @ rays.T).unbind(1)  # (B, P) each, object frame
+    ox, oy, oz = origin.unbind(1)
+    dx, dy, dz = directions.unbind(1)
     reach = solid.radius - solid.slope * oz
     narrowing = -solid.slope * dz
     a = dx * dx + dy * dy - narrowing * narrowing
@@ -120,16 +133,17 @@ def _cast_wall(solid: Solid, rotations: Tensor, translations: Tensor, rays: Tens
     miss = (discriminant < 0) | (closed & ~(first_real & last_real))
     leave = torch.where(miss, -_FAR, leave)
     x, y, z = ox + enter * dx, oy + enter * dy, oz + enter * dz
-    outward = torch.stack([x, y, solid.slope * (solid.radius - solid.slope * z)], 1)
-    return enter, leave, rotations @ F.normalize(outward, dim=1)
+    radius = solid.radius - solid.slope * z  # hypot(x, y) on the wall
+    outward = torch.stack([x, y, solid.slope * radius], 1)
+    return enter, leave, F.normalize(outward, dim=1)  # by its own length: at the apex the radius is rounding error
 
 
 def shade(buffers: Buffers) -> Tensor:
-    """Lambertian brightness in [0, 1] under the fixed lights; the background is nearly black. -> (B, P)."""
-    lights = F.normalize(torch.tensor(_LIGHTS, device=buffers.depth.device), dim=1)
-    strengths = torch.tensor(_STRENGTHS, device=buffers.depth.device)
-    brightness = _AMBIENT + strengths @ (lights @ buffers.normal).clamp_min(0)
-    return torch.where(buffers.hit, brightness, BACKGROUND)
+    """Lambertian RGB in [0, 1] under the fixed lights; the background is nearly black. -> (B, 3, P)."""
+    lights = F.normalize(torch.tensor(LIGHTS, device=buffers.depth.device), dim=1)
+    strengths = torch.tensor(STRENGTHS, device=buffers.depth.device)
+    brightness = AMBIENT + strengths @ (lights @ buffers.normal).clamp_min(0)
+    return torch.where(buffers.hit[:, None], brightness[:, None] * buffers.albedo, BACKGROUND)
 
 
 def render(
@@ -156,8 +170,14 @@ def render(
     translations = rotations.new_tensor([0.0, 0.0, crop.distance]).expand(len(rotations), 3)
     # Only rays that meet the circumscribed sphere can hit: about two thirds of the image.
     inside = rays[:, :2].norm(dim=1) < crop.half_angle_tangent * crop.fill
-    brightness = rotations.new_full((len(rotations), 1, fine * fine), BACKGROUND)
-    brightness[:, 0, inside] = shade(cast(solid, rotations, translations, rays[inside]))
-    image = F.avg_pool2d(brightness.unflatten(2, (fine, fine)), supersample).squeeze(1)
-    grey = (image * 255).round().clamp(0, 255).to(torch.uint8)
-    return grey if channels == 1 else grey[..., None].expand(-1, -1, -1, 3)
+    colour = rotations.new_full((len(rotations), 3, fine * fine), BACKGROUND)
+    colour[:, :, inside] = shade(cast(solid, rotations, translations, rays[inside]))
+    return quantised(F.avg_pool2d(colour.unflatten(2, (fine, fine)), supersample), channels)
+
+
+def quantised(colour: Tensor, channels: int = 3) -> Tensor:
+    """RGB in [0, 1] as 8-bit images: (B, 3, S, S) -> (B, S, S, 3), or (B, S, S) luminance for one channel."""
+    if channels == 1:
+        colour = torch.einsum("c,bc...->b...", colour.new_tensor(LUMINANCE), colour)[:, None]
+    images = (colour * 255).round().clamp(0, 255).to(torch.uint8)
+    return images[:, 0] if channels == 1 else images.movedim(1, -1).contiguous()

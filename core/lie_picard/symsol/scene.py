@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lie_picard.camera import Camera, Region, sphere_region
-from lie_picard.symsol.renderer import BACKGROUND, cast, shade
+from lie_picard.symsol.renderer import BACKGROUND, LUMINANCE, cast, shade
 from lie_picard.symsol.solids import solid
 
 
@@ -56,7 +56,8 @@ def render_scene(camera: Camera, objects: Sequence[Placed], supersample: int = 2
         for t in range(frames):
             buffers = cast(solid(placed.name), placed.rotations[t : t + 1].float(), centre[None], directions)
             shape = (bottom - top, supersample, right - left, supersample)
-            brightness = shade(buffers).reshape(shape).mean((1, 3))
+            grey = (torch.tensor(LUMINANCE)[:, None] * shade(buffers)[0]).sum(0)
+            brightness = grey.reshape(shape).mean((1, 3))
             covered = buffers.hit.reshape(shape).any(3).any(1).numpy()
             patch = image[t, top:bottom, left:right]
             patch[covered] = (brightness * 255).round().to(torch.uint8).numpy()[covered]

@@ -1,11 +1,12 @@
-"""The five SYMSOL I solids: geometry inside the unit sphere, and their rotational symmetry groups.
+"""The solids of SYMSOL I and II: geometry inside the unit sphere, markers, and rotational symmetry groups.
 
-Every solid is convex: the part of space inside all its planes and, for cone and cylinder, inside one
+Every solid is convex: the part of space inside all its planes and, for cone, cylinder and sphere, inside one
 quadric about the z axis. The circumscribed sphere has radius 1 and is centred at the origin.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -15,6 +16,9 @@ import torch
 from torch import Tensor
 
 from lie_picard import so3
+from lie_picard.symsol.markers import Marker, cross, dot, painted_face
+
+_RED, _BLACK = (0.85, 0.08, 0.08), (0.05, 0.05, 0.05)
 
 
 @dataclass(frozen=True)
@@ -23,11 +27,14 @@ class Solid:
 
     Attributes:
         name: SYMSOL's file name of the shape.
-        planes: (F, 4) rows (n, h): inside means ``n . x <= h``, n of unit length.
+        planes: (F, 4) rows (n, h): inside means ``n . x <= h``, n of unit length; (B, F, 4) where each pose has a
+            solid of its own.
         slope, radius: round wall about z: inside means ``hypot(x, y) <= radius - slope * z`` (None: no wall).
-        group: (G, 3, 3) discrete symmetries S (the solid turned by S looks the same), identity first.
+        group: (G, 3, 3) discrete symmetries S (the bare solid turned by S looks the same), identity first.
         axial: whether every rotation about z is a symmetry too (then `group` holds what is left: flips).
         corners: (E, 2, 3) line segments that draw the solid's outline.
+        ball: whether it is the unit sphere (then every rotation is a symmetry of the bare solid).
+        markers: paint that takes symmetry away; `symsol.truth` says which poses then look the same.
     """
 
     name: str
@@ -37,11 +44,13 @@ class Solid:
     axial: bool = False
     radius: float | None = None
     slope: float = 0.0
+    ball: bool = False
+    markers: tuple[Marker, ...] = ()
 
     @property
     def modes(self) -> int | None:
-        """Number of indistinguishable poses; None where they form a continuum."""
-        return None if self.axial else len(self.group)
+        """Number of indistinguishable poses of the bare solid; None where they form a continuum."""
+        return None if self.axial or self.ball else len(self.group)
 
     def equivalents(self, rotation: Tensor, axial_step_deg: float = 1.0) -> Tensor:
         """All rotations that look like `rotation`; axial ones on a grid. (..., 3, 3) -> (..., n, 3, 3)."""
@@ -143,7 +152,51 @@ def _cylinder() -> Solid:
     )
 
 
-_BUILDERS = {"tet": _tetrahedron, "cube": _cube, "icosa": _icosahedron, "cone": _cone, "cyl": _cylinder}
+@functools.cache
+def _tetrahedron_with_red_face() -> Solid:
+    bare = _tetrahedron()
+    normal, height = bare.planes[0, :3], bare.planes[0, 3]
+    vertices = bare.corners.flatten(0, 1)
+    corners = torch.unique(vertices[(vertices @ normal - height).abs() < 1e-4], dim=0)
+    return dataclasses.replace(bare, name="tetX", markers=(painted_face(_RED, corners),))
+
+
+@functools.cache
+def _cylinder_with_dot() -> Solid:
+    bare = _cylinder()
+    assert bare.radius is not None
+    centre = torch.tensor([bare.radius, 0.0, 0.35])  # neither half-way up nor on the axis: nothing is symmetric
+    return dataclasses.replace(bare, name="cylO", markers=(dot(_BLACK, centre, 0.25, (1 / bare.radius, 0.0)),))
+
+
+@functools.cache
+def _sphere_with_cross_and_dot() -> Solid:
+    away = math.radians(60)
+    circle = _circle(1.0, 0.0)
+    circles = [_loop(circle), _loop(circle[:, [0, 2, 1]]), _loop(circle[:, [2, 0, 1]])]
+    return Solid(
+        name="sphereX",
+        planes=torch.zeros(0, 4),
+        group=torch.eye(3)[None],
+        corners=torch.cat(circles).float(),
+        ball=True,
+        markers=(
+            cross(_BLACK, torch.tensor([0.0, 0.0, 1.0]), 0.45, 0.10),
+            dot(_RED, torch.tensor([math.sin(away), 0.0, math.cos(away)]), 0.22, (1.0, 1.0)),
+        ),
+    )
+
+
+_BUILDERS = {
+    "tet": _tetrahedron,
+    "cube": _cube,
+    "icosa": _icosahedron,
+    "cone": _cone,
+    "cyl": _cylinder,
+    "tetX": _tetrahedron_with_red_face,
+    "cylO": _cylinder_with_dot,
+    "sphereX": _sphere_with_cross_and_dot,
+}
 SOLIDS = tuple(_BUILDERS)
 
 

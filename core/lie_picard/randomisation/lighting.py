@@ -1,0 +1,71 @@
+"""Lights and materials: from a renderer's buffers to colour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lie_picard.buffers import Buffers
+from lie_picard.randomisation.options import Draw, Randomisation
+
+_LIGHTS = 3
+
+
+@dataclass(frozen=True)
+class Lighting:
+    """Distant lights and one material for each of B images.
+
+    Attributes:
+        directions: (B, L, 3) unit, towards the light, camera frame. colours: (B, L, 3) RGB strength.
+        ambient: (B, 3). tint: (B, 3) factor of the albedo. gloss, shininess: (B,) of Blinn-Phong highlights.
+    """
+
+    directions: Tensor
+    colours: Tensor
+    ambient: Tensor
+    tint: Tensor
+    gloss: Tensor
+    shininess: Tensor
+
+
+def draw_lighting(count: int, options: Randomisation, draw: Draw) -> Lighting:
+    """Random lights and materials. The first light stands on the camera's side, so that something is lit."""
+    directions = F.normalize(draw.normal(count, _LIGHTS, 3), dim=-1)
+    directions[:, 0, 2] = -directions[:, 0, 2].abs()
+    low, high = options.lights
+    strength = torch.cat(
+        [
+            draw.uniform(count, 1, between=(low, high)),
+            draw.uniform(count, _LIGHTS - 1, between=(0, high / 2)) * draw.happens(0.6, count, _LIGHTS - 1),
+        ],
+        1,
+    )
+    colours = strength[..., None] * _tinted(draw, options.tinted / 2, count, _LIGHTS)
+    ambient = draw.uniform(count, 1, between=options.ambient) * _tinted(draw, options.tinted / 2, count)
+    tint = _tinted(draw, options.tinted, count) * draw.uniform(count, 1, between=(0.5, 1.0))
+    gloss = draw.uniform(count, between=(0, options.gloss)) * draw.happens(0.5, count)
+    return Lighting(directions, colours, ambient, tint, gloss, 2 ** draw.uniform(count, between=(2.0, 6.0)))
+
+
+def light(buffers: Buffers, lighting: Lighting) -> Tensor:
+    """RGB where something is hit, 0 elsewhere. -> (B, 3, P), not clamped."""
+    diffuse = (lighting.directions @ buffers.normal).clamp_min(0)
+    # A sky that is brighter than the ground: the camera's y points down.
+    sky = 1 - 0.3 * buffers.normal[:, 1:2]
+    irradiance = lighting.colours.mT @ diffuse + lighting.ambient[..., None] * sky
+    colour = irradiance * (buffers.albedo * lighting.tint[..., None])
+    towards_camera = lighting.directions.new_tensor([0.0, 0.0, -1.0])
+    half = F.normalize(lighting.directions[:, :1] + towards_camera, dim=-1)
+    highlight = (half @ buffers.normal).clamp_min(1e-4) ** lighting.shininess[:, None, None]
+    colour = colour + lighting.gloss[:, None, None] * lighting.colours[:, 0, :, None] * highlight
+    # Not a product: normals beside an object may be of any length, and their highlights infinite.
+    return torch.where(buffers.hit[:, None], colour, 0.0)
+
+
+def _tinted(draw: Draw, amount: float, *shape: int) -> Tensor:
+    """Colours between white and random, RGB. -> (*shape, 3)."""
+    colour = draw.uniform(*shape, 3)
+    return torch.lerp(torch.ones_like(colour), colour, draw.uniform(*shape, 1, between=(0, amount)))

@@ -1,0 +1,94 @@
+"""What is around the object: photographs and gradients behind it, foreign bodies beside and before it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lie_picard.randomisation.options import Draw, Randomisation
+
+# Of scikit-image's wheel; what is tested or measured never shows a photograph that was trained on.
+_PHOTOGRAPHS = {
+    "train": ("astronaut.png", "brick.png", "chelsea.png", "clock_motion.png", "coffee.png", "color.png", "grass.png",
+              "hubble_deep_field.jpg", "ihc.png", "rocket.jpg", "text.png"),
+    "test": ("camera.png", "coins.png", "gravel.png", "moon.png", "motorcycle_left.png", "page.png", "retina.jpg"),
+}  # fmt: skip
+_CROPS = 1024
+
+
+class PhotographsError(ValueError):
+    """The package that ships the photographs is not installed."""
+
+
+def photograph_crops(split: str, size: int, generator: torch.Generator, count: int = _CROPS) -> Tensor:
+    """Random square crops of the split's photographs, as many of each. -> (count, 3, size, size) uint8 RGB.
+
+    Raises:
+        PhotographsError: scikit-image is not installed.
+    """
+    try:
+        import skimage
+    except ImportError as error:
+        raise PhotographsError("background photographs need scikit-image: pip install scikit-image") from error
+    draw = Draw(generator, torch.device("cpu"))
+    pictures = []
+    for name in _PHOTOGRAPHS[split]:
+        picture = cv2.imread(f"{Path(skimage.__file__).parent}/data/{name}", cv2.IMREAD_COLOR)
+        if picture is None:
+            raise PhotographsError(f"scikit-image brought no {name}: install scikit-image 0.26")
+        pictures.append(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
+    crops = []
+    for k in range(count):
+        picture = pictures[k % len(pictures)]
+        shorter = min(picture.shape[:2])
+        # From a detail of the model's size to the whole picture.
+        side = round(shorter * (min(size, shorter) / shorter) ** float(draw.uniform(1)))
+        top, left = (int(draw.integers(n - side + 1, 1)) for n in picture.shape[:2])
+        crop = cv2.resize(picture[top : top + side, left : left + side], (size, size), interpolation=cv2.INTER_AREA)
+        crops.append(np.rot90(crop, int(draw.integers(4, 1))))
+    return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).contiguous()
+
+
+def backdrop(count: int, crops: Tensor, options: Randomisation, draw: Draw) -> Tensor:
+    """Photographs, gradients and plain darkness. -> (count, 3, S, S) in [0, 1]."""
+    size = crops.shape[-1]
+    photograph = crops[draw.integers(len(crops), count)].float() / 255
+    photograph = photograph * draw.uniform(count, 3, 1, 1, between=(0.6, 1.1))
+    # Two to four random colours a side, of random contrast around a random brightness.
+    spread = draw.uniform(count, 1, 1, 1, between=(0, 0.4)) * (draw.uniform(count, 3, 3, 3) - 0.5)
+    brightness = draw.uniform(count, 3, 1, 1) * draw.uniform(count, 1, 1, 1)
+    gradient = F.interpolate(brightness + spread, size=(size, size), mode="bilinear", align_corners=True)
+    chosen = draw.happens(options.photographs, count)[:, None, None, None]
+    return torch.where(chosen, photograph, gradient).clamp(0, 1)
+
+
+def scatter(bodies: Tensor, count: int, options: Randomisation, draw: Draw) -> tuple[Tensor, Tensor]:
+    """Foreign bodies, (K, 4, S, S) premultiplied RGBA, moved to the side of each of `count` images.
+
+    -> clutter and occluders, both (count, 4, S, S); images that get none have alpha 0.
+    """
+    layers = []
+    kinds = (options.clutter, (0.5, 1.1), (0.4, 1.0)), (options.occluder, (0.5, 1.0), (0.2, 0.6))
+    for probability, near, size in kinds:
+        angle = draw.uniform(count, between=(0.0, 2 * math.pi))
+        away = draw.uniform(count, between=near)
+        scale = draw.uniform(count, between=size)
+        theta = torch.zeros(count, 2, 3, device=bodies.device)
+        theta[:, 0, 0] = theta[:, 1, 1] = 1 / scale
+        theta[:, 0, 2], theta[:, 1, 2] = -angle.cos() * away / scale, -angle.sin() * away / scale
+        chosen = bodies[draw.integers(len(bodies), count)]
+        grid = F.affine_grid(theta, list(chosen.shape), align_corners=False)
+        layer = F.grid_sample(chosen, grid, align_corners=False)
+        layers.append(layer * draw.happens(probability, count)[:, None, None, None])
+    return layers[0], layers[1]
+
+
+def over(front: Tensor, back: Tensor) -> Tensor:
+    """Premultiplied RGBA (B, 4, ...) in front of RGB (B, 3, ...) -> RGB."""
+    return front[:, :3] + (1 - front[:, 3:]) * back

@@ -1,0 +1,93 @@
+"""Photographs of randomised worlds: the steps in their order, from views over buffers to 8-bit images."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lie_picard.buffers import Buffers
+from lie_picard.randomisation import sensor, surroundings
+from lie_picard.randomisation.lighting import draw_lighting, light
+from lie_picard.randomisation.options import Draw, Randomisation
+
+
+@dataclass(frozen=True)
+class Views:
+    """Virtual cameras that look nearly at the object.
+
+    Attributes:
+        translations: (B, 3) of the object's centre, in its radii, camera frame.
+        half_tangent: (B, 2) tangent of half the field of view along x and y.
+    """
+
+    translations: Tensor
+    half_tangent: Tensor
+
+
+@dataclass(frozen=True)
+class World:
+    """What randomised images are made of.
+
+    Attributes:
+        options: ranges. crops: (N, 3, S, S) uint8 backgrounds (`photograph_crops`), on the device that renders.
+        supersample: rays a pixel and side.
+    """
+
+    options: Randomisation
+    crops: Tensor
+    supersample: int = 2
+
+    @property
+    def size(self) -> int:
+        """Side of the images in pixels."""
+        return int(self.crops.shape[-1])
+
+
+def draw_views(count: int, options: Randomisation, draw: Draw) -> Views:
+    """Random distances, scales, aspect ratios and centres."""
+    near, far = options.distance
+    distance = near * (far / near) ** draw.uniform(count)
+    tangent = torch.tan(torch.asin(1 / distance)) / draw.uniform(count, between=options.fill)
+    aspect = 1 + draw.uniform(count, between=(-options.aspect / 2, options.aspect / 2))
+    half_tangent = torch.stack([tangent * aspect, tangent / aspect], 1)
+    shift = draw.uniform(count, 2, between=(-options.shift, options.shift))
+    sideways = shift * half_tangent * distance[:, None]
+    return Views(torch.cat([sideways, distance[:, None]], 1), half_tangent)
+
+
+def photograph(buffers: Buffers, world: World, draw: Draw, others: Buffers | None = None) -> tuple[Tensor, Tensor]:
+    """Images of objects in random light, among `others`, taken by random cameras.
+
+    Args:
+        buffers: of B objects, rays row by row of a square grid of side ``size * supersample``.
+        others: K bodies, seen likewise, of which each image may get some beside and some before its object.
+
+    Returns:
+        (B, 3, S, S) in [0, 1], and (B, S, S) which share of each pixel an occluder hides.
+    """
+    options, count = world.options, len(buffers.depth)
+    scene = surroundings.backdrop(count, world.crops, options, draw)
+    cover = scene.new_zeros(count, world.size, world.size)
+    target = _layer(buffers, world, draw)
+    if others is None:
+        scene = surroundings.over(target, scene)
+    else:
+        clutter, occluder = surroundings.scatter(_layer(others, world, draw), count, options, draw)
+        hidden = (occluder[:, 3] * target[:, 3]).sum((1, 2)) / target[:, 3].sum((1, 2)).clamp_min(1)
+        occluder = occluder * (hidden <= options.hidden)[:, None, None, None]
+        scene = surroundings.over(occluder, surroundings.over(target, surroundings.over(clutter, scene)))
+        cover = occluder[:, 3]
+    scene = sensor.expose(sensor.blur(scene, options, draw), options, draw)
+    return sensor.compress(sensor.add_noise(scene, options, draw), options, draw), cover
+
+
+def _layer(buffers: Buffers, world: World, draw: Draw) -> Tensor:
+    """Lit objects as premultiplied RGBA. -> (B, 4, S, S)."""
+    colour = light(buffers, draw_lighting(len(buffers.depth), world.options, draw)).clamp(0, 1)
+    side = math.isqrt(colour.shape[-1])
+    fine = torch.cat([colour, buffers.hit[:, None]], 1).unflatten(2, (side, side))
+    return F.avg_pool2d(fine, world.supersample)

@@ -1,0 +1,166 @@
+"""Endless labelled images of the solids for training, rendered where the model is: no disk, no two alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lie_picard import so3
+from lie_picard.buffers import Buffers
+from lie_picard.camera import fit
+from lie_picard.model.config import ModelConfig
+from lie_picard.randomisation import Draw, Randomisation, World, draw_views, photograph, photograph_crops
+from lie_picard.randomisation.world import Views
+from lie_picard.seeds import train_generator
+from lie_picard.symsol import dataset
+from lie_picard.symsol.foreign import polyhedra
+from lie_picard.symsol.renderer import Crop, cast, quantised, render
+from lie_picard.symsol.solids import Solid, solid
+
+_BODIES_A_BATCH = 8  # of clutter and occluders
+
+
+class Batch(NamedTuple):
+    """Images with what they show.
+
+    Attributes:
+        images: (B, S, S[, 3]) uint8. rotations: (B, 3, 3) camera_from_object; of no meaning where nothing is known.
+        labels: (B,) index of the object, len(objects) where there is none of them.
+    """
+
+    images: Tensor
+    rotations: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What a stream shows.
+
+    Attributes:
+        objects: names of the solids, as many images of each.
+        size, channels: of the images. crop: the virtual camera of clean images.
+        randomised: share of images that are randomised; the rest is clean.
+        absent: share of images that show no known object: half of them foreign bodies, half background.
+        randomisation: how far. batch: images at a time.
+    """
+
+    objects: tuple[str, ...]
+    size: int
+    channels: int
+    crop: Crop
+    batch: int
+    randomised: float = 0.0
+    absent: float = 0.0
+    randomisation: Randomisation = field(default_factory=Randomisation)
+
+
+def batches(stream: Stream, seed: int, start: int, device: torch.device, stride: int = 1) -> Iterator[Batch]:
+    """Endless batches start, start + stride, ...; batch k depends on the stream, the seed and k alone.
+
+    Raises:
+        PhotographsError: randomised images were asked for and their backgrounds are not installed.
+    """
+    world = None
+    if stream.randomised:
+        crops = photograph_crops("train", stream.size, train_generator(seed * 1_000_003 + 999_999))
+        world = World(stream.randomisation, crops.to(device))
+    step = start
+    while True:
+        yield _batch(stream, world, train_generator(seed * 1_000_003 + step), step, device)
+        step += stride
+
+
+def stored_batches(
+    root: Path, config: ModelConfig, batch: int, seed: int, start: int, stride: int, device: torch.device
+) -> Iterator[Batch]:
+    """As `batches`, drawn from the training split of a data set in SYMSOL's format.
+
+    Raises:
+        DatasetError: the data set is missing or damaged.
+    """
+    shapes = dataset.read(root, "train", config.objects)
+    step = start
+    while True:
+        draw = Draw(train_generator(seed * 1_000_003 + step), torch.device("cpu"))
+        labels = draw.integers(len(shapes), batch)
+        chosen = [(shapes[k], int(draw.integers(len(shapes[k].images), 1))) for k in labels]
+        images = [fit(shape.image(index), config.image_size, config.channels) for shape, index in chosen]
+        rotations = torch.stack([shape.rotations[index, 0] for shape, index in chosen])
+        yield Batch(torch.from_numpy(np.stack(images)).to(device), rotations.to(device), labels.to(device))
+        step += stride
+
+
+def _batch(stream: Stream, world: World | None, generator: torch.Generator, step: int, device: torch.device) -> Batch:
+    absent = round(stream.absent * stream.batch)
+    known = stream.batch - absent
+    kinds = len(stream.objects)
+    clean: list[tuple[Solid, Tensor, int]] = []
+    wild: list[tuple[Solid, Tensor, int]] = []
+    draw = Draw(generator, device)
+    for index, name in enumerate(stream.objects):
+        share = known // kinds + ((index + step) % kinds < known % kinds)
+        rotations = so3.uniform(share, generator=generator, device=device)
+        few = int(draw.happens(stream.randomised, share).sum())
+        wild.append((solid(name), rotations[:few], index))
+        clean.append((solid(name), rotations[few:], index))
+    if absent:
+        few = int(draw.happens(stream.randomised, absent).sum())
+        for group, count in ((wild, few), (clean, absent - few)):
+            group.append((polyhedra(count, draw), so3.uniform(count, generator=generator, device=device), kinds))
+    parts = [
+        (render(shape, rotations, stream.size, stream.crop, stream.channels), rotations, index)
+        for shape, rotations, index in clean
+        if len(rotations)
+    ]
+    images = [images for images, _, _ in parts]
+    wild = [part for part in wild if len(part[1])]
+    if world is not None and wild:
+        blank = 0.5 if wild[-1][2] == kinds else 0.0  # the last part may be a known object's
+        images.append(randomised_images(wild, world, draw, stream.channels, blank))
+    order = [(rotations, index) for _, rotations, index in parts] + [(rotations, index) for _, rotations, index in wild]
+    labels = torch.cat([torch.full((len(rotations),), index) for rotations, index in order])
+    return Batch(torch.cat(images), torch.cat([rotations for rotations, _ in order]), labels.to(device))
+
+
+def randomised_images(
+    parts: Sequence[tuple[Solid, Tensor, int]], world: World, draw: Draw, channels: int, blank: float = 0.0
+) -> Tensor:
+    """Randomised images of solids, in the order of `parts` (solid, rotations (n, 3, 3), label).
+
+    Args:
+        blank: share of the last part's images that show no body at all.
+    """
+    buffers, _ = cast_randomly([(shape, rotations) for shape, rotations, _ in parts], world, draw)
+    last = len(parts[-1][1])
+    if blank:
+        buffers.hit[-last:] &= ~draw.happens(blank, last, 1)
+    images, _ = photograph(buffers, world, draw, bodies(world, draw))
+    return quantised(images, channels)
+
+
+def bodies(world: World, draw: Draw, count: int = _BODIES_A_BATCH) -> Buffers:
+    """Buffers of foreign bodies for clutter and occluders."""
+    rotations = so3.uniform(count, generator=draw.generator, device=draw.device)
+    return cast_randomly([(polyhedra(count, draw), rotations)], world, draw)[0]
+
+
+def cast_randomly(parts: Sequence[tuple[Solid, Tensor]], world: World, draw: Draw) -> tuple[Buffers, Views]:
+    """Buffers of solids at rotations (n, 3, 3) each, seen by random cameras; and these cameras."""
+    views = draw_views(sum(len(rotations) for _, rotations in parts), world.options, draw)
+    offsets = ((torch.arange(side := world.size * world.supersample, device=draw.device) + 0.5) / side * 2) - 1
+    y, x = torch.meshgrid(offsets, offsets, indexing="ij")
+    rays = torch.stack([x, y, torch.ones_like(x)], -1).flatten(0, 1)
+    found, begin = [], 0
+    for shape, rotations in parts:
+        chosen = slice(begin, begin + len(rotations))
+        found.append(cast(shape, rotations, views.translations[chosen], rays, views.half_tangent[chosen]))
+        begin += len(rotations)
+    fields = [torch.cat([getattr(b, name) for b in found]) for name in ("hit", "depth", "normal", "albedo")]
+    return Buffers(*fields), views
