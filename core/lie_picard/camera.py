@@ -184,3 +184,15 @@ def _turn_z_to(direction: Array) -> Array:
     x, y, z = direction / np.linalg.norm(direction)
     k = 1 / (1 + z)  # the viewing direction lies in front of the camera: z > 0
     return np.array([[1 - k * x * x, -k * x * y, x], [-k * x * y, 1 - k * y * y, y], [-x, -y, z]])
+
+
+def fit(image: Image, size: int, channels: int) -> Image:
+    """An RGB (H, W, 3) or grey (H, W) image in the size and colours of a model. -> (S, S[, 3])."""
+    if image.ndim == 3 and channels == 1:
+        image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)  # type: ignore[assignment]
+    elif image.ndim == 2 and channels == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)  # type: ignore[assignment]
+    if image.shape[:2] == (size, size):
+        return image
+    shrink = max(image.shape[:2]) > size
+    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)  # type: ignore[return-value]

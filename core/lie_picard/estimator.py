@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from lie_picard import planner, so3
+from lie_picard.camera import fit
 from lie_picard.hypotheses import Hypotheses, summarise
 from lie_picard.model import checkpoint
 from lie_picard.model.score_model import ScoreModel
@@ -121,6 +122,7 @@ class PoseEstimator:
         samples: int = 32,
         seed: int | None = None,
         options: SamplerOptions | None = None,
+        name: str | None = None,
     ) -> Hypotheses:
         """Hypotheses for one image.
 
@@ -128,11 +130,13 @@ class PoseEstimator:
             image: (H, W, 3) RGB or (H, W) grey, square or nearly so, showing the object as in training.
             samples: number of rotations to draw.
             seed: fixes the draw; the same seed gives the same result, alone or in a batch.
+            name: of the object to look for, one of `config.objects`; None: any of them.
 
         Raises:
             ImageError: empty image, wrong shape or type.
+            ValueError: the model knows no object of that name.
         """
-        return self.estimate_batch([image], samples, seed, options)[0]
+        return self.estimate_batch([image], samples, seed, options, names=[name])[0]
 
     @torch.inference_mode()
     def estimate_batch(
@@ -142,6 +146,7 @@ class PoseEstimator:
         seed: int | None = None,
         options: SamplerOptions | None = None,
         warm: WarmStart | None = None,
+        names: Sequence[str | None] | None = None,
     ) -> list[Hypotheses]:
         """Hypotheses for several images in one pass; arguments as for `estimate`.
 
@@ -156,7 +161,8 @@ class PoseEstimator:
         options = options or SamplerOptions()
         count = len(images)
         plan = self.plan(options)
-        score = self.model.condition(self.prepare(images), plan.noise)
+        asked = None if names is None else self.indices(names)
+        score = self.model.condition(self.prepare(images), plan.noise, asked)
         generator = torch.Generator()
         generator.manual_seed(seed) if seed is not None else generator.seed()
         start = so3.uniform(samples, generator=generator, device=self.device).repeat(count, 1, 1)
@@ -173,12 +179,14 @@ class PoseEstimator:
             solution = self.sample(score, start, plan, options, condition=condition, guess=guess, keep_trajectory=True)
             warm.keep(solution, count)
         results = []
-        for rotations in solution.rotations.unflatten(0, (count, samples)).cpu():
+        present = [math.nan] * count if score.recognised is None else (1 - score.recognised[:, -1]).tolist()
+        for rotations, presence in zip(solution.rotations.unflatten(0, (count, samples)).cpu(), present, strict=True):
             if not bool(torch.isfinite(rotations).all()):
                 raise ImageError(f"no hypotheses: {solution.status.value}")
             results.append(
                 dataclasses.replace(
-                    summarise(rotations),
+                    summarise(rotations, calibration=self.model.calibration),
+                    presence=presence,
                     method=options.method,
                     rounds=solution.rounds,
                     evaluations=solution.evaluations,
@@ -187,6 +195,19 @@ class PoseEstimator:
                 )
             )
         return results
+
+    def indices(self, names: Sequence[str | None]) -> Tensor:
+        """Indices of objects by name, len(config.objects) for None. -> (B,) int64.
+
+        Raises:
+            ValueError: the model knows no object of that name.
+        """
+        known: dict[str | None, int] = {name: k for k, name in enumerate(self.config.objects)}
+        known[None] = len(known)
+        unknown = next((name for name in names if name not in known), None)
+        if unknown is not None:
+            raise ValueError(f"the model knows no '{unknown}', only {', '.join(self.config.objects)}")
+        return torch.tensor([known[name] for name in names], device=self.device)
 
     def prepare(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
         """Images as the encoder takes them: colour and size changed where they differ. -> (B, S, S[, 3]) uint8."""
@@ -197,12 +218,4 @@ class PoseEstimator:
             raise ImageError(f"expected a uint8 image (H, W, 3) or (H, W), got {image.dtype} {image.shape}")
         if 0 in image.shape:
             raise ImageError(f"the image is empty: shape {image.shape}")
-        if image.ndim == 3 and self.config.channels == 1:
-            image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)  # type: ignore[assignment]
-        elif image.ndim == 2 and self.config.channels == 3:
-            image = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)  # type: ignore[assignment]
-        size = self.config.image_size
-        if image.shape[:2] != (size, size):
-            shrink = max(image.shape[:2]) > size
-            image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)  # type: ignore[assignment]
-        return image
+        return fit(image, self.config.image_size, self.config.channels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from lie_picard import so3
 MODE_RADIUS = math.radians(15.0)
 _NEAR, _WIDE = math.radians(8.0), math.radians(24.0)
 _FEWEST = 4  # fewer samples tell nothing about ambiguity
+_BORROWED = 3.0  # samples' worth of the common variance in every mode's covariance
 _DOMINANT = 0.9  # weight from which one mode is the answer and the rest are strays
 
 
@@ -29,14 +30,33 @@ class Ambiguity(enum.Enum):
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """What makes a mode's covariance honest, measured on images of its own (`lie_picard.calibration`).
+
+    A model is surer than it should be where its error is one that all its samples share.
+
+    Attributes:
+        scale: of the standard deviations. floor: standard deviation in radians that is added to every axis.
+    """
+
+    scale: float = 1.0
+    floor: float = 0.0
+
+    def __call__(self, covariances: Tensor) -> Tensor:
+        """(..., 3, 3) rad^2 of samples -> of the true pose."""
+        floor = torch.eye(3).to(covariances) * self.floor**2
+        return covariances * self.scale**2 + floor
+
+
+@dataclass(frozen=True)
 class Mode:
     """One hypothesis.
 
     Attributes:
         rotation: (3, 3) Riemannian mean of the samples of this mode.
         weight: share of the samples in (0, 1]; the weights of all modes sum to 1.
-        covariance: (3, 3) of the body-frame tangent ``Log(rotation^T R)``, rad^2; NaN where a single sample
-            tells nothing about the spread.
+        covariance: (3, 3) of the body-frame tangent ``Log(rotation^T R)``, rad^2. Modes of few samples borrow from
+            all modes; NaN where no mode has two.
         count: number of samples.
     """
 
@@ -56,6 +76,7 @@ class Hypotheses:
         ambiguity: what kind of set the modes form.
         axis: (3,) unit symmetry axis in the object's frame where the ambiguity is AXIAL.
         mode_of: (N,) index into `modes` of each sample.
+        presence: probability that the image shows a known object at all; NaN where the model does not tell.
         method: with which the steps were solved.
         rounds, evaluations, inefficiency, converged: of the sampler (see `sampling.Solution`).
     """
@@ -65,6 +86,7 @@ class Hypotheses:
     ambiguity: Ambiguity
     axis: Tensor | None
     mode_of: Tensor
+    presence: float = math.nan
     method: str = ""
     rounds: int = 0
     evaluations: float = 0.0
@@ -135,20 +157,31 @@ def classify(rotations: Tensor, modes: tuple[Mode, ...]) -> tuple[Ambiguity, Ten
     return (Ambiguity.AXIAL, axis) if enough and share > 0.9 else (Ambiguity.UNRESOLVED, None)
 
 
-def summarise(rotations: Tensor, radius: float = MODE_RADIUS) -> Hypotheses:
+def summarise(rotations: Tensor, radius: float = MODE_RADIUS, calibration: Calibration | None = None) -> Hypotheses:
     """Modes and ambiguity of samples (N, 3, 3)."""
     modes, mode_of = find_modes(rotations, radius)
     ambiguity, axis = classify(rotations, modes)
+    if calibration is not None:
+        honest = calibration(torch.stack([mode.covariance for mode in modes]))
+        modes = tuple(replace(mode, covariance=spread) for mode, spread in zip(modes, honest, strict=True))
     return Hypotheses(rotations, modes, ambiguity, axis, mode_of)
 
 
 def _covariances(centres: Tensor, rotations: Tensor, mode_of: Tensor) -> Tensor:
-    """Covariance of each mode's body-frame tangents; NaN for a single sample. -> (M, 3, 3) rad^2."""
+    """Covariance of each mode's body-frame tangents. -> (M, 3, 3) rad^2.
+
+    With few samples a mode's own estimate is worth little (with one, nothing): the mean covariance of all modes
+    stands for `_BORROWED` more of them, the mean of an inverse Wishart posterior. In the body frame a symmetry axis
+    points the same way in all modes.
+    """
     tangents = so3.log(centres[mode_of].mT @ rotations)
-    outer = tangents[:, :, None] * tangents[:, None, :]
-    sums = torch.zeros_like(centres).index_add_(0, mode_of, outer)
+    sums = torch.zeros_like(centres).index_add_(0, mode_of, tangents[:, :, None] * tangents[:, None, :])
     freedom = torch.bincount(mode_of, minlength=len(centres))[:, None, None] - 1.0
-    return torch.where(freedom > 0, sums / freedom, math.nan)
+    if float(freedom.sum()) == 0:
+        return torch.full_like(sums, math.nan)
+    if len(centres) == 1:
+        return sums / freedom
+    return (sums + _BORROWED * sums.sum(0) / freedom.sum()) / (freedom + _BORROWED)
 
 
 def _dominant_axis(turns: Tensor) -> tuple[Tensor, float]:

@@ -27,7 +27,7 @@ class Target:
     """An object to look for.
 
     Attributes:
-        object_id: its name in messages and TF.
+        object_id: its name in messages and TF; where the model knows an object of this name, it looks for that one.
         diameter: of its circumscribed sphere, metres.
         region: bounding box of that sphere in the image; None: the largest centred square of the image.
     """
@@ -103,7 +103,8 @@ def estimate_poses(
     views = views or ViewCache()
     size, fill = estimator.config.image_size, estimator.config.fill
     looks = [views.view(camera, target.region or whole(camera), size, fill) for target in targets]
-    found = estimator.estimate_batch([look.cut(image) for look in looks], samples, seed, options, warm)
+    known = [target.object_id if target.object_id in estimator.config.objects else None for target in targets]
+    found = estimator.estimate_batch([look.cut(image) for look in looks], samples, seed, options, warm, known)
     return [
         ObjectPoses(
             target.object_id,

@@ -1,136 +1,131 @@
-"""Denoising score matching on images rendered on the fly; resumable, seeded, never pickled."""
+"""Denoising score matching, and recognition beside it, on one or many devices; resumable, seeded, never pickled."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import math
 import os
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from lie_picard import so3
 from lie_picard.model import checkpoint
-from lie_picard.model.config import ModelConfig
 from lie_picard.model.score_model import ScoreModel
-from lie_picard.seeds import HALF, train_generator
-from lie_picard.symsol.renderer import Crop, render
-from lie_picard.symsol.solids import solid
+from lie_picard.recipe import Recipe, TrainingOptions
+from lie_picard.seeds import train_generator
+from lie_picard.symsol.renderer import Crop
+from lie_picard.symsol.stream import Batch, Stream, batches, stored_batches
 
-_SAVE_EVERY_S = 120.0
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+SAVE_EVERY_S = 120.0
 
 
-@dataclass(frozen=True)
-class TrainingOptions:
-    """Settings of a training run.
+class TrainingToolsError(ValueError):
+    """What only training needs is not installed."""
 
-    Attributes:
-        images: number of images to see, all rendered afresh.
-        batch: images an optimiser step. rotations: noised rotations an image.
-        learning_rate: peak of the cosine that decays to zero. ema: decay of the averaged weights that are saved.
+
+def make_fabric(device: str = "auto", devices: int = 1, nodes: int = 1, log: Path | None = None) -> Fabric:
+    """Lightning Fabric for this run: device, processes, TensorBoard.
+
+    Under torchrun its processes are taken as they are.
+
+    Raises:
+        TrainingToolsError: Fabric or TensorBoard is not installed.
     """
+    try:
+        from lightning_fabric import Fabric
+        from lightning_fabric.loggers import TensorBoardLogger
 
-    images: int = 640_000
-    batch: int = 80
-    rotations: int = 16
-    learning_rate: float = 1.5e-3
-    weight_decay: float = 0.01
-    warmup_steps: int = 300
-    ema: float = 0.999
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("images", "batch", "rotations"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not 0 <= self.seed < HALF:
-            raise ValueError(f"training seeds lie in [0, 2^31), got {self.seed}")
-
-    @property
-    def steps(self) -> int:
-        """Number of optimiser steps."""
-        return math.ceil(self.images / self.batch)
+        loggers: list[Any] = [] if log is None else [TensorBoardLogger(log, name="", version="")]
+        strategy = "ddp" if devices * nodes > 1 or "TORCHELASTIC_RUN_ID" in os.environ else "auto"
+        fabric = Fabric(accelerator=device, devices=devices, num_nodes=nodes, strategy=strategy, loggers=loggers)
+    except ImportError as error:
+        raise TrainingToolsError(f"{error.name or error} is missing: pip install 'lie_picard[train]'") from error
+    fabric.launch()
+    return fabric
 
 
-Batch = tuple[Tensor, Tensor]
+class Denoising(nn.Module):
+    """A score model with its losses, as one module whose forward pass data-parallel training can wrap."""
 
+    def __init__(self, model: ScoreModel, mixed: bool) -> None:
+        super().__init__()
+        self.model, self.mixed = model, mixed
 
-def rendered_batches(
-    config: ModelConfig, options: TrainingOptions, device: torch.device, start: int
-) -> Iterator[Batch]:
-    """Endless (images (B, S, S[, 3]) uint8, rotations (B, 3, 3)); batch k depends on the seed and k alone."""
-    crop = Crop(config.distance, config.fill)
-    step = start
-    while True:
-        generator = train_generator(options.seed * 1_000_003 + step)
-        images, rotations = [], []
-        for index, name in enumerate(config.objects):
-            share = options.batch // len(config.objects) + (index < options.batch % len(config.objects))
-            if share:
-                rotations.append(so3.uniform(share, generator=generator, device=device))
-                images.append(render(solid(name), rotations[-1], config.image_size, crop, config.channels))
-        stacked = torch.cat(images)
-        yield stacked, torch.cat(rotations)
-        step += 1
+    def forward(
+        self, images: Tensor, truth: Tensor, labels: Tensor, asked: Tensor, sigmas: Tensor, z: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Squared error of the score against ``-z``, R_sigma = R_0 Exp(sigma z) (Eq. 7-10), and cross entropy.
 
-
-def loss_of(model: ScoreModel, batch: Batch, options: TrainingOptions, generator: torch.Generator) -> Tensor:
-    """Mean squared error of the score against ``-z``, R_sigma = R_0 Exp(sigma z), sigma log-uniform (Eq. 7-10)."""
-    images, truth = batch
-    config, shape = model.config, (len(truth), options.rotations)
-    uniform = torch.rand(shape, generator=generator).to(truth.device)
-    sigmas = config.sigma_min * (config.sigma_max / config.sigma_min) ** uniform
-    z = torch.randn(*shape, 3, generator=generator).to(truth.device)
-    noised = truth[:, None] @ so3.exp(sigmas[..., None] * z)
-    # Convolutions in bf16 (two to three times faster, also on CPUs that know it); the head and all rotations in fp32.
-    with torch.autocast(truth.device.type, torch.bfloat16):
-        features = model.features(images)
-    terms = model.head.image_terms(features).unsqueeze(1)
-    score = model.head(noised, terms, model.head.time_terms(sigmas))
-    return (score + z).square().mean()
+        Args:
+            truth: (B, 3, 3). labels: (B,); images of no known object have no part in the score's loss.
+            asked: (B,) labels as the head is told them, len(objects) where it is told nothing.
+            sigmas: (B, N) rad. z: (B, N, 3).
+        """
+        model = self.model
+        # The convolutions alone: Fabric's own mixed precision would round the rotations as well.
+        with torch.autocast(truth.device.type, torch.bfloat16, enabled=self.mixed):
+            features = model.features(images)
+        known = labels < len(model.config.objects)
+        terms = model.head.image_terms(model.told(features, asked)).unsqueeze(1)
+        noised = truth[:, None] @ so3.exp(sigmas[..., None] * z)
+        score = model.head(noised, terms, model.head.time_terms(sigmas))
+        error = (score + z).square().mean((1, 2))
+        score_loss = (error * known).sum() / known.sum().clamp_min(1)
+        if model.recognition is None:
+            return score_loss, torch.zeros_like(score_loss)
+        return score_loss, F.cross_entropy(model.recognition.classify(features), labels)
 
 
 class Trainer:
     """Model, its moving average, optimiser and position in the run; saved and resumed as one safetensors file."""
 
-    def __init__(self, config: ModelConfig, options: TrainingOptions, device: torch.device) -> None:
-        torch.manual_seed(options.seed)
-        self.config, self.options, self.device, self.step = config, options, device, 0
-        self.model = ScoreModel(config).to_device(device)
-        self.average = ScoreModel(config).to(device)
+    def __init__(self, recipe: Recipe, fabric: Fabric) -> None:
+        torch.manual_seed(recipe.training.seed)
+        self.recipe, self.options, self.fabric, self.step = recipe, recipe.training, fabric, 0
+        self.model = ScoreModel(recipe.model).to_device(fabric.device)
+        self.average = ScoreModel(recipe.model).to(fabric.device)
         self.average.load_state_dict(self.model.state_dict())
         self.average.requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
+        optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=self.options.learning_rate, weight_decay=self.options.weight_decay
         )
+        self.denoising, self.optimizer = fabric.setup(Denoising(self.model, self.options.bfloat16), optimizer)
 
-    def learning_rate(self) -> float:
-        """Linear warm-up, then half a cosine down to zero at the last step."""
-        o = self.options
-        warm = min(1.0, (self.step + 1) / o.warmup_steps)
-        return o.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * min(1.0, self.step / o.steps)))
-
-    def advance(self, batch: Batch) -> float:
-        """One optimiser step; the loss before it."""
+    def advance(self, batch: Batch) -> dict[str, float]:
+        """One optimiser step on this process's share of a batch; the losses before it."""
+        options = self.options
         # Batches use seeds of their own, so noise needs another stream that resumes at any step.
-        generator = train_generator(self.options.seed * 7_919 + self.step * 31 + 17)
-        self.model.train()
-        loss = loss_of(self.model, batch, self.options, generator)
+        key = (options.seed * 7_919 + self.step * 31 + 17) * self.fabric.world_size + self.fabric.global_rank
+        generator = train_generator(key)
+        images, truth, labels = batch
+        config, shape = self.recipe.model, (len(truth), options.rotations)
+        uniform = torch.rand(shape, generator=generator).to(truth.device)
+        sigmas = config.sigma_min * (config.sigma_max / config.sigma_min) ** uniform
+        z = torch.randn(*shape, 3, generator=generator).to(truth.device)
+        told = (torch.rand(len(truth), generator=generator) < options.told).to(truth.device)
+        asked = torch.where(told, labels, len(config.objects))
+        self.denoising.train()
+        score_loss, recognition_loss = self.denoising(images, truth, labels, asked, sigmas, z)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate()
+            group["lr"] = options.rate(self.step)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.fabric.backward(score_loss + options.recognition * recognition_loss)
+        self.fabric.clip_gradients(self.denoising, self.optimizer, max_norm=1.0)
         self.optimizer.step()
         self.step += 1
         self._update_average()
-        return float(loss.detach())
+        return {"loss/score": float(score_loss.detach()), "loss/recognition": float(recognition_loss.detach())}
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -143,18 +138,22 @@ class Trainer:
 
     def save(self, path: Path) -> None:
         """Write the whole state; the old file is replaced only when the new one is complete."""
+        if not self.fabric.is_global_zero:
+            return
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
         tensors = {k: v.contiguous().cpu() for k, v in tensors.items()}
-        note = {"step": self.step, "config": self.config.to_dict(), "options": asdict(self.options)}
+        note = {"step": self.step, "recipe": self.recipe.to_dict()}
         partial = path.with_name(path.name + ".partial")
         save_file(tensors, str(partial), {"format": "lie_picard_training", "state": json.dumps(note)})
         os.replace(partial, path)
 
     def resume(self, path: Path) -> None:
         """Continue where `save` stood.
+
+        A run may be lengthened or shortened as long as its learning rate has not begun to fall.
 
         Raises:
             CheckpointError: the file is damaged or belongs to a run with other settings.
@@ -165,7 +164,7 @@ class Trainer:
                 tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise checkpoint.CheckpointError(f"{path}: unreadable ({error}); remove it to start afresh") from error
-        if note.get("config") != self.config.to_dict() or note.get("options") != asdict(self.options):
+        if not self._continues(note):
             raise checkpoint.CheckpointError(
                 f"{path} belongs to a run with other settings; give the same ones, or remove it to start afresh"
             )
@@ -179,20 +178,36 @@ class Trainer:
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
         self.step = int(note["step"])
 
+    def _continues(self, note: dict[str, Any]) -> bool:
+        mine = json.loads(json.dumps(self.recipe.to_dict()))
+        if note.get("recipe") == mine:
+            return True
+        try:
+            theirs = Recipe.from_dict(note["recipe"])
+        except (KeyError, ValueError):
+            return False
+        longer = dataclasses.replace(theirs.training, images=self.options.images)
+        plateau = theirs.training.decayed(note["step"]) == 0 == self.options.decayed(note["step"])
+        return plateau and dataclasses.replace(theirs, training=longer) == self.recipe
+
 
 def train(
-    config: ModelConfig,
-    options: TrainingOptions,
+    recipe: Recipe,
     output: Path,
-    device: torch.device,
+    fabric: Fabric,
     resume: bool = False,
     command: str = "",
-    on_step: Callable[[int, float], None] | None = None,
+    on_step: Callable[[int, dict[str, float]], None] | None = None,
+    validate: Callable[[ScoreModel], dict[str, float]] | None = None,
+    validate_every: int = 2000,
 ) -> ScoreModel:
-    """Train and write `output` (averaged weights) with `output`.state beside it for resuming.
+    """Train and write `output` (averaged weights); beside it `output`.state for resuming.
+
+    `output`.plateau is the state when the learning rate began to fall: a longer run can go on from a copy of it.
 
     Args:
-        on_step: called with (steps done, loss) after each step.
+        on_step: called with (steps done, losses) after each step.
+        validate: scalars of the averaged model, logged every `validate_every` steps and at the end.
 
     Returns:
         The averaged model.
@@ -202,8 +217,9 @@ def train(
     """
     if output.is_dir():
         raise checkpoint.CheckpointError(f"{output} is a folder: give a file name that ends in .safetensors")
-    trainer = Trainer(config, options, device)
-    state = output.with_name(output.name + ".state")
+    options = recipe.training
+    trainer = Trainer(recipe, fabric)
+    state, plateau = (output.with_name(output.name + end) for end in (".state", ".plateau"))
     if resume and state.is_file():
         trainer.resume(state)
         if trainer.step >= options.steps and output.is_file():
@@ -211,23 +227,52 @@ def train(
     output.parent.mkdir(parents=True, exist_ok=True)
     started = saved = time.monotonic()
     first = trainer.step
-    for batch in rendered_batches(config, options, device, trainer.step):
+    for batch in _batches(recipe, fabric, first):
         if trainer.step >= options.steps:
             break
-        loss = trainer.advance(batch)
+        if options.decay < 1 and options.decayed(trainer.step) == 0 < options.decayed(trainer.step + 1):
+            trainer.save(plateau)
+        losses = trainer.advance(batch)
         if on_step:
-            on_step(trainer.step, loss)
-        if time.monotonic() - saved > _SAVE_EVERY_S:
+            on_step(trainer.step, losses)
+        if trainer.step % 20 == 0:
+            rate = (trainer.step - first) * options.batch / (time.monotonic() - started)
+            fabric.log_dict(losses | {"learning_rate": options.rate(trainer.step), "images_per_s": rate}, trainer.step)
+        if validate and fabric.is_global_zero and (trainer.step % validate_every == 0 or trainer.step == options.steps):
+            fabric.log_dict(validate(trainer.average.eval()), trainer.step)
+        if time.monotonic() - saved > SAVE_EVERY_S:
             trainer.save(state)
             saved = time.monotonic()
     trainer.save(state)
     note = {
         "command": command,
-        "options": asdict(options),
+        "recipe": recipe.to_dict(),
         "steps": trainer.step,
+        "processes": fabric.world_size,
         "minutes_since_start_or_resume": round((time.monotonic() - started) / 60, 1),
         "steps_since_start_or_resume": trainer.step - first,
         "torch": torch.__version__,
     }
-    checkpoint.save(trainer.average, output, note)
+    if fabric.is_global_zero:
+        checkpoint.save(trainer.average, output, note)
     return trainer.average.eval()
+
+
+def _batches(recipe: Recipe, fabric: Fabric, step: int):  # type: ignore[no-untyped-def]
+    """This process's share of every batch from `step` on."""
+    model, data, options = recipe.model, recipe.data, recipe.training
+    if options.batch % fabric.world_size:
+        raise ValueError(f"training.batch = {options.batch} cannot be shared by {fabric.world_size} processes")
+    share = options.batch // fabric.world_size
+    start, stride = step * fabric.world_size + fabric.global_rank, fabric.world_size
+    if data.symsol:
+        folder = Path(data.symsol).expanduser()
+        return stored_batches(folder, model, share, options.seed, start, stride, fabric.device)
+    crop = Crop(model.distance, model.fill)
+    stream = Stream(
+        model.objects, model.image_size, model.channels, crop, share, data.randomised, data.absent, data.randomisation
+    )
+    return batches(stream, options.seed, start, fabric.device, stride)
+
+
+__all__ = ["Denoising", "Trainer", "TrainingOptions", "TrainingToolsError", "make_fabric", "train"]

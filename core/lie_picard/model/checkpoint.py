@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from lie_picard.hypotheses import Calibration
 from lie_picard.model.config import ModelConfig
 from lie_picard.model.score_model import ScoreModel
 
@@ -27,6 +29,7 @@ def save(model: ScoreModel, path: str | Path, training: dict[str, Any] | None = 
         "format": "lie_picard",
         "config": json.dumps(model.config.to_dict()),
         "training": json.dumps(training or {}),
+        "calibration": json.dumps(asdict(model.calibration)),
     }
     save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, str(path), metadata)
 
@@ -42,7 +45,8 @@ def read_metadata(path: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
     Raises:
         CheckpointError: as `load`.
     """
-    return _read(path)[1:]
+    stored = _read(path)
+    return stored.config, stored.training
 
 
 def load(path: str | Path, device: torch.device | str = "cpu") -> ScoreModel:
@@ -51,8 +55,9 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> ScoreModel:
     Raises:
         CheckpointError: no such file, not a safetensors file, not one of this package, or weights that do not fit.
     """
-    tensors, config, _ = _read(path)
-    model = ScoreModel(config)
+    stored = _read(path)
+    tensors, model = stored.tensors, ScoreModel(stored.config)
+    model.calibration = stored.calibration
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
@@ -67,7 +72,14 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> ScoreModel:
     return model.to_device(device).eval().requires_grad_(False)
 
 
-def _read(path: str | Path) -> tuple[dict[str, Tensor], ModelConfig, dict[str, Any]]:
+class _Stored(NamedTuple):
+    tensors: dict[str, Tensor]
+    config: ModelConfig
+    training: dict[str, Any]
+    calibration: Calibration
+
+
+def _read(path: str | Path) -> _Stored:
     file = resolve(path)
     if not file.is_file():
         raise CheckpointError(
@@ -89,6 +101,7 @@ def _read(path: str | Path) -> tuple[dict[str, Tensor], ModelConfig, dict[str, A
     try:
         config = ModelConfig.from_dict(json.loads(metadata["config"]))
         training = json.loads(metadata.get("training", "{}"))
+        calibration = Calibration(**json.loads(metadata.get("calibration", "{}")))
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"checkpoint {file}: unreadable configuration ({error})") from error
-    return tensors, config, training
+    return _Stored(tensors, config, training, calibration)

@@ -24,6 +24,7 @@ class ModelConfig:
         distance, fill: the virtual camera of the training images (`symsol.renderer.Crop`).
         sigma_max, sigma_min: noise range of the training, radians.
         objects: names of the objects in the training data.
+        named: whether one of them can be asked for by name, and the model says which of them an image shows, or none.
     """
 
     encoder: str = "slim"
@@ -40,6 +41,7 @@ class ModelConfig:
     sigma_max: float = 2.0
     sigma_min: float = 0.01
     objects: tuple[str, ...] = field(default=())
+    named: bool = False
 
     def __post_init__(self) -> None:
         if self.head not in HEADS:
@@ -67,9 +69,3 @@ class ModelConfig:
         if unknown:
             raise ValueError(f"unknown model settings {sorted(unknown)}: update lie_picard to read this checkpoint")
         return cls(**values)
-
-
-PRESETS = {
-    "compact": ModelConfig(),
-    "paper": ModelConfig(encoder="resnet34", head="fourier", image_size=224, channels=3, sigma_max=1.0, sigma_min=1e-4),
-}

@@ -10,10 +10,12 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from lie_picard.hypotheses import Calibration
 from lie_picard.model import graphs, onnx
 from lie_picard.model.config import ModelConfig
 from lie_picard.model.encoder import Encoder
 from lie_picard.model.head import EquivariantHead, FourierHead, ImageTerms
+from lie_picard.model.recognition import Recognition
 from lie_picard.noise import NoiseSchedule
 from lie_picard.sampling.ode import integrate
 from lie_picard.sampling.scheme import Scheme
@@ -32,6 +34,8 @@ class ScoreModel(nn.Module):
         self.config = config
         self.encoder = Encoder(config)
         self.head = _HEADS[config.head](config)
+        self.recognition = Recognition(config.features, len(config.objects)) if config.named else None
+        self.calibration = Calibration()
         self.runtime: Runtime | None = None  # None: eager
         self._times: WeakKeyDictionary[NoiseSchedule, Tensor] = WeakKeyDictionary()
 
@@ -56,9 +60,13 @@ class ScoreModel(nn.Module):
         pixels = pixels[:, None] if channels == 1 else pixels.permute(0, 3, 1, 2)
         return self.encoder(pixels.contiguous(memory_format=torch.channels_last)).float()  # type: ignore[no-any-return]
 
-    def forward(self, images: Tensor, rotations: Tensor, sigmas: Tensor) -> Tensor:
-        """Scores of N noised rotations an image: (B, S, S[, 3]), (B, N, 3, 3), (B, N) -> (B, N, 3)."""
-        terms = self.head.image_terms(self.features(images)).unsqueeze(1)
+    def told(self, features: Tensor, objects: Tensor | None) -> Tensor:
+        """Features (B, F) for the head where objects (B,) are asked for (see `Recognition`). -> (B, F)."""
+        return features if self.recognition is None or objects is None else self.recognition.asked(features, objects)
+
+    def forward(self, images: Tensor, rotations: Tensor, sigmas: Tensor, objects: Tensor | None = None) -> Tensor:
+        """Scores of N noised rotations an image: (B, S, S[, 3]), (B, N, 3, 3), (B, N)[, (B,)] -> (B, N, 3)."""
+        terms = self.head.image_terms(self.told(self.features(images), objects)).unsqueeze(1)
         return self.head(rotations, terms, self.head.time_terms(sigmas))
 
     def accelerate(self) -> str:
@@ -77,11 +85,14 @@ class ScoreModel(nn.Module):
         if not onnx.available():
             return "eager"
         size, terms, score = self.config.image_size, _ImageTerms(self), _Scores(self.head)
-        images = torch.zeros(2, size, size, *([3] if self.config.channels == 3 else []), dtype=torch.uint8)
+        example = {"images": torch.zeros(2, size, size, *([3] if self.config.channels == 3 else []), dtype=torch.uint8)}
+        if self.recognition is not None:
+            example["objects"] = torch.zeros(2, dtype=torch.int64)
         with torch.no_grad():
             tables = {"rotations": torch.eye(3).repeat(2, 1, 1), "time": self.head.time_terms(torch.ones(2))}
-            tables |= dict(zip(("shift", "coefficients"), terms(images), strict=False))
-        self.runtime = Runtime("onnx", onnx.OnnxModule(terms, {"images": images}), onnx.OnnxModule(score, tables))
+            names = ("shift", "coefficients") if self.config.head == "equivariant" else ("shift",)
+            tables |= dict(zip(names, terms(*example.values()), strict=False))
+        self.runtime = Runtime("onnx", onnx.OnnxModule(terms, example), onnx.OnnxModule(score, tables))
         return self.runtime.name
 
     def recorded(self, record: graphs.Recorder) -> Runtime:
@@ -98,13 +109,24 @@ class ScoreModel(nn.Module):
         return Runtime("cuda-graphs", graphs.Graphed(_ImageTerms(self), record), graphs.Graphed(score, record), solver)
 
     @torch.inference_mode()
-    def condition(self, images: Tensor, noise: NoiseSchedule) -> ImageScore:
-        """Encode images once and hoist all that does not depend on the rotation. -> a callable for the samplers."""
+    def condition(self, images: Tensor, noise: NoiseSchedule, objects: Tensor | None = None) -> ImageScore:
+        """Encode images once and hoist all that does not depend on the rotation. -> a callable for the samplers.
+
+        Args:
+            objects: (B,) index of the object that is asked for in each image, len(config.objects) for any; None: any.
+        """
         runtime = self.runtime or Runtime("eager", _ImageTerms(self), _Scores(self.head))
-        terms, time = runtime.terms(images), self._time_terms(noise)
+        time, recognised = self._time_terms(noise), None
+        if self.recognition is None:
+            terms = runtime.terms(images)
+        else:
+            if objects is None:
+                objects = torch.full((len(images),), self.recognition.unnamed, device=images.device)
+            *tables, logits = runtime.terms(images, objects)
+            terms, recognised = tuple(tables), logits.softmax(-1)
         if runtime.solver is not None and len(images) == 1:
-            return RecordedScore(runtime.score, terms, time, runtime.solver)
-        return ImageScore(runtime.score, terms, time)
+            return RecordedScore(runtime.score, terms, time, recognised, runtime.solver)
+        return ImageScore(runtime.score, terms, time, recognised)
 
     def _time_terms(self, noise: NoiseSchedule) -> Tensor:
         """What the head needs of the noise levels; kept from call to call once the weights are final."""
@@ -134,15 +156,18 @@ class Runtime(NamedTuple):
 
 
 class _ImageTerms(nn.Module):
-    """(B, S, S[, 3]) images -> the head's terms as a tuple of tensors, (B, ...) each."""
+    """(B, S, S[, 3]) images[, (B,) objects] -> the head's terms[, logits] as a tuple of tensors, (B, ...) each."""
 
     def __init__(self, model: ScoreModel) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        terms = self.model.head.image_terms(self.model.features(images))
-        return (terms.shift,) if terms.coefficients is None else (terms.shift, terms.coefficients)
+    def forward(self, images: Tensor, objects: Tensor | None = None) -> tuple[Tensor, ...]:
+        features = self.model.features(images)
+        terms = self.model.head.image_terms(self.model.told(features, objects))
+        tables = (terms.shift,) if terms.coefficients is None else (terms.shift, terms.coefficients)
+        recognition = self.model.recognition
+        return tables if recognition is None else (*tables, recognition.classify(features))
 
 
 class _Scores(nn.Module):
@@ -160,10 +185,20 @@ class ImageScore:
     """``score(rotations (M, 3, 3), step (M,), image (M,)) -> (M, 3)`` for a fixed set of images and noise levels.
 
     `image` says which of the encoded images each rotation belongs to; with a single image it may be left out.
+
+    Attributes:
+        recognised: (B, K + 1) probability that an image shows each of the objects, last: none of them; None where the
+            model does not tell.
     """
 
-    def __init__(self, score: Callable[..., tuple[Tensor, ...]], image: tuple[Tensor, ...], time: Tensor) -> None:
-        self._score, self._image, self._time = score, image, time
+    def __init__(
+        self,
+        score: Callable[..., tuple[Tensor, ...]],
+        image: tuple[Tensor, ...],
+        time: Tensor,
+        recognised: Tensor | None = None,
+    ) -> None:
+        self._score, self._image, self._time, self.recognised = score, image, time, recognised
 
     def __call__(self, rotations: Tensor, step: Tensor, image: Tensor | None = None) -> Tensor:
         with torch.inference_mode():
@@ -181,9 +216,10 @@ class RecordedScore(ImageScore):
         score: Callable[..., tuple[Tensor, ...]],
         image: tuple[Tensor, ...],
         time: Tensor,
+        recognised: Tensor | None,
         solver: Callable[[Scheme], Callable[..., tuple[Tensor, ...]]],
     ) -> None:
-        super().__init__(score, image, time)
+        super().__init__(score, image, time, recognised)
         self._solver = solver
 
     def integrate(self, start: Tensor, scheme: Scheme) -> tuple[Tensor, ...]:

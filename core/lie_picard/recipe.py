@@ -1,0 +1,174 @@
+"""Recipes: one TOML file says all that makes a model (what it is, what it is shown, how it is trained)."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lie_picard.model.config import ModelConfig
+from lie_picard.randomisation import Randomisation
+from lie_picard.seeds import HALF
+from lie_picard.symsol.solids import SOLIDS
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_FOLDER = Path(__file__).parent / "recipes"
+RECIPES = tuple(sorted(path.stem for path in _FOLDER.glob("*.toml")))
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be used; the message names the file and the key."""
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """What the model is shown.
+
+    Attributes:
+        randomised: share of images that are randomised, the rest is clean (`lie_picard.randomisation`).
+        absent: share of images without a known object, for the presence score.
+        symsol: root of a data set in SYMSOL's format to train on instead; "": images rendered on the fly.
+        randomisation: how far randomised images vary.
+    """
+
+    randomised: float = 0.0
+    absent: float = 0.0
+    symsol: str = ""
+    randomisation: Randomisation = field(default_factory=Randomisation)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.randomisation, dict):  # as TOML and JSON give it
+            object.__setattr__(self, "randomisation", _built(Randomisation, self.randomisation, "data.randomisation"))
+        for name in ("randomised", "absent"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"data.{name} is a share between 0 and 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Settings of a training run.
+
+    Attributes:
+        images: number of images to see. batch: images an optimiser step, over all processes.
+        rotations: noised rotations an image.
+        learning_rate: of the plateau, after `warmup_steps`. decay: share of the run, at its end, in which the rate
+            falls to zero along half a cosine. ema: decay of the averaged weights that are saved.
+        told: share of images whose object the head is told by name. recognition: weight of the recognition loss.
+        bfloat16: whether the convolutions run in it (two to three times faster, also on CPUs that know it); the head
+            and all rotations stay in float32.
+    """
+
+    images: int = 640_000
+    batch: int = 80
+    rotations: int = 16
+    learning_rate: float = 1.5e-3
+    weight_decay: float = 0.01
+    warmup_steps: int = 300
+    decay: float = 1.0
+    ema: float = 0.999
+    told: float = 0.8
+    recognition: float = 0.05
+    bfloat16: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("images", "batch", "rotations"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"training.{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.seed < HALF:
+            raise ValueError(f"training seeds lie in [0, 2^31), got {self.seed}")
+
+    @property
+    def steps(self) -> int:
+        """Number of optimiser steps."""
+        return math.ceil(self.images / self.batch)
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step: warm-up, plateau, decay."""
+        warm = min(1.0, (step + 1) / max(1, self.warmup_steps))
+        return self.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * self.decayed(step)))
+
+    def decayed(self, step: int) -> float:
+        """How much of the decay lies behind, 0 to 1."""
+        begin = self.steps * (1 - self.decay)
+        return min(1.0, max(0.0, (step - begin) / max(1.0, self.steps - begin)))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Model, data and training."""
+
+    model: ModelConfig = field(default_factory=lambda: ModelConfig(objects=SOLIDS))
+    data: DataOptions = DataOptions()
+    training: TrainingOptions = TrainingOptions()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {
+            "model": self.model.to_dict(),
+            "data": dataclasses.asdict(self.data),
+            "training": dataclasses.asdict(self.training),
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Recipe:
+        """Inverse of `to_dict`; what is left out keeps its default.
+
+        Raises:
+            RecipeError: a key is unknown or a value of no use.
+        """
+        kinds = {"model": ModelConfig, "data": DataOptions, "training": TrainingOptions}
+        _known(values, tuple(kinds), "")
+        sections = {name: _built(kinds[name], values.get(name, {}), name) for name in kinds}
+        if not sections["model"].objects:
+            sections["model"] = dataclasses.replace(sections["model"], objects=SOLIDS)
+        return cls(**sections)
+
+
+def read(name: str | Path, changes: Sequence[str] = ()) -> Recipe:
+    """The recipe of that name (`RECIPES`) or file, changed by assignments such as ``training.images=1000``.
+
+    Raises:
+        RecipeError: no such recipe, no valid TOML, or unknown keys.
+    """
+    file = _FOLDER / f"{name}.toml" if str(name) in RECIPES else Path(name).expanduser()
+    if not file.is_file():
+        raise RecipeError(f"no recipe '{name}': give one of {', '.join(RECIPES)}, or a TOML file")
+    try:
+        values = tomllib.loads(file.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{file}: {error}") from error
+    for change in changes:
+        key, _, text = change.partition("=")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text  # a bare word is a string
+        *path, last = key.strip().split(".")
+        table = values
+        for part in path:
+            table = table.setdefault(part, {})
+        table[last] = value
+    return Recipe.from_dict(values)
+
+
+def _built(kind: type[Any], values: dict[str, Any], where: str) -> Any:
+    _known(values, tuple(kind.__dataclass_fields__), f"{where}.")
+    try:
+        return kind(**values)
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"recipe, [{where}]: {error}") from error
+
+
+def _known(values: dict[str, Any], names: tuple[str, ...], prefix: str) -> None:
+    unknown = sorted(set(values) - set(names))
+    if unknown:
+        raise RecipeError(f"recipe: unknown key {prefix}{unknown[0]}; known are {', '.join(prefix + n for n in names)}")
