@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import shlex
 import sys
@@ -16,38 +17,18 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from lie_picard import __version__, frontier, machine, report
+from lie_picard import __version__, assessment, assessment_report, frontier, machine, report
+from lie_picard import recipe as recipes
 from lie_picard.benchmark import PLANS, benchmark, windows
-from lie_picard.estimator import PoseEstimator, pick_device
-from lie_picard.evaluation import EvaluationOptions, evaluate
+from lie_picard.estimator import PoseEstimator
+from lie_picard.evaluation import CALIBRATION_SEED, VALIDATION_SEED, EvaluationOptions, evaluate
 from lie_picard.model import checkpoint
-from lie_picard.model.config import ENCODERS, HEADS, PRESETS
+from lie_picard.model.score_model import ScoreModel
+from lie_picard.randomisation import Randomisation
 from lie_picard.sampling import INTEGRATORS, METHODS, SamplerOptions
 from lie_picard.symsol import dataset
 from lie_picard.symsol.solids import SOLIDS
-from lie_picard.training import TrainingOptions, train
-
-# Columns that a terminal has room for, with their headings; the JSON has them all.
-_EVALUATE_COLUMNS = {
-    "solid": "solid",
-    "mean_deg": "D mean\ndeg",
-    "median_deg": "D median\ndeg",
-    "within_2deg": "within\n2 deg",
-    "within_5deg": "within\n5 deg",
-    "recall_deg": "recall\ndeg",
-    "modes_reached": "modes\nreached",
-    "modes_reached_if_uniform": "if perfectly\nuniform",
-}
-_COMPARE_COLUMNS = {
-    "solid": "solid",
-    "mean_deg": "D mean\ndeg",
-    "median_deg": "D median\ndeg",
-    "within_5deg": "within\n5 deg",
-    "rounds": "rounds",
-    "evaluations": "evalu-\nations",
-    "sequential_mean_deg": "D seq.\ndeg",
-    "angle_to_sequential_above_half_deg": "apart\n> 0.5",
-}
+from lie_picard.training import make_fabric, train
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,18 +58,38 @@ def _render(args: argparse.Namespace) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
-    changes = {name: getattr(args, name) for name in ("head", "encoder") if getattr(args, name)}
-    config = dataclasses.replace(PRESETS[args.preset], objects=tuple(args.solids), **changes)
-    options = TrainingOptions(images=args.images, batch=args.batch, rotations=args.rotations, seed=args.seed)
+    shorthands = {"model.objects": args.solids, "training.images": args.images, "training.seed": args.seed}
+    changes = [f"{key}={json.dumps(value)}" for key, value in shorthands.items() if value is not None]
+    recipe = recipes.read(args.recipe, [*changes, *args.set])
     command = shlex.join(["lie-picard", *(sys.argv[1:])])
-    with tqdm(total=options.steps, unit="step", mininterval=args.progress_s, maxinterval=60) as bar:
+    log = args.output.with_name(args.output.name + ".log")
+    fabric = make_fabric(args.device, args.devices, args.nodes, log)
+    steps = recipe.training.steps
+    with tqdm(total=steps, unit="step", mininterval=args.progress_s, maxinterval=60,
+              disable=not fabric.is_global_zero) as bar:  # fmt: skip
 
-        def show(step: int, loss: float) -> None:
+        def show(step: int, losses: dict[str, float]) -> None:
             bar.update(step - bar.n)
-            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+            bar.set_postfix(
+                {name.removeprefix("loss/"): f"{value:.3f}" for name, value in losses.items()}, refresh=False
+            )
 
-        train(config, options, args.output, pick_device(args.device), args.resume, command, show)
-    _report(args, {"output": str(args.output), "images": options.images, "seed": args.seed})
+        validate = None if args.validate_every == 0 else functools.partial(_validate, recipe)
+        train(recipe, args.output, fabric, args.resume, command, show, validate, args.validate_every or steps)
+    if fabric.is_global_zero:
+        _report(args, {"output": str(args.output), "images": recipe.training.images, "seed": recipe.training.seed})
+
+
+def _validate(recipe: recipes.Recipe, model: ScoreModel) -> dict[str, float]:
+    """Precision of the model so far on a few images of each solid that are neither training's nor the test's."""
+    scalars: dict[str, float] = {}
+    estimator = PoseEstimator(model, next(model.parameters()).device)
+    options = EvaluationOptions(images=10, samples=8, recall_images=0, seed=VALIDATION_SEED)
+    for kind, how in assessment.kinds(recipe.data.randomisation).items():
+        here = dataclasses.replace(options, randomisation=how)
+        row = evaluate(estimator, recipe.model.objects, SamplerOptions("ode"), here)[-1]
+        scalars |= {f"{kind}/{name}": float(row[name]) for name in ("mean_deg", "median_deg", "within_5deg")}
+    return scalars
 
 
 def _evaluate(args: argparse.Namespace) -> None:
@@ -98,19 +99,38 @@ def _evaluate(args: argparse.Namespace) -> None:
     else:
         shapes = args.solids or list(estimator.config.objects)
     options = EvaluationOptions(
-        args.images, args.samples, args.recall_images, args.recall_samples, args.seed, args.compare
-    )
+        args.images, args.samples, args.recall_images, args.recall_samples, args.seed, args.compare,
+        Randomisation() if args.randomised else None, not args.unnamed,
+    )  # fmt: skip
+    result: dict[str, Any] = {"machine": machine.describe(estimator.device), "checkpoint": str(args.checkpoint)}
+    if args.output is not None:
+        with tqdm(total=assessment.total(tuple(shapes), options), unit="image", disable=None) as bar:
+            result |= assessment.assess(estimator, tuple(shapes), _sampler(args), options, bar.update)
+        assessment_report.write_assessment(args.output, result)
+        pictures = list(assessment.gallery(estimator, tuple(shapes), args.seed))
+        assessment_report.plot_gallery(args.output / "gallery.png", estimator, pictures, args.recall_samples)
+        _report(args, result, report.EVALUATE_COLUMNS, result["clean"] + result["randomised"])
+        return
     with tqdm(total=args.images * len(shapes), unit="image", disable=None) as bar:
         rows = evaluate(estimator, shapes, _sampler(args), options, args.data, bar.update)
-    result = {
-        "machine": machine.describe(estimator.device),
-        "checkpoint": str(args.checkpoint),
+    result |= {
         "sampler": dataclasses.asdict(_sampler(args)),
         "options": dataclasses.asdict(options),
         "data": None if args.data is None else str(args.data),
         "rows": rows,
     }
-    _report(args, result, _COMPARE_COLUMNS if args.compare else _EVALUATE_COLUMNS)
+    _report(args, result, report.COMPARE_COLUMNS if args.compare else report.EVALUATE_COLUMNS)
+
+
+def _calibrate(args: argparse.Namespace) -> None:
+    estimator = PoseEstimator.from_checkpoint(args.checkpoint, args.device)
+    _, training = checkpoint.read_metadata(args.checkpoint)
+    shapes = estimator.config.objects
+    options = EvaluationOptions(images=args.images, seed=CALIBRATION_SEED + args.seed)
+    with tqdm(total=2 * args.images * len(shapes), unit="image", disable=None) as bar:
+        result = assessment.calibrate(estimator, shapes, _sampler(args), options, bar.update)
+    checkpoint.save(estimator.model, checkpoint.resolve(args.checkpoint), training)
+    _report(args, {"machine": machine.describe(estimator.device), "checkpoint": str(args.checkpoint)} | result)
 
 
 def _bench(args: argparse.Namespace) -> None:
@@ -190,13 +210,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
+    def command(name: str, run: Any, text: str, seed: int | None = 0) -> argparse.ArgumentParser:
         sub = commands.add_parser(
             name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
         )
         sub.set_defaults(run=run)
         sub.add_argument("--json", type=Path, metavar="FILE", help="write the result as JSON; '-' prints it")
-        sub.add_argument("--seed", type=int, default=0, help="fixes everything random")
+        sub.add_argument("--seed", type=int, default=seed, help="fixes everything random")
         sub.add_argument("--threads", type=int, default=0, help="CPU threads; 0: torch decides")
         return sub
 
@@ -207,17 +227,21 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--size", type=_positive, default=224, help="side of the square images, pixels")
     p.add_argument("--solids", nargs="+", choices=SOLIDS, default=list(SOLIDS), help="which solids")
 
-    p = command("train", _train, "Train a score model on images rendered on the fly.")
+    p = command("train", _train, "Train a score model on images rendered on the fly.", seed=None)
     p.add_argument("--output", type=Path, required=True, metavar="FILE", help="checkpoint to write (.safetensors)")
-    p.add_argument("--preset", choices=sorted(PRESETS), default="compact", help="model configuration")
-    p.add_argument("--head", choices=HEADS, help="another head than the preset's")
-    p.add_argument("--encoder", choices=ENCODERS, help="another encoder than the preset's")
-    p.add_argument("--solids", nargs="+", choices=SOLIDS, default=list(SOLIDS), help="which solids")
-    p.add_argument("--images", type=_positive, default=640_000, help="images to see, all different")
-    p.add_argument("--batch", type=_positive, default=80, help="images an optimiser step")
-    p.add_argument("--rotations", type=_positive, default=16, help="noised rotations an image")
+    p.add_argument(
+        "--recipe", default="compact", metavar="NAME|FILE", help=f"{', '.join(recipes.RECIPES)}, or a TOML file"
+    )
+    p.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe, e.g. model.head=fourier"
+    )
+    p.add_argument("--solids", nargs="+", choices=SOLIDS, help="model.objects of the recipe")
+    p.add_argument("--images", type=_positive, help="training.images of the recipe")
     p.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    p.add_argument("--devices", type=_positive, default=1, help="processes on this machine")
+    p.add_argument("--nodes", type=_positive, default=1, help="machines (start with torchrun)")
     p.add_argument("--resume", action="store_true", help="continue from OUTPUT.state where it exists")
+    p.add_argument("--validate-every", type=int, default=2000, help="steps between validations; 0: none")
     p.add_argument("--progress-s", type=float, default=0.5, help="seconds between updates of the progress bar")
 
     p = command("evaluate", _evaluate, "Precision and recall on images that training has never seen.")
@@ -226,14 +250,21 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--samples", type=_positive, default=16, help="samples an image, for precision")
     p.add_argument("--recall-images", type=int, default=20, help="images of each solid for recall; 0: none")
     p.add_argument("--recall-samples", type=_positive, default=200, help="samples an image, for recall")
-    default = SamplerOptions()
-    p.add_argument("--steps", type=_positive, default=default.steps, help="noise levels")
-    p.add_argument("--method", choices=METHODS, default="ode", help="how the steps are solved")
-    p.add_argument("--integrator", choices=sorted(INTEGRATORS), default=default.integrator, help="of the ODE")
-    p.add_argument("--restarts", type=int, default=default.restarts, help="of samples that end between two poses")
+    _sampler_arguments(p)
+    p.add_argument("--randomised", action="store_true", help="randomised images instead of clean ones")
+    p.add_argument("--unnamed", action="store_true", help="do not tell the model which object it sees")
     p.add_argument("--solids", nargs="+", metavar="SOLID", help="which solids; default: all that the model knows")
     p.add_argument("--compare", action="store_true", help="also solve one step after another, and compare")
     p.add_argument("--data", type=Path, help="root of a data set in SYMSOL's format, instead of fresh images")
+    p.add_argument("--output", type=Path, metavar="FOLDER", help="measure everything (clean and randomised images, "
+                   "presence, calibration) and write evaluation.json, evaluation.md and plots there")  # fmt: skip
+
+    p = command("calibrate", _calibrate, "Make the hypotheses' covariances honest; written into the checkpoint.")
+    _model_arguments(p)
+    p.add_argument(
+        "--images", type=_positive, default=200, help="images of each solid and kind, not those of the tests"
+    )
+    _sampler_arguments(p)
 
     p = command("bench", _bench, "Time the samplers against the sequential one.")
     _model_arguments(p)
@@ -257,6 +288,14 @@ def _model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--window", type=_positive, help="picard and newton: evaluations in flight; default 16 and all")
     parser.add_argument("--tolerance", type=float, default=0.03, help="picard and newton: relative to the noise level")
+
+
+def _sampler_arguments(parser: argparse.ArgumentParser) -> None:
+    default = SamplerOptions()
+    parser.add_argument("--steps", type=_positive, default=default.steps, help="noise levels")
+    parser.add_argument("--method", choices=METHODS, default="ode", help="how the steps are solved")
+    parser.add_argument("--integrator", choices=sorted(INTEGRATORS), default=default.integrator, help="of the ODE")
+    parser.add_argument("--restarts", type=int, default=default.restarts, help="of samples that end between two poses")
 
 
 def _positive(text: str) -> int:

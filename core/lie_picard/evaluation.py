@@ -6,28 +6,25 @@ sample. D is exact for axial solids; a grid of 1 degree, as in the literature, w
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lie_picard import so3
+from lie_picard import metrics, so3
 from lie_picard.estimator import PoseEstimator
-from lie_picard.sampling import SamplerOptions, draw_walk
+from lie_picard.randomisation import Randomisation
+from lie_picard.sampling import SamplerOptions, Solution, draw_walk
 from lie_picard.seeds import test_generator
-from lie_picard.symsol import dataset
-from lie_picard.symsol.renderer import Crop, render
-from lie_picard.symsol.solids import Solid, solid
+from lie_picard.testset import Case, cases
 
-_CHUNK = 50
-_AXIAL_STEP_DEG = 10.0
-_GRID_FROM = 100
-REACHED_DEG = 5.0
 FAR_DEG = 0.5
+VALIDATION_SEED = 900  # of images during training, CALIBRATION_SEED of those for calibration; the test's is 0
+CALIBRATION_SEED = 901
+_FEW = (10, 50)  # smaller numbers of samples whose share of modes is given too
 
 
 @dataclass(frozen=True)
@@ -36,8 +33,10 @@ class EvaluationOptions:
 
     Attributes:
         images: per solid. samples: per image, for precision.
-        recall_images: per solid. recall_samples: per image, for recall and modes reached.
+        recall_images: per solid. recall_samples: per image, for recall, modes reached and uniformity.
         compare: also solve the same steps one after another from the same starts, and give the angle between the two.
+        randomisation: how far the images vary; None: clean ones.
+        named: whether the model is told which object to look for, as a robot would; the paper's is not.
     """
 
     images: int = 200
@@ -46,28 +45,28 @@ class EvaluationOptions:
     recall_samples: int = 200
     seed: int = 0
     compare: bool = False
+    randomisation: Randomisation | None = None
+    named: bool = True
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            low = 0 if field.name in ("seed", "recall_images", "compare") else 1
-            if getattr(self, field.name) < low:
-                raise ValueError(f"{field.name} must be at least {low}, got {getattr(self, field.name)}")
+        for name in ("images", "samples", "recall_images", "recall_samples", "seed"):
+            low = 0 if name in ("seed", "recall_images") else 1
+            if getattr(self, name) < low:
+                raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")
 
 
-@dataclass(frozen=True)
-class _Case:
-    """A test image (S, S[, 3]) with all its true rotations, exact (truth and solid) or listed (equivalents)."""
+@dataclass
+class _Tally:
+    """What has been measured of one solid."""
 
-    images: Tensor
-    truth: Tensor
-    solid: Solid | None
-    equivalents: Callable[[Tensor], Tensor]
-
-    def distance(self, rotations: Tensor, index: Tensor) -> Tensor:
-        """(M, 3, 3) samples of images (M,) -> (M,) rad."""
-        if self.solid is not None:
-            return self.solid.distance(rotations, self.truth[index])
-        return so3.angle(self.equivalents(index), rotations[:, None]).amin(-1)
+    errors: list[Tensor] = field(default_factory=list)
+    hidden: list[bool | None] = field(default_factory=list)  # of each image
+    sequential: list[Tensor] = field(default_factory=list)
+    angles: list[Tensor] = field(default_factory=list)
+    rounds: list[float] = field(default_factory=list)
+    evaluations: list[float] = field(default_factory=list)
+    recall: list[tuple[Tensor, Tensor]] = field(default_factory=list)  # true poses and many samples of an image
+    discrete: list[bool] = field(default_factory=list)  # whether those poses are points, not a grid on curves
 
 
 def evaluate(
@@ -78,127 +77,145 @@ def evaluate(
     data: Path | None = None,
     on_images: Callable[[int], None] | None = None,
 ) -> list[dict[str, Any]]:
-    """One row a solid and one for all ("all"), keys with units in their names.
+    """One row a solid, two more where it has markers (those seen, those hidden), and one for all ("all").
+
+    Keys have their units in their names.
 
     Args:
         data: root of a data set in SYMSOL's format (its test split); None: images rendered afresh.
         on_images: called with the number of images done since the last call.
 
     Raises:
-        DatasetError: the data set is missing or damaged.
+        DatasetError: the data set is missing or damaged. PhotographsError: backgrounds are not installed.
     """
-    rows, pooled = [], []
-    every_base: list[Tensor] = []
-    every_angle: list[Tensor] = []
+    rows, pooled = [], _Tally()
     for number, shape in enumerate(shapes):
+        tally = _Tally()
         # Streams of their own, so that every method and every choice of recall sees the same images and starts.
         base = options.seed * 1_000 + 3 * number
         pictures, precision, recall = (test_generator(base + k) for k in range(3))
-        errors, rounds, evaluations, recalls, reached, modes = [], [], [], [], [], 0
-        base_errors, angles = [], []
+        draws = Draws(estimator, shape if options.named and shape in estimator.config.objects else None)
         done = 0
-        for case in _cases(estimator, shape, options.images, pictures, data):
-            before = precision.get_state()
-            solution, index = _draw(estimator, case.images, sampler, options.samples, precision)
-            errors.append(so3.degrees(case.distance(solution.rotations.cpu(), index.cpu())))
-            if options.compare:
-                again = torch.Generator()
-                again.set_state(before)
-                base, _ = _draw(estimator, case.images, replace(sampler, method="ode"), options.samples, again)
-                base_errors.append(so3.degrees(case.distance(base.rotations.cpu(), index.cpu())))
-                angles.append(so3.degrees(so3.angle(base.rotations, solution.rotations)).cpu())
-            each = solution.rounds_of
-            rounds.append(float(solution.rounds if each is None else each.double().mean()))
-            evaluations.append(solution.evaluations)
+        for case in cases(estimator.config, shape, options.images, pictures, options.randomisation, data):
+            _precision(tally, case, draws, sampler, options, precision)
             for k in range(min(len(case.images), options.recall_images - done)):
-                many, _ = _draw(estimator, case.images[k : k + 1], sampler, options.recall_samples, recall)
-                targets = case.equivalents(torch.tensor([k]))[0]
-                if len(targets) > _GRID_FROM:  # a stored 1-degree grid about an axis: modes are 10 degrees apart
-                    targets = targets[:: round(_AXIAL_STEP_DEG)]
-                nearest = so3.pairwise_angle(targets, many.rotations.cpu()).amin(1)
-                recalls.append(so3.degrees(nearest))
-                reached.append((recalls[-1] <= REACHED_DEG).float().mean())
-                modes = len(targets)
+                poses = case.poses.listed(k)
+                many = draws(case.images[k : k + 1], sampler, options.recall_samples, recall)[0].rotations.cpu()
+                if poses is not None:
+                    tally.recall.append((poses, many))
+                    tally.discrete.append(case.poses.axis(k) is None)
             done += len(case.images)
             if on_images:
                 on_images(len(case.images))
-        error = torch.cat(errors)
-        pooled.append(error)
-        row = (
-            _precision(shape, error)
-            | _against_sequential(base_errors, angles)
-            | {
-                "rounds": sum(rounds) / len(rounds),  # of a sample, in the mean
-                "evaluations": sum(evaluations) / len(evaluations),
-                "inefficiency": sum(evaluations) / len(evaluations) / sampler.steps,
-            }
-        )
-        if recalls:
-            # A perfect, uniform sampler would miss some modes too: (1 - 1/M)^n of them.
-            row |= {
-                "recall_deg": float(torch.cat(recalls).mean()),
-                "modes": modes,
-                "modes_reached": float(torch.stack(reached).mean()),
-                "modes_reached_if_uniform": 1 - (1 - 1 / modes) ** options.recall_samples,
-            }
-        rows.append(row)
-        every_base, every_angle = [*every_base, *base_errors], [*every_angle, *angles]
-    return [*rows, _precision("all", torch.cat(pooled)) | _against_sequential(every_base, every_angle)]
+        rows += _rows(shape, tally, sampler, options)
+        pooled.errors += tally.errors
+        pooled.sequential += tally.sequential
+        pooled.angles += tally.angles
+    every = {"solid": "all"} | metrics.precision(torch.cat(pooled.errors).flatten())
+    return [*rows, every | _against_sequential(pooled)]
 
 
-def _against_sequential(errors: list[Tensor], angles: list[Tensor]) -> dict[str, Any]:
-    if not angles:
+class Draws:
+    """Samples for batches of images of one object, asked for by name or not."""
+
+    def __init__(self, estimator: PoseEstimator, name: str | None) -> None:
+        self.estimator, self.name = estimator, name
+
+    def __call__(
+        self, images: Tensor, sampler: SamplerOptions, samples: int, generator: torch.Generator
+    ) -> tuple[Solution, Tensor]:
+        """Samples, image by image, and the index of each one's image; every image has starts of its own."""
+        estimator, device = self.estimator, self.estimator.device
+        plan = estimator.plan(sampler)
+        with torch.inference_mode():
+            asked = estimator.indices([self.name] * len(images))
+            score = estimator.model.condition(images.to(device), plan.noise, asked)
+            index = torch.arange(len(images), device=device).repeat_interleave(samples)
+            start = so3.uniform(len(index), generator=generator, device=device)
+            jitter = draw_walk(plan.noise, len(index), generator) if sampler.method == "walk" else None
+            sampler = estimator.resolve(sampler, score, start, index)
+            return estimator.sample(score, start, plan, sampler, condition=index, draws=jitter), index
+
+
+def _precision(
+    tally: _Tally,
+    case: Case,
+    draws: Draws,
+    sampler: SamplerOptions,
+    options: EvaluationOptions,
+    generator: torch.Generator,
+) -> None:
+    before = generator.get_state()
+    solution, _ = draws(case.images, sampler, options.samples, generator)
+    tally.errors.append(_errors(case, solution))
+    tally.hidden += [case.hidden(k) for k in range(len(case.images))]
+    each = solution.rounds_of
+    tally.rounds.append(float(solution.rounds if each is None else each.double().mean()))
+    tally.evaluations.append(solution.evaluations)
+    if options.compare:
+        again = torch.Generator()
+        again.set_state(before)
+        one_by_one, _ = draws(case.images, replace(sampler, method="ode"), options.samples, again)
+        tally.sequential.append(_errors(case, one_by_one))
+        tally.angles.append(so3.degrees(so3.angle(one_by_one.rotations, solution.rotations)).cpu())
+
+
+def _errors(case: Case, solution: Solution) -> Tensor:
+    """(B, samples) degrees to the nearest true pose."""
+    samples = solution.rotations.cpu().unflatten(0, (len(case.images), -1))
+    return so3.degrees(torch.stack([case.poses.distance(one, k) for k, one in enumerate(samples)]))
+
+
+def _rows(shape: str, tally: _Tally, sampler: SamplerOptions, options: EvaluationOptions) -> list[dict[str, Any]]:
+    errors = torch.cat(tally.errors)
+    evaluations = sum(tally.evaluations) / len(tally.evaluations)
+    row = {"solid": shape} | metrics.precision(errors.flatten()) | _against_sequential(tally)
+    row |= {
+        "rounds": sum(tally.rounds) / len(tally.rounds),  # of a sample, in the mean
+        "evaluations": evaluations,
+        "inefficiency": evaluations / sampler.steps,
+    }
+    rows = [row | _recall(tally, options)]
+    if tally.hidden[0] is not None:
+        hidden = torch.tensor([bool(one) for one in tally.hidden])
+        for name, chosen in (("all markers seen", ~hidden), ("a marker hidden", hidden)):
+            if chosen.any():
+                part = {"solid": f"{shape}: {name}", "images": int(chosen.sum())}
+                rows.append(part | metrics.precision(errors[chosen].flatten()))
+    return rows
+
+
+def _recall(tally: _Tally, options: EvaluationOptions) -> dict[str, Any]:
+    if not tally.recall:
         return {}
-    angle = torch.cat(angles)
+    many = options.recall_samples
+    result: dict[str, Any] = {
+        "recall_deg": float(torch.cat([metrics.nearest_samples(poses, all_) for poses, all_ in tally.recall]).mean()),
+        "modes": sum(len(poses) for poses, _ in tally.recall) / len(tally.recall),
+    }
+    for count in (*(n for n in _FEW if n < many), many):
+        end = "" if count == many else f"_of_{count}_samples"
+        reached = [metrics.modes_reached(poses, all_[:count]) for poses, all_ in tally.recall]
+        ideal = [metrics.modes_reached_if_uniform(len(poses), count) for poses, _ in tally.recall]
+        result[f"modes_reached{end}"] = sum(reached) / len(reached)
+        result[f"modes_reached_if_uniform{end}"] = sum(ideal) / len(ideal)
+    discrete = [pair for pair, points in zip(tally.recall, tally.discrete, strict=True) if points and len(pair[0]) > 1]
+    if discrete:
+        chi2, p = zip(*(metrics.uniformity(poses, all_) for poses, all_ in discrete), strict=True)
+        result["chi2_per_freedom"] = sum(chi2) / len(chi2)
+        result["not_uniform_at_5_percent"] = sum(one < 0.05 for one in p) / len(p)
+    return result
+
+
+def _against_sequential(tally: _Tally) -> dict[str, Any]:
+    if not tally.angles:
+        return {}
+    angle = torch.cat(tally.angles)
     return {
-        "sequential_mean_deg": float(torch.cat(errors).mean()),
+        "sequential_mean_deg": float(torch.cat(tally.sequential).mean()),
         "angle_to_sequential_median_deg": float(angle.median()),
         "angle_to_sequential_above_half_deg": float((angle > FAR_DEG).float().mean()),
     }
 
 
-def _precision(name: str, error: Tensor) -> dict[str, Any]:
-    return {
-        "solid": name,
-        "mean_deg": float(error.mean()),
-        "median_deg": float(error.median()),
-        "within_2deg": float((error <= 2).float().mean()),
-        "within_5deg": float((error <= 5).float().mean()),
-        "within_10deg": float((error <= 10).float().mean()),
-    }
-
-
-def _draw(
-    estimator: PoseEstimator, images: Tensor, sampler: SamplerOptions, samples: int, generator: torch.Generator
-) -> tuple[Any, Tensor]:
-    """Samples for a batch of images and the image's index of each; every image has starts of its own."""
-    device = estimator.device
-    plan = estimator.plan(sampler)
-    with torch.inference_mode():
-        score = estimator.model.condition(images.to(device), plan.noise)
-        index = torch.arange(len(images), device=device).repeat_interleave(samples)
-        start = so3.uniform(len(index), generator=generator, device=device)
-        draws = draw_walk(plan.noise, len(index), generator) if sampler.method == "walk" else None
-        sampler = estimator.resolve(sampler, score, start, index)
-        return estimator.sample(score, start, plan, sampler, condition=index, draws=draws), index
-
-
-def _cases(
-    estimator: PoseEstimator, shape: str, images: int, generator: torch.Generator, data: Path | None
-) -> Iterator[_Case]:
-    config = estimator.config
-    if data is not None:
-        stored = dataset.read(data, "test", [shape])[0]
-        count = min(images, len(stored.images))
-        for start in range(0, count, _CHUNK):
-            chosen = range(start, min(start + _CHUNK, count))
-            rotations = stored.rotations[chosen.start : chosen.stop]
-            pictures = estimator.prepare([stored.image(k) for k in chosen])
-            yield _Case(pictures, rotations[:, 0], None, lambda index, r=rotations: r[index])  # type: ignore[misc]
-        return
-    crop = Crop(config.distance, config.fill)
-    for start in range(0, images, _CHUNK):
-        truth = so3.uniform(min(_CHUNK, images - start), generator=generator)
-        pictures = render(solid(shape), truth, config.image_size, crop, config.channels)
-        listed = lambda index, t=truth: solid(shape).equivalents(t[index], _AXIAL_STEP_DEG)  # noqa: E731
-        yield _Case(pictures, truth, solid(shape), listed)  # type: ignore[arg-type]
+__all__ = ["CALIBRATION_SEED", "FAR_DEG", "VALIDATION_SEED", "Draws", "EvaluationOptions", "evaluate"]

@@ -24,6 +24,27 @@ BENCH_COLUMNS = {
     "mean_deg": "D\ndeg",
     "angle_to_sequential_above_half_deg": "apart\n> 0.5",
 }
+EVALUATE_COLUMNS = {
+    "solid": "solid",
+    "images": "images",
+    "mean_deg": "D mean\ndeg",
+    "median_deg": "D median\ndeg",
+    "within_2deg": "within\n2 deg",
+    "within_5deg": "within\n5 deg",
+    "recall_deg": "recall\ndeg",
+    "modes_reached": "modes\nreached",
+    "modes_reached_if_uniform": "if perfectly\nuniform",
+}
+COMPARE_COLUMNS = {
+    "solid": "solid",
+    "mean_deg": "D mean\ndeg",
+    "median_deg": "D median\ndeg",
+    "within_5deg": "within\n5 deg",
+    "rounds": "rounds",
+    "evaluations": "evalu-\nations",
+    "sequential_mean_deg": "D seq.\ndeg",
+    "angle_to_sequential_above_half_deg": "apart\n> 0.5",
+}
 _WINDOW_COLUMNS = {
     "plan": "plan", "window": "window", "speedup": "speed-up", "rounds": "rounds", "inefficiency": "inefficiency",
 }  # fmt: skip

@@ -15,7 +15,7 @@ def run(*arguments):
     )
 
 
-@pytest.mark.parametrize("command", ["render", "train", "evaluate", "bench", "info"])
+@pytest.mark.parametrize("command", ["render", "train", "evaluate", "calibrate", "bench", "info"])
 def test_help_explains_every_option(command, capsys):
     with pytest.raises(SystemExit) as exit_:
         cli.main([command, "--help"])
@@ -26,7 +26,8 @@ def test_help_explains_every_option(command, capsys):
 
 def test_train_evaluate_bench_and_info_on_a_model_of_ones_own(tmp_path):
     model, rendered = tmp_path / "own.safetensors", tmp_path / "data"
-    trained = run("train", "--output", model, "--solids", "cone", "--images", 8, "--batch", 4, "--rotations", 2)
+    trained = run("train", "--output", model, "--solids", "cone", "--images", 8,
+                  "--set", "training.batch=4", "--set", "training.rotations=2", "--validate-every", 1)  # fmt: skip
     assert trained.returncode == 0, trained.stderr
     assert run("render", rendered, "--split", "test", "--solids", "cone", "--images", 2).returncode == 0
     for extra in ([], ["--data", rendered]):

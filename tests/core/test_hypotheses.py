@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lie_picard import so3
-from lie_picard.hypotheses import Ambiguity, find_modes, summarise
+from lie_picard.hypotheses import Ambiguity, Calibration, find_modes, summarise
 from lie_picard.symsol.solids import solid
 
 NOISE = math.radians(0.5)
@@ -65,6 +65,24 @@ def test_the_covariance_is_the_samples_in_the_body_frame(generator):
 def test_one_sample_has_no_spread(generator):
     (mode,), _ = find_modes(so3.uniform(1, generator=generator))
     assert mode.covariance.isnan().all() and mode.weight == 1
+
+
+def test_modes_of_few_samples_borrow_the_spread_of_all(generator):
+    """24 modes of about two samples each: no covariance is unknown, none far from the common one."""
+    poses = solid("cube").equivalents(so3.uniform(1, generator=generator))[0]
+    chosen = poses[torch.randint(24, (60,), generator=generator)]
+    modes, _ = find_modes(chosen @ so3.exp(0.03 * torch.randn(60, 3, generator=generator)))
+    assert min(mode.count for mode in modes) == 1
+    sigmas = torch.stack([mode.covariance.trace() / 3 for mode in modes]).sqrt()
+    assert (sigmas > 0.01).all() and (sigmas < 0.06).all()
+
+
+def test_calibration_widens_what_is_reported(generator):
+    samples = so3.exp(0.01 * torch.randn(50, 3, generator=generator))
+    plain, honest = summarise(samples).best, summarise(samples, calibration=Calibration(2.0, 0.005)).best
+    expected = 4 * plain.covariance + 0.005**2 * torch.eye(3)
+    torch.testing.assert_close(honest.covariance, expected)
+    assert torch.equal(honest.rotation, plain.rotation)
 
 
 @pytest.mark.parametrize("count", [32, 100, 200])

@@ -112,7 +112,9 @@ def hypothesis_array(
 ) -> PoseHypothesisArray:
     """One object's hypotheses as a message with the image's header."""
     found = poses.hypotheses
-    message = PoseHypothesisArray(header=header, object_id=poses.object_id, ambiguity=_AMBIGUITY[found.ambiguity])
+    message = PoseHypothesisArray(
+        header=header, object_id=poses.object_id, ambiguity=_AMBIGUITY[found.ambiguity], presence=found.presence
+    )
     if found.axis is not None:
         x, y, z = found.axis.tolist()
         message.symmetry_axis = Vector3(x=x, y=y, z=z)

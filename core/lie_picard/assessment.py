@@ -1,0 +1,114 @@
+"""Everything that is known about a model's quality, in one go: what `lie-picard evaluate --output` writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from typing import Any
+
+from torch import Tensor
+
+from lie_picard import calibration
+from lie_picard.estimator import PoseEstimator
+from lie_picard.evaluation import EvaluationOptions, evaluate
+from lie_picard.presence import evaluate_presence
+from lie_picard.randomisation import Randomisation
+from lie_picard.sampling import SamplerOptions
+from lie_picard.seeds import test_generator
+from lie_picard.symsol.solids import solid
+from lie_picard.testset import CHUNK, cases
+
+_CALIBRATION_SAMPLES = 50
+_PUBLISHED_STEPS = 100
+_GALLERY_STREAM = 800_000  # of the test generators
+
+
+def kinds(randomisation: Randomisation) -> dict[str, Randomisation | None]:
+    """The two kinds of test images by name."""
+    return {"clean": None, "randomised": randomisation}
+
+
+def assess(
+    estimator: PoseEstimator,
+    shapes: tuple[str, ...],
+    sampler: SamplerOptions,
+    options: EvaluationOptions,
+    on_images: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """Precision, recall and uniformity on clean and randomised images, with and without the object's name, against
+    the published sampler; presence; calibration.
+
+    Only the first part uses all of `options.images`; the others a tenth or a fifth of them.
+    """
+    fewer = replace(options, images=max(1, options.images // 5), recall_images=0)
+    published = SamplerOptions.published("picard", _PUBLISHED_STEPS)
+    randomisation = options.randomisation or Randomisation()
+    result: dict[str, Any] = {"sampler": asdict(sampler), "options": asdict(options)}
+    for kind, how in kinds(randomisation).items():
+        here = replace(options, randomisation=how)
+        result[kind] = evaluate(estimator, shapes, sampler, here, None, on_images)
+        few = replace(fewer, randomisation=how)
+        result[f"{kind}, not named"] = evaluate(estimator, shapes, sampler, replace(few, named=False), None, on_images)
+        compared = replace(few, compare=True, images=max(1, options.images // 20))
+        result[f"{kind}, picard"] = evaluate(estimator, shapes, published, compared, None, on_images)
+    if estimator.config.named:
+        result["presence"] = evaluate_presence(estimator, shapes, fewer.images, randomisation, options.seed)
+    result["calibration"] = {
+        kind: calibration.report(evidence, estimator.model.calibration)
+        for kind, evidence in _evidence(estimator, shapes, sampler, fewer, randomisation, on_images).items()
+    }
+    result["calibration"]["scale"] = estimator.model.calibration.scale
+    result["calibration"]["floor_rad"] = estimator.model.calibration.floor
+    return result
+
+
+def total(shapes: tuple[str, ...], options: EvaluationOptions) -> int:
+    """How many images `assess` reports to `on_images`."""
+    few = max(1, options.images // 5)
+    return 2 * len(shapes) * (options.images + 2 * few + max(1, options.images // 20))
+
+
+def gallery(
+    estimator: PoseEstimator, shapes: tuple[str, ...], seed: int
+) -> Iterator[tuple[str, Tensor, Tensor | None]]:
+    """Images with their object's name and true poses: one of each solid, of marked ones one that hides a marker too."""
+    for number, shape in enumerate(shapes):
+        wanted = [False, True] if solid(shape).markers else [None]
+        case = next(cases(estimator.config, shape, CHUNK, test_generator(_GALLERY_STREAM + seed * 100 + number)))
+        hidden = [case.hidden(k) for k in range(len(case.images))]
+        for which in wanted:
+            k = hidden.index(which)
+            yield shape, case.images[k], case.poses.listed(k)
+
+
+def calibrate(
+    estimator: PoseEstimator,
+    shapes: tuple[str, ...],
+    sampler: SamplerOptions,
+    options: EvaluationOptions,
+    on_images: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """Fit the estimator's calibration, put it into its model, and report before and after."""
+    evidence = _evidence(estimator, shapes, sampler, options, options.randomisation or Randomisation(), on_images)
+    before = estimator.model.calibration
+    estimator.model.calibration = calibration.fit(list(evidence.values()))
+    return {
+        "calibration": asdict(estimator.model.calibration),
+        "before": {kind: calibration.report(one, before) for kind, one in evidence.items()},
+        "after": {kind: calibration.report(one, estimator.model.calibration) for kind, one in evidence.items()},
+    }
+
+
+def _evidence(
+    estimator: PoseEstimator,
+    shapes: tuple[str, ...],
+    sampler: SamplerOptions,
+    options: EvaluationOptions,
+    randomisation: Randomisation,
+    on_images: Callable[[int], None] | None,
+) -> dict[str, calibration.Evidence]:
+    options = replace(options, samples=_CALIBRATION_SAMPLES)
+    return {
+        kind: calibration.gather(estimator, shapes, sampler, replace(options, randomisation=how), on_images)
+        for kind, how in kinds(randomisation).items()
+    }

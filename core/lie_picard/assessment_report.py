@@ -1,0 +1,121 @@
+"""An assessment for people: evaluation.json, tables in Markdown, plots."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lie_picard import machine
+from lie_picard.plots import hue_bar, plot_distribution
+from lie_picard.report import EVALUATE_COLUMNS, markdown
+
+if TYPE_CHECKING:
+    from lie_picard.estimator import PoseEstimator
+
+_PRECISION = {
+    key: EVALUATE_COLUMNS[key] for key in ("solid", "images", "mean_deg", "median_deg", "within_2deg", "within_5deg")
+}
+_PRECISION |= {"within_10deg": "within\n10 deg"}
+_RECALL = {
+    "solid": "solid", "modes": "modes", "recall_deg": "recall deg",
+    "modes_reached_of_10_samples": "reached with 10", "modes_reached_if_uniform_of_10_samples": "if uniform",
+    "modes_reached_of_50_samples": "with 50", "modes_reached_if_uniform_of_50_samples": "if uniform",
+    "modes_reached": "with all", "modes_reached_if_uniform": "if uniform",
+    "chi2_per_freedom": "chi2 / freedom", "not_uniform_at_5_percent": "p < 5%",
+}  # fmt: skip
+_SAMPLERS = {
+    "solid": "solid", "mean_deg": "D Picard", "sequential_mean_deg": "D sequential", "rounds": "rounds",
+    "angle_to_sequential_above_half_deg": "apart > 0.5 deg",
+}  # fmt: skip
+_PRESENCE = {
+    "absent": "instead of a known object", "images": "images", "auroc": "AUROC",
+    "known_above_half": "known above 0.5", "absent_above_half": "absent above 0.5",
+}  # fmt: skip
+_RELIABILITY = {"mean_weight": "mean weight", "frequency": "how often true", "modes": "modes"}
+
+
+def write_assessment(folder: Path, result: Mapping[str, Any]) -> None:
+    """Write evaluation.json, evaluation.md, calibration.png."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "evaluation.json").write_text(json.dumps(result, indent=1) + "\n")
+    options = result["options"]
+    parts = [f"{machine.one_line(result['machine'])}, checkpoint {result['checkpoint']}, seed {options['seed']}"]
+    for kind in ("clean", "randomised"):
+        parts += [
+            f"## {kind.capitalize()} images: {options['images']} of each solid, {options['samples']} samples each",
+            markdown(result[kind], _PRECISION),
+            markdown([row for row in result[kind] if "modes" in row], _RECALL),
+            "The model not told which object it sees:",
+            markdown(result[f"{kind}, not named"], _PRECISION),
+            "100 Euler steps, by Picard and one after another:",
+            markdown(result[f"{kind}, picard"], _SAMPLERS),
+        ]
+    if "presence" in result:
+        parts += ["## Presence", markdown(result["presence"], _PRESENCE)]
+    calibration = result["calibration"]
+    columns = {"images": "images"} | {k: k.replace("_", " ") for k in calibration["clean"] if k.startswith("inside")}
+    columns |= {"expected_calibration_error_of_weights": "ECE of weights"}
+    rows = [calibration[kind] | {"images": kind} for kind in ("clean", "randomised")]
+    parts += ["## Calibration", markdown(rows, columns)]
+    parts += [markdown(calibration[kind]["reliability"], _RELIABILITY) for kind in ("clean", "randomised")]
+    (folder / "evaluation.md").write_text("\n\n".join(parts) + "\n")
+    _plot_calibration(calibration, folder / "calibration.png")
+
+
+def _plot_calibration(calibration: Mapping[str, Any], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    regions, weights = figure.subplots(1, 2)
+    for kind, marker in (("clean", "o"), ("randomised", "s")):
+        inside = {float(k.split("_")[1][:-1]): 100 * v for k, v in calibration[kind].items() if k.startswith("inside")}
+        regions.plot(list(inside), list(inside.values()), marker=marker, label=kind)
+        bins = calibration[kind]["reliability"]
+        weights.plot([b["mean_weight"] for b in bins], [b["frequency"] for b in bins], marker=marker, label=kind)
+    regions.plot([50, 100], [50, 100], "k--", linewidth=0.8, label="honest")
+    regions.set_xlabel("confidence of the region [%]")
+    regions.set_ylabel("images whose true pose lies inside [%]")
+    weights.plot([0.01, 1], [0.01, 1], "k--", linewidth=0.8, label="honest")
+    weights.set_xscale("log")
+    weights.set_yscale("log")
+    weights.set_xlabel("weight of a mode")
+    weights.set_ylabel("how often it is the rendered pose")
+    for axes in (regions, weights):
+        axes.grid(which="both", alpha=0.3)
+        axes.legend()
+    figure.suptitle("Are the hypotheses honest?")
+    figure.savefig(path, dpi=130)
+
+
+def plot_gallery(
+    path: Path,
+    estimator: PoseEstimator,
+    pictures: Sequence[tuple[str, torch.Tensor, torch.Tensor | None]],
+    samples: int,
+) -> None:
+    """One panel an image: the image, and its samples on the globe with the true poses as rings.
+
+    Args:
+        pictures: name of the object, (S, S[, 3]) uint8 image, (M, 3, 3) true poses or None.
+    """
+    from matplotlib.figure import Figure
+
+    columns = 4
+    rows = -(-len(pictures) // columns)
+    figure = Figure(figsize=(4.6 * columns, 2.5 * rows + 0.6), layout="constrained")
+    grid = figure.add_gridspec(rows + 1, 3 * columns, height_ratios=[1.0] * rows + [0.06])
+    for k, (name, image, truth) in enumerate(pictures):
+        row, column = divmod(k, columns)
+        left = figure.add_subplot(grid[row, 3 * column])
+        left.imshow(image.numpy(), cmap="gray" if image.ndim == 2 else None, vmin=0, vmax=255)
+        left.set_axis_off()
+        found = estimator.estimate(image.numpy(), samples, seed=k, name=name)
+        globe = figure.add_subplot(grid[row, 3 * column + 1 : 3 * column + 3], projection="mollweide")
+        plot_distribution(globe, found.rotations, truth=truth, title=f"{name}: {found.ambiguity.value}")
+    hue_bar(figure.add_subplot(grid[rows, columns : 2 * columns]))
+    figure.suptitle(f"{samples} samples of an image (dots) and all its true poses (rings)")
+    figure.savefig(path, dpi=110)

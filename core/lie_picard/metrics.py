@@ -1,0 +1,64 @@
+"""What a set of samples is measured by: precision, recall, uniformity over modes, separation of two scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lie_picard import so3
+
+REACHED_DEG = 5.0
+_NEAR_DEG = 15.0  # samples beyond belong to no mode
+
+
+def precision(errors: Tensor) -> dict[str, Any]:
+    """Of each sample's angle in degrees to the nearest true pose, (N,)."""
+    return {
+        "mean_deg": float(errors.mean()),
+        "median_deg": float(errors.median()),
+        "within_2deg": float((errors <= 2).float().mean()),
+        "within_5deg": float((errors <= 5).float().mean()),
+        "within_10deg": float((errors <= 10).float().mean()),
+    }
+
+
+def nearest_samples(poses: Tensor, samples: Tensor) -> Tensor:
+    """Angle in degrees from each true pose (M, 3, 3) to the nearest of (N, 3, 3) samples. -> (M,)."""
+    return so3.degrees(so3.pairwise_angle(poses, samples).amin(1))
+
+
+def modes_reached(poses: Tensor, samples: Tensor) -> float:
+    """Share of the true poses with a sample within `REACHED_DEG`."""
+    return float((nearest_samples(poses, samples) <= REACHED_DEG).float().mean())
+
+
+def modes_reached_if_uniform(modes: int, samples: int) -> float:
+    """The same for a perfect sampler, which misses some modes too: 1 - (1 - 1/M)^n."""
+    return 1 - (1 - 1 / modes) ** samples
+
+
+def uniformity(poses: Tensor, samples: Tensor) -> tuple[float, float]:
+    """Pearson's chi-square of samples over M discrete true poses: its value per degree of freedom, and p.
+
+    Equal images make all true poses equally likely. p is the probability of a larger value for a perfect sampler.
+    """
+    angle = so3.degrees(so3.pairwise_angle(samples, poses))
+    near = angle.amin(1) <= _NEAR_DEG
+    counts = torch.bincount(angle.argmin(1)[near], minlength=len(poses)).double()
+    expected = counts.sum().clamp_min(1e-9) / len(poses)
+    chi2 = ((counts - expected).square() / expected).sum()
+    freedom = torch.tensor(len(poses) - 1.0, dtype=torch.float64)
+    return float(chi2 / freedom), float(torch.special.gammaincc(freedom / 2, chi2 / 2))
+
+
+def area_under_roc(positive: Tensor, negative: Tensor) -> float:
+    """Probability that a positive's score exceeds a negative's, ties half. (P,), (N,)."""
+    scores = torch.cat([positive, negative]).double()
+    _, inverse, counts = torch.unique(scores, return_inverse=True, return_counts=True)
+    counts = counts.double()
+    below = counts.cumsum(0) - counts
+    ranks = (below + (counts + 1) / 2)[inverse]
+    p, n = len(positive), len(negative)
+    return float((ranks[:p].sum() - p * (p + 1) / 2) / (p * n))

@@ -1,0 +1,87 @@
+"""Does the presence score tell images of known objects from others? Foreign bodies and bare backgrounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lie_picard import metrics, so3
+from lie_picard.estimator import PoseEstimator
+from lie_picard.randomisation import Draw, Randomisation, photograph
+from lie_picard.sampling import SamplerOptions
+from lie_picard.seeds import test_generator
+from lie_picard.symsol.foreign import held_out
+from lie_picard.symsol.renderer import Crop, quantised, render
+from lie_picard.symsol.solids import Solid
+from lie_picard.symsol.stream import bodies, cast_randomly
+from lie_picard.testset import CHUNK, cases, test_world
+
+_STREAM = 600_000  # of the test generators
+
+
+def evaluate_presence(
+    estimator: PoseEstimator, shapes: Sequence[str], images: int, randomisation: Randomisation, seed: int = 0
+) -> list[dict[str, Any]]:
+    """One row a kind of absence: how well the score separates it from `images` images of each known object.
+
+    Foreign bodies are of kinds that training never shows (`symsol.foreign.held_out`), backgrounds of other photographs.
+    """
+    generator = test_generator(_STREAM + seed)
+    known = {
+        kind: torch.cat([_scores(estimator, case.images) for shape in shapes
+                         for case in cases(estimator.config, shape, images, generator, options)])
+        for kind, options in (("clean", None), ("randomised", randomisation))
+    }  # fmt: skip
+    rows = []
+    for name, body in held_out().items():
+        for kind in known:
+            pictures = _foreign(estimator, body, images, generator, randomisation if kind == "randomised" else None)
+            rows.append(_row(name, kind, known[kind], torch.cat([_scores(estimator, one) for one in pictures])))
+    backgrounds = _foreign(estimator, None, images * len(shapes), generator, randomisation)
+    nothing = torch.cat([_scores(estimator, one) for one in backgrounds])
+    return [*rows, _row("background only", "randomised", known["randomised"], nothing)]
+
+
+def _row(name: str, kind: str, known: Tensor, absent: Tensor) -> dict[str, Any]:
+    return {
+        "absent": name,
+        "images": kind,
+        "auroc": metrics.area_under_roc(known, absent),
+        "known_above_half": float((known > 0.5).float().mean()),
+        "absent_above_half": float((absent > 0.5).float().mean()),
+    }
+
+
+def _scores(estimator: PoseEstimator, images: Tensor) -> Tensor:
+    """Presence (B,) of images (B, S, S[, 3])."""
+    with torch.inference_mode():
+        noise = estimator.plan(SamplerOptions()).noise
+        recognised = estimator.model.condition(images.to(estimator.device), noise).recognised
+    if recognised is None:
+        raise ValueError("this model has no presence score: train it with model.named = true")
+    return 1 - recognised[:, -1].cpu()
+
+
+def _foreign(
+    estimator: PoseEstimator,
+    body: Solid | None,
+    images: int,
+    generator: torch.Generator,
+    randomisation: Randomisation | None,
+) -> Iterator[Tensor]:
+    """Images (B, S, S[, 3]) of a foreign body, or of none."""
+    config = estimator.config
+    shape = body or next(iter(held_out().values()))
+    for start in range(0, images, CHUNK):
+        rotations = so3.uniform(min(CHUNK, images - start), generator=generator)
+        if randomisation is None:
+            yield render(shape, rotations, config.image_size, Crop(config.distance, config.fill), config.channels)
+            continue
+        world, draw = test_world(randomisation, config.image_size), Draw(generator, torch.device("cpu"))
+        buffers, _ = cast_randomly([(shape, rotations)], world, draw)
+        if body is None:
+            buffers.hit[:] = False
+        yield quantised(photograph(buffers, world, draw, bodies(world, draw))[0], config.channels)

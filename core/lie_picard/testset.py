@@ -1,0 +1,131 @@
+"""Test images with all their true poses: rendered clean or randomised, or read from a data set."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lie_picard import so3
+from lie_picard.camera import fit
+from lie_picard.model.config import ModelConfig
+from lie_picard.randomisation import Draw, Randomisation, World, photograph, photograph_crops
+from lie_picard.seeds import test_generator
+from lie_picard.symsol import dataset
+from lie_picard.symsol.renderer import Crop, quantised, render
+from lie_picard.symsol.solids import Solid, solid
+from lie_picard.symsol.stream import bodies, cast_randomly
+from lie_picard.symsol.truth import Sight, TruePoses
+
+CHUNK = 50
+_CPU = torch.device("cpu")
+_STORED_GRID_FROM = 100
+
+
+class StoredPoses(NamedTuple):
+    """True poses as a data set lists them, (B, n, 3, 3); the same questions as `TruePoses` answers."""
+
+    rotations: Tensor
+
+    def distance(self, rotations: Tensor, image: int) -> Tensor:
+        """(N, 3, 3) samples of an image -> (N,) rad to the nearest listed pose."""
+        return so3.pairwise_angle(rotations, self.rotations[image]).amin(1)
+
+    @property
+    def truth(self) -> Tensor:
+        """(B, 3, 3) of the rendering: the first of the list."""
+        return self.rotations[:, 0]
+
+    def listed(self, image: int, step_deg: float = 10.0) -> Tensor:
+        """(n, 3, 3); of a circle in steps of 1 degree, some."""
+        poses = self.rotations[image]
+        return poses[:: max(1, round(step_deg))] if len(poses) > _STORED_GRID_FROM else poses
+
+    def seen(self, image: int) -> tuple[bool, ...]:
+        """Nothing is known about markers."""
+        return ()
+
+    def axis(self, image: int) -> Tensor | None:
+        """SYMSOL's long lists are turns about z."""
+        return torch.tensor([0.0, 0.0, 1.0]) if self.rotations.shape[1] > _STORED_GRID_FROM else None
+
+
+@dataclass(frozen=True)
+class Case:
+    """Images (B, S, S[, 3]) of one object and their true poses."""
+
+    images: Tensor
+    poses: TruePoses | StoredPoses
+
+    def hidden(self, image: int) -> bool | None:
+        """Whether an image hides a marker; None where the object has none."""
+        seen = self.poses.seen(image)
+        return not all(seen) if seen else None
+
+
+def cases(
+    config: ModelConfig,
+    shape: str,
+    images: int,
+    generator: torch.Generator,
+    randomisation: Randomisation | None = None,
+    data: Path | None = None,
+) -> Iterator[Case]:
+    """Test images of one object, some at a time.
+
+    Args:
+        randomisation: how far they vary; None: clean.
+        data: root of a data set in SYMSOL's format whose test split is read instead.
+
+    Raises:
+        DatasetError: the data set is missing or damaged. PhotographsError: backgrounds are not installed.
+    """
+    if data is not None:
+        yield from _stored(config, data, shape, images)
+        return
+    for start in range(0, images, CHUNK):
+        truth = so3.uniform(min(CHUNK, images - start), generator=generator)
+        if randomisation is None:
+            yield _clean(config, solid(shape), truth)
+        else:
+            yield _randomised(config, solid(shape), truth, randomisation, generator)
+
+
+def _clean(config: ModelConfig, shape: Solid, truth: Tensor) -> Case:
+    crop = Crop(config.distance, config.fill)
+    images = render(shape, truth, config.image_size, crop, config.channels)
+    translations = torch.tensor([0.0, 0.0, crop.distance]).expand(len(truth), 3)
+    half_tangent = torch.full((len(truth), 2), crop.half_angle_tangent)
+    return Case(images, TruePoses(shape, truth, Sight(translations, half_tangent)))
+
+
+def _randomised(
+    config: ModelConfig, shape: Solid, truth: Tensor, options: Randomisation, generator: torch.Generator
+) -> Case:
+    world, draw = test_world(options, config.image_size), Draw(generator, _CPU)
+    buffers, views = cast_randomly([(shape, truth)], world, draw)
+    images, cover = photograph(buffers, world, draw, bodies(world, draw))
+    sight = Sight(views.translations, views.half_tangent, cover)
+    return Case(quantised(images, config.channels), TruePoses(shape, truth, sight))
+
+
+@functools.lru_cache(maxsize=4)
+def test_world(options: Randomisation, size: int) -> World:
+    """What randomised test images are made of: photographs that training never shows."""
+    return World(options, photograph_crops("test", size, test_generator(700_000)))
+
+
+test_world.__test__ = False  # type: ignore[attr-defined]  # pytest: a helper, not a test
+
+
+def _stored(config: ModelConfig, data: Path, shape: str, images: int) -> Iterator[Case]:
+    stored = dataset.read(data, "test", [shape])[0]
+    for start in range(0, min(images, len(stored.images)), CHUNK):
+        chosen = range(start, min(start + CHUNK, images, len(stored.images)))
+        pictures = [torch.from_numpy(fit(stored.image(k), config.image_size, config.channels)) for k in chosen]
+        yield Case(torch.stack(pictures), StoredPoses(stored.rotations[chosen.start : chosen.stop]))
