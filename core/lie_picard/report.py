@@ -59,6 +59,34 @@ _EXTRA = {
 }  # fmt: skip
 
 
+# "Parallel Sampling of Diffusion Models on SO(3)", RTX 4070, SYMSOL I at 224 px, ResNet-34: Tables 1 and 2.
+_PAPER_PASS: dict[str, Any] = {"encoder_ms": 1.98, "sequential_ms": 138.60}
+_PAPER: dict[tuple[int, int], tuple[float, float, float | None, float | None]] = {
+    # (steps, samples): sequential ms, parallel ms, D sequential, D parallel
+    (100, 1): (142.0, 29.0, 1.48, 1.40),
+    (50, 1): (72.6, 25.3, 1.42, 1.39),
+    (100, 10): (138.0, 17.3, None, None),
+    (100, 50): (140.0, 20.5, None, None),
+    (100, 100): (139.0, 20.6, None, None),
+    (100, 2000): (173.0, 131.7, None, None),
+}
+_PAPER_COLUMNS = {
+    "steps": "steps",
+    "samples": "samples",
+    "plan": "sampler",
+    "paper_sequential_ms": "paper: sequential ms",
+    "paper_ms": "parallel ms",
+    "paper_speedup": "speed-up",
+    "paper_sequential_deg": "D sequential",
+    "paper_deg": "D",
+    "sequential_ms": "here: sequential ms",
+    "plan_ms": "ms",
+    "speedup": "speed-up",
+    "sequential_mean_deg": "D sequential",
+    "mean_deg": "D",
+}
+
+
 def cell(value: Any) -> str:
     """A number with as many digits as it deserves."""
     if value is None:
@@ -93,6 +121,7 @@ def write_benchmark(folder: Path, result: Mapping[str, Any]) -> None:
         f"{machine.one_line(result['machine'])}, runtime {result['runtime']}, seed {result['seed']}",
         markdown(rows, BENCH_COLUMNS | _EXTRA),
     ]
+    parts += ["Beside the paper's Tables 1 and 2 (RTX 4070, other images, another model):", *_beside_the_paper(rows)]
     if result["windows"]:
         parts.append(markdown(result["windows"], _WINDOW_COLUMNS))
         _plot_windows(result["windows"], folder / "windows.png")
@@ -100,6 +129,29 @@ def write_benchmark(folder: Path, result: Mapping[str, Any]) -> None:
         parts.append(markdown(result["frontier"], _FRONTIER_COLUMNS))
         _plot_frontier(result["frontier"], result["machine"], folder / "frontier.png")
     (folder / "bench.md").write_text("\n\n".join(parts) + "\n")
+
+
+def _beside_the_paper(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The paper's time of a pass and of samplers, next to the rows with the same steps and samples."""
+    beside = []
+    for row in rows:
+        published = _PAPER.get((row["steps"], row["samples"]))
+        if published is not None:
+            sequential, parallel, d_sequential, d_parallel = published
+            extra: dict[str, Any] = {"paper_sequential_ms": sequential, "paper_ms": parallel}
+            extra |= {"paper_speedup": sequential / parallel}
+            extra |= {"paper_sequential_deg": d_sequential, "paper_deg": d_parallel}
+            beside.append({**row, **extra})
+    single = next((row for row in rows if (row["steps"], row["samples"]) == (100, 1)), None)
+    parts = [markdown(beside, _PAPER_COLUMNS)] if beside else []
+    if single is not None:
+        passes: list[dict[str, Any]] = [{"where": "paper"} | _PAPER_PASS]
+        passes.append({"where": "here"} | {key: single[key] for key in _PAPER_PASS})
+        for one in passes:
+            one["encoder_share"] = one["encoder_ms"] / (one["encoder_ms"] + one["sequential_ms"])
+        columns = {"where": "", "encoder_ms": "encoder ms", "sequential_ms": "head, 100 steps ms"}
+        parts.append(markdown(passes, columns | {"encoder_share": "encoder's share"}))
+    return parts
 
 
 def _plot_windows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:

@@ -36,13 +36,13 @@ def held_out() -> dict[str, Solid]:
     prism = torch.cat(
         [torch.stack([sides.cos(), sides.sin(), torch.zeros(6)], 1), torch.tensor([[0.0, 0, 1], [0, 0, -1]])]
     )
-    slope = torch.tensor([[1.0, 0, 0.7], [-1, 0, 0.7], [0, 1, 0.7], [0, -1, 0.7], [0, 0, -1]])
+    slope = torch.tensor([[1.0, 0, 0.5], [-1, 0, 0.5], [0, 1, 0.5], [0, -1, 0.5], [0, 0, -1]])
     brick = torch.cat([torch.eye(3), -torch.eye(3)])
     return {
         "octahedron": _of(corners, torch.full((8,), 1 / 3**0.5)),
         "dodecahedron": _of(faces, torch.full((12,), inradius)),
         "hexagonal prism": _of(prism, torch.tensor([0.6 * 3**0.5 / 2] * 6 + [0.8, 0.8])),
-        "pyramid": _of(slope, torch.tensor([0.36] * 4 + [0.5])),
+        "pyramid": _of(slope, torch.tensor([1 / 5**0.5] * 4 + [1 / 3])),
         "brick": _of(brick, torch.tensor([0.85, 0.45, 0.27] * 2)),
     }
 
