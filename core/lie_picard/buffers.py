@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+LUMINANCE = (0.299, 0.587, 0.114)  # of RGB, ITU-R BT.601
+
 
 @dataclass(frozen=True)
 class Buffers:

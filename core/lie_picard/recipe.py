@@ -45,7 +45,7 @@ class DataOptions:
     randomisation: Randomisation = field(default_factory=Randomisation)
 
     def __post_init__(self) -> None:
-        if isinstance(self.randomisation, dict):  # as TOML and JSON give it
+        if not isinstance(self.randomisation, Randomisation):  # a table, as TOML and JSON give it
             object.__setattr__(self, "randomisation", _built(Randomisation, self.randomisation, "data.randomisation"))
         for name in ("randomised", "absent"):
             if not 0 <= getattr(self, name) <= 1:
@@ -61,7 +61,9 @@ class TrainingOptions:
         rotations: noised rotations an image.
         learning_rate: of the plateau, after `warmup_steps`. decay: share of the run, at its end, in which the rate
             falls to zero along half a cosine. ema: decay of the averaged weights that are saved.
-        told: share of images whose object the head is told by name. recognition: weight of the recognition loss.
+        initial: checkpoint whose weights training begins at ("default": the embedded one); "": random ones.
+        told: share of images whose object the head is told by name.
+        recognition, moments: weights of the auxiliary losses (`training.Denoising`) beside the score's; 0: without.
         bfloat16: whether the convolutions run in it (two to three times faster, also on CPUs that know it); the head
             and all rotations stay in float32.
     """
@@ -74,8 +76,10 @@ class TrainingOptions:
     warmup_steps: int = 300
     decay: float = 1.0
     ema: float = 0.999
+    initial: str = ""
     told: float = 0.8
     recognition: float = 0.05
+    moments: float = 3.0
     bfloat16: bool = True
     seed: int = 0
 
@@ -144,10 +148,12 @@ def read(name: str | Path, changes: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"no recipe '{name}': give one of {', '.join(RECIPES)}, or a TOML file")
     try:
         values = tomllib.loads(file.read_text())
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{file}: {error}") from error
     for change in changes:
-        key, _, text = change.partition("=")
+        key, equals, text = change.partition("=")
+        if not equals:
+            raise RecipeError(f"'{change}' is no assignment: write it as section.key=value")
         try:
             value = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
@@ -156,11 +162,15 @@ def read(name: str | Path, changes: Sequence[str] = ()) -> Recipe:
         table = values
         for part in path:
             table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                raise RecipeError(f"'{change}': {part} is a value, not a section")
         table[last] = value
     return Recipe.from_dict(values)
 
 
 def _built(kind: type[Any], values: dict[str, Any], where: str) -> Any:
+    if not isinstance(values, dict):
+        raise RecipeError(f"recipe: {where} is a section, got {values!r}")
     _known(values, tuple(kind.__dataclass_fields__), f"{where}.")
     try:
         return kind(**values)

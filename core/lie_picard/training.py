@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from lie_picard import so3
 from lie_picard.model import checkpoint
 from lie_picard.model.score_model import ScoreModel
+from lie_picard.moments import Moments
 from lie_picard.recipe import Recipe, TrainingOptions
 from lie_picard.seeds import train_generator
 from lie_picard.symsol.renderer import Crop
@@ -46,8 +47,13 @@ def make_fabric(device: str = "auto", devices: int = 1, nodes: int = 1, log: Pat
         from lightning_fabric import Fabric
         from lightning_fabric.loggers import TensorBoardLogger
 
+        if log is not None:
+            import tensorboard  # noqa: F401  # the logger would ask for it in several lines, or later
         loggers: list[Any] = [] if log is None else [TensorBoardLogger(log, name="", version="")]
-        strategy = "ddp" if devices * nodes > 1 or "TORCHELASTIC_RUN_ID" in os.environ else "auto"
+        if "TORCHELASTIC_RUN_ID" in os.environ:  # Fabric checks the numbers instead of taking torchrun's
+            devices = int(os.environ["LOCAL_WORLD_SIZE"])
+            nodes = int(os.environ["WORLD_SIZE"]) // devices
+        strategy = "ddp" if devices * nodes > 1 else "auto"
         fabric = Fabric(accelerator=device, devices=devices, num_nodes=nodes, strategy=strategy, loggers=loggers)
     except ImportError as error:
         raise TrainingToolsError(f"{error.name or error} is missing: pip install 'lie_picard[train]'") from error
@@ -58,33 +64,39 @@ def make_fabric(device: str = "auto", devices: int = 1, nodes: int = 1, log: Pat
 class Denoising(nn.Module):
     """A score model with its losses, as one module whose forward pass data-parallel training can wrap."""
 
-    def __init__(self, model: ScoreModel, mixed: bool) -> None:
+    def __init__(self, model: ScoreModel, options: TrainingOptions) -> None:
         super().__init__()
-        self.model, self.mixed = model, mixed
+        self.model, self.options = model, options
+        self.moments = Moments(model.config) if options.moments else None
 
     def forward(
         self, images: Tensor, truth: Tensor, labels: Tensor, asked: Tensor, sigmas: Tensor, z: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Squared error of the score against ``-z``, R_sigma = R_0 Exp(sigma z) (Eq. 7-10), and cross entropy.
+    ) -> dict[str, Tensor]:
+        """The losses by name.
+
+        score: squared error of the score against ``-z``, R_sigma = R_0 Exp(sigma z) (Eq. 7-10). recognition: cross
+        entropy. moments: see `Moments`. Images of no known object count for recognition alone.
 
         Args:
-            truth: (B, 3, 3). labels: (B,); images of no known object have no part in the score's loss.
+            truth: (B, 3, 3). labels: (B,), len(objects) for no known object.
             asked: (B,) labels as the head is told them, len(objects) where it is told nothing.
             sigmas: (B, N) rad. z: (B, N, 3).
         """
         model = self.model
         # The convolutions alone: Fabric's own mixed precision would round the rotations as well.
-        with torch.autocast(truth.device.type, torch.bfloat16, enabled=self.mixed):
+        with torch.autocast(truth.device.type, torch.bfloat16, enabled=self.options.bfloat16):
             features = model.features(images)
+        told = model.told(features, asked)
         known = labels < len(model.config.objects)
-        terms = model.head.image_terms(model.told(features, asked)).unsqueeze(1)
         noised = truth[:, None] @ so3.exp(sigmas[..., None] * z)
-        score = model.head(noised, terms, model.head.time_terms(sigmas))
-        error = (score + z).square().mean((1, 2))
-        score_loss = (error * known).sum() / known.sum().clamp_min(1)
-        if model.recognition is None:
-            return score_loss, torch.zeros_like(score_loss)
-        return score_loss, F.cross_entropy(model.recognition.classify(features), labels)
+        score = model.head(noised, model.head.image_terms(told).unsqueeze(1), model.head.time_terms(sigmas))
+        mean = lambda errors: (errors * known).sum() / known.sum().clamp_min(1)  # noqa: E731
+        losses = {"score": mean((score + z).square().mean((1, 2)))}
+        if model.recognition is not None:
+            losses["recognition"] = F.cross_entropy(model.recognition.classify(features), labels)
+        if self.moments is not None:
+            losses["moments"] = mean(self.moments(told, truth, labels))
+        return losses
 
 
 class Trainer:
@@ -94,13 +106,17 @@ class Trainer:
         torch.manual_seed(recipe.training.seed)
         self.recipe, self.options, self.fabric, self.step = recipe, recipe.training, fabric, 0
         self.model = ScoreModel(recipe.model).to_device(fabric.device)
+        if self.options.initial:
+            checkpoint.initialise(self.model, self.options.initial)
         self.average = ScoreModel(recipe.model).to(fabric.device)
         self.average.load_state_dict(self.model.state_dict())
         self.average.requires_grad_(False)
+        denoising = Denoising(self.model, self.options).to(fabric.device)
+        self.moments = denoising.moments
         optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=self.options.learning_rate, weight_decay=self.options.weight_decay
+            denoising.parameters(), lr=self.options.learning_rate, weight_decay=self.options.weight_decay, fused=True
         )
-        self.denoising, self.optimizer = fabric.setup(Denoising(self.model, self.options.bfloat16), optimizer)
+        self.denoising, self.optimizer = fabric.setup(denoising, optimizer)
 
     def advance(self, batch: Batch) -> dict[str, float]:
         """One optimiser step on this process's share of a batch; the losses before it."""
@@ -116,16 +132,17 @@ class Trainer:
         told = (torch.rand(len(truth), generator=generator) < options.told).to(truth.device)
         asked = torch.where(told, labels, len(config.objects))
         self.denoising.train()
-        score_loss, recognition_loss = self.denoising(images, truth, labels, asked, sigmas, z)
+        losses = self.denoising(images, truth, labels, asked, sigmas, z)
+        weights = {"score": 1.0, "recognition": options.recognition, "moments": options.moments}
         for group in self.optimizer.param_groups:
             group["lr"] = options.rate(self.step)
         self.optimizer.zero_grad(set_to_none=True)
-        self.fabric.backward(score_loss + options.recognition * recognition_loss)
+        self.fabric.backward(torch.stack([weights[name] * loss for name, loss in losses.items()]).sum())
         self.fabric.clip_gradients(self.denoising, self.optimizer, max_norm=1.0)
         self.optimizer.step()
         self.step += 1
         self._update_average()
-        return {"loss/score": float(score_loss.detach()), "loss/recognition": float(recognition_loss.detach())}
+        return {f"loss/{name}": float(loss.detach()) for name, loss in losses.items()}
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -142,6 +159,8 @@ class Trainer:
             return
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        if self.moments is not None:
+            tensors |= {f"moments.{k}": v for k, v in self.moments.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
         tensors = {k: v.contiguous().cpu() for k, v in tensors.items()}
@@ -171,9 +190,15 @@ class Trainer:
         pick = lambda prefix: {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}  # noqa: E731
         self.model.load_state_dict(pick("model."))
         self.average.load_state_dict(pick("average."))
+        if self.moments is not None:
+            self.moments.load_state_dict(pick("moments."))
+        parameters = list(self.denoising.parameters())
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in pick("optimizer.").items():
             index, name = key.split(".", 1)
+            # The fused optimiser takes moments to lie in memory as their parameter does.
+            like = parameters[int(index)]
+            value = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
             state.setdefault(int(index), {})[name] = value
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
         self.step = int(note["step"])

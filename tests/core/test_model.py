@@ -9,10 +9,11 @@ from safetensors.torch import load_file, save_file
 
 from lie_picard import CheckpointError, so3
 from lie_picard.model import checkpoint
-from lie_picard.model.config import PRESETS, ModelConfig
+from lie_picard.model.config import ModelConfig
 from lie_picard.model.head import EquivariantHead
 from lie_picard.model.score_model import ScoreModel
 from lie_picard.noise import power_law
+from lie_picard.recipe import read
 
 SMALL = ModelConfig(image_size=32, features=64, width=32, depth=2, degree=2, copies=2)
 
@@ -57,12 +58,69 @@ def test_the_head_sees_only_the_relative_rotation(generator):
 
 
 def test_the_papers_configuration_runs(generator):
-    model = ScoreModel(PRESETS["paper"]).eval()
+    model = ScoreModel(read("paper").model).eval()
     pictures = images(1, 224, 3)
     score = model.condition(pictures, power_law(4))(so3.uniform(2, generator=generator), torch.tensor([0, 3]),
                                                     torch.tensor([0, 0]))  # fmt: skip
     assert score.shape == (2, 3)
     assert sum(p.numel() for p in model.encoder.parameters()) > 20e6
+
+
+def _named(generator):
+    """A model whose head listens to which of two objects is asked for."""
+    model = small_model(named=True, objects=("cone", "tetX"))
+    for table in (model.recognition.gain, model.recognition.shift):
+        torch.nn.init.normal_(table.weight, std=0.5, generator=generator)
+    return model
+
+
+def _score(model, pictures, objects=None, seed=3):
+    rotations = so3.uniform(len(pictures), generator=torch.Generator().manual_seed(seed))
+    score = model.condition(pictures, power_law(4), objects)
+    return score(rotations, torch.full((len(pictures),), 1), torch.arange(len(pictures)))
+
+
+def test_what_is_asked_for_changes_the_score_and_not_what_is_recognised(generator):
+    model, pictures = _named(generator), images(3)
+    cones, tetrahedra = (torch.full((3,), k) for k in range(2))
+    first, second = _score(model, pictures, cones), _score(model, pictures, tetrahedra)
+    assert ((first - second).abs().amax(1) > 1e-4).all()
+    mixed = _score(model, pictures, torch.tensor([0, 1, 0]))
+    torch.testing.assert_close(mixed, torch.stack([first[0], second[1], first[2]]), atol=1e-5, rtol=1e-4)
+    recognised = [model.condition(pictures, power_law(4), asked).recognised for asked in (cones, tetrahedra, None)]
+    assert recognised[0].shape == (3, 3) and torch.equal(recognised[0], recognised[1])
+    torch.testing.assert_close(recognised[0].sum(1), torch.ones(3))
+    torch.testing.assert_close(recognised[0], recognised[2])
+
+
+def test_asking_for_nothing_is_asking_for_any(generator):
+    model, pictures = _named(generator), images(2)
+    torch.testing.assert_close(_score(model, pictures), _score(model, pictures, torch.full((2,), 2)))
+
+
+def test_a_new_model_makes_no_difference_between_objects():
+    """Training begins where a model without names does."""
+    model, pictures = small_model(named=True, objects=("cone", "tetX")), images(2)
+    torch.testing.assert_close(_score(model, pictures, torch.tensor([0, 1])), _score(model, pictures))
+    assert small_model().recognition is None and small_model().condition(pictures, power_law(4)).recognised is None
+
+
+def test_the_plain_forward_pass_asks_for_the_same(generator):
+    model, pictures, noise = _named(generator), images(2), power_law(4)
+    rotations, asked = so3.uniform(2, 1, generator=generator), torch.tensor([1, 0])
+    with torch.no_grad():
+        plain = model(pictures, rotations, noise.sigmas[torch.tensor([[1], [1]])], asked)[:, 0]
+    hoisted = model.condition(pictures, noise, asked)(rotations[:, 0], torch.tensor([1, 1]), torch.arange(2))
+    torch.testing.assert_close(hoisted, plain, atol=1e-5, rtol=1e-4)
+
+
+def test_a_named_model_survives_its_checkpoint(tmp_path, generator):
+    model = _named(generator)
+    checkpoint.save(model, tmp_path / "named.safetensors")
+    again = checkpoint.load(tmp_path / "named.safetensors")
+    assert again.config.named and again.config.objects == ("cone", "tetX")
+    asked = torch.tensor([0, 1])
+    torch.testing.assert_close(_score(again, images(2), asked), _score(model, images(2), asked))
 
 
 def test_pictures_of_another_shape_are_refused():

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from lie_picard.buffers import LUMINANCE
 from lie_picard.hypotheses import Calibration
 from lie_picard.model.config import ModelConfig
 from lie_picard.model.score_model import ScoreModel
@@ -70,6 +71,46 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> ScoreModel:
             f"checkpoint {resolve(path)}: holds non-finite weights; train again from an earlier state"
         )
     return model.to_device(device).eval().requires_grad_(False)
+
+
+def initialise(model: ScoreModel, path: str | Path) -> None:
+    """Let a model's training begin at a checkpoint's weights: those of the same name and shape.
+
+    The first convolution of a grey model is spread over red, green and blue as luminance weighs them, so that the new
+    model sees in a grey image what the old one saw. What is known of objects by name is taken over for those of the
+    same name.
+
+    Raises:
+        CheckpointError: as `load`, or its encoder is another.
+    """
+    stored = _read(path)
+    mine = model.state_dict()
+    theirs = dict(stored.tensors)
+    stem = "encoder.stem.0.weight"
+    if stored.config.channels == 1 and model.config.channels == 3:
+        theirs[stem] = theirs[stem] * theirs[stem].new_tensor(LUMINANCE)[:, None, None]
+    for name in _BY_OBJECT:
+        if name in theirs and name in mine:
+            rows = mine[name].clone()
+            for row, known in enumerate((*model.config.objects, None)):  # last: none of them, or any
+                if known is None or known in stored.config.objects:
+                    rows[row] = theirs[name][-1 if known is None else stored.config.objects.index(known)]
+            theirs[name] = rows
+    taken = {name: value for name, value in theirs.items() if name in mine and value.shape == mine[name].shape}
+    if not {name for name in mine if name.startswith("encoder.")} <= set(taken):
+        raise CheckpointError(
+            f"checkpoint {resolve(path)}: its encoder is of another kind; start from one of the same encoder and size, "
+            "or without training.initial"
+        )
+    model.load_state_dict(mine | taken)
+
+
+_BY_OBJECT = (
+    "recognition.classify.weight",
+    "recognition.classify.bias",
+    "recognition.gain.weight",
+    "recognition.shift.weight",
+)
 
 
 class _Stored(NamedTuple):

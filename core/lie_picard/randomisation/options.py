@@ -57,6 +57,9 @@ class Randomisation:
             if isinstance(value, list):  # as JSON and TOML give it
                 value = tuple(value)
                 object.__setattr__(self, field.name, value)
+            if isinstance(value, tuple) != isinstance(field.default, tuple):
+                wanted = "one number" if isinstance(value, tuple) else "a pair, [low, high]"
+                raise ValueError(f"randomisation: {field.name} is {wanted}, got {value}")
             low, high = value if isinstance(value, tuple) else (0.0, value)
             if not 0 <= low <= high:
                 raise ValueError(f"randomisation: {field.name} must be ordered and not negative, got {value}")

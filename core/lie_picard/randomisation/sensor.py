@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lie_picard.buffers import LUMINANCE
 from lie_picard.randomisation.options import Draw, Randomisation
 
 _REACH = 4  # of the blur's kernel, pixels to each side
-_LUMINANCE = (0.299, 0.587, 0.114)
 
 
 def expose(images: Tensor, options: Randomisation, draw: Draw) -> Tensor:
@@ -22,7 +22,7 @@ def expose(images: Tensor, options: Randomisation, draw: Draw) -> Tensor:
     balance = draw.uniform(count, 3, 1, 1, between=(1 - options.colour, 1 + options.colour))
     images = (images * gain * balance).clamp(1e-4, 1)
     images = images ** draw.uniform(count, 1, 1, 1, between=options.gamma)
-    grey = (images * images.new_tensor(_LUMINANCE)[:, None, None]).sum(1, keepdim=True)
+    grey = (images * images.new_tensor(LUMINANCE)[:, None, None]).sum(1, keepdim=True)
     # Full colour, paler colour, or none, as monochrome cameras give.
     saturation = draw.uniform(count, 1, 1, 1, between=(0.5, 1.0)) * ~draw.happens(options.grey, count, 1, 1, 1)
     return torch.lerp(grey.expand_as(images), images, saturation)
@@ -81,7 +81,7 @@ def compress(images: Tensor, options: Randomisation, draw: Draw) -> Tensor:
 @functools.cache
 def _tables(device: torch.device) -> tuple[Tensor, ...]:
     """RGB to YCbCr and back, quantisation tables (ISO/IEC 10918-1, annex K), orthonormal cosine transform."""
-    red, green, blue = _LUMINANCE
+    red, green, blue = LUMINANCE
     matrix = torch.tensor(
         [
             [red, green, blue],

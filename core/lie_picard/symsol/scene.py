@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lie_picard.buffers import LUMINANCE
 from lie_picard.camera import Camera, Region, sphere_region
-from lie_picard.symsol.renderer import BACKGROUND, LUMINANCE, cast, shade
+from lie_picard.symsol.renderer import BACKGROUND, cast, shade
 from lie_picard.symsol.solids import solid
 
 

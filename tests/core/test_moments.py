@@ -1,0 +1,69 @@
+"""The auxiliary target: harmonic moments of a pose, the same for all poses that look alike."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lie_picard import so3
+from lie_picard.model.config import ModelConfig
+from lie_picard.moments import Moments
+from lie_picard.symsol.solids import SOLIDS, solid
+
+CONFIG = ModelConfig(features=8, objects=SOLIDS)
+BARE = [name for name in SOLIDS if not solid(name).markers]
+
+
+def target(moments, rotations, name):
+    """(B, size, directions) that the reading is compared with: minus the reading of a zero feature."""
+    labels = torch.full((len(rotations),), SOLIDS.index(name))
+    return moments.frame(moments.signature[labels], rotations.mT)
+
+
+@pytest.fixture(scope="module")
+def moments():
+    return Moments(CONFIG)
+
+
+@pytest.mark.parametrize("name", BARE)
+@settings(max_examples=5)
+@given(seed=st.integers(0, 2**31 - 1))
+def test_poses_that_look_alike_have_the_same_target(name, seed, moments):
+    rotation = so3.uniform(1, generator=torch.Generator().manual_seed(seed))
+    alike = solid(name).equivalents(rotation, axial_step_deg=37.0)[0]
+    targets = target(moments, alike, name)
+    torch.testing.assert_close(targets, targets[:1].expand_as(targets), atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("name", SOLIDS)
+def test_poses_that_look_different_do_not(name, moments, generator):
+    first, other = so3.uniform(20, generator=generator), so3.uniform(20, generator=generator)
+    apart = (target(moments, first, name) - target(moments, other, name)).square().mean((1, 2))
+    assert apart.min() > 1e-3
+
+
+@pytest.mark.parametrize("name", SOLIDS)
+def test_each_degree_has_unit_energy_or_none(name, moments, generator):
+    coefficients = target(moments, so3.uniform(1, generator=generator), name)[0]  # (directions, size)
+    for degree in range(1, CONFIG.degree + 1):
+        energy = float(coefficients[:, degree**2 : (degree + 1) ** 2].square().sum(1).mean())
+        assert energy == pytest.approx(1, abs=1e-3) or energy < 1e-6
+    lowest = {"tet": 3, "cube": 4, "icosa": 6, "cone": 1, "cyl": 2}.get(name, 1)
+    assert coefficients[:, 1 : lowest**2].abs().max() < 1e-6 if lowest > 1 else True
+    assert coefficients[:, lowest**2 : (lowest + 1) ** 2].abs().max() > 0.1
+
+
+def test_the_loss_vanishes_at_the_target_and_ignores_nothing_else(moments, generator):
+    rotations = so3.uniform(3, generator=generator)
+    labels = torch.tensor([0, 3, 6])
+    exact = Moments(ModelConfig(features=moments.signature.shape[1] * 49, objects=SOLIDS))
+    wanted = moments.frame(moments.signature[labels], rotations.mT).flatten(1)
+    exact.read = torch.nn.Identity()
+    assert exact(wanted, rotations, labels).max() < 1e-10
+    assert exact(wanted + 0.1, rotations, labels) == pytest.approx(torch.full((3,), 0.01), rel=1e-4)
+
+
+def test_an_object_of_unknown_symmetry_is_regressed_as_rendered():
+    unknown = Moments(ModelConfig(features=8, objects=("bolt", "tetX")))
+    torch.testing.assert_close(unknown.signature[0], unknown.signature[1])
+    assert not unknown.signature[2].any()  # no object: nothing to regress
