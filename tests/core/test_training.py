@@ -275,7 +275,7 @@ def test_two_processes_share_a_run(tmp_path):
     output = tmp_path / "two.safetensors"
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     result = subprocess.run(
-        [*launcher, *arguments(RECIPE, output, 2)], env=os.environ, capture_output=True, text=True, check=False
+        [*launcher, *arguments(RECIPE, output)], env=os.environ, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr[-3000:]
     first, second = (torch.load(f"{output}.rank{rank}", weights_only=True) for rank in range(2))

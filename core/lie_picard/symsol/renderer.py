@@ -135,7 +135,7 @@ def _cast_wall(solid: Solid, origin: Tensor, directions: Tensor) -> tuple[Tensor
     radius = solid.radius - solid.slope * z  # hypot(x, y) on the wall
     outward = torch.stack([x, y, solid.slope * radius], 1)
     # By its own length: at the apex the radius is rounding error. (Twice as fast as normalize along this dimension.)
-    return enter, leave, outward * outward.square().sum(1, keepdim=True).clamp_min(1e-12).rsqrt()
+    return enter, leave, outward * outward.square().sum(1, keepdim=True).clamp_min(1e-24).rsqrt()
 
 
 def shade(buffers: Buffers) -> Tensor:
