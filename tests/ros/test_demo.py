@@ -9,7 +9,7 @@ import pytest
 from helpers import PROGRAMS, SHARE
 from rosbags.highlevel import AnyReader
 
-from lie_picard.symsol.solids import SOLIDS
+from lie_picard_pose.demo_recording import OBJECTS
 
 
 def test_the_demo_shows_poses_that_match_the_truth(tmp_path, domain):
@@ -20,7 +20,7 @@ def test_the_demo_shows_poses_that_match_the_truth(tmp_path, domain):
     assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads(result.read_text())
     assert summary["images"] > 60
-    assert [row["object"] for row in summary["rows"]] == list(SOLIDS)
+    assert [row["object"] for row in summary["rows"]] == list(OBJECTS)
     for row in summary["rows"]:
         assert row["frames"] >= 10
         assert row["best_median_deg"] < 4

@@ -19,7 +19,8 @@ from visualization_msgs.msg import MarkerArray
 
 from lie_picard import PoseEstimator, SamplerOptions, so3
 from lie_picard.poses import Target, estimate_poses
-from lie_picard.symsol.solids import SOLIDS, solid
+from lie_picard.symsol.solids import solid
+from lie_picard_pose.demo_recording import OBJECTS
 from lie_picard_msgs.msg import PoseHypothesisArray
 from lie_picard_msgs.srv import EstimatePose
 from lie_picard_pose.conversions import rotation_of
@@ -80,7 +81,7 @@ def start_with(pose_node, bench, placed, **parameters):
     return process
 
 
-@pytest.mark.parametrize("name", SOLIDS)
+@pytest.mark.parametrize("name", OBJECTS)
 def test_published_poses_equal_the_truth(pose_node, bench, name):
     placed = messages.placed(name, seed=11)
     start_with(pose_node, bench, placed)

@@ -12,9 +12,8 @@ from pathlib import Path
 
 from ament_index_python import get_package_prefix, get_package_share_directory
 
-from lie_picard.symsol.solids import SOLIDS
 from lie_picard_pose import demo_view
-from lie_picard_pose.demo_recording import CAMERA, DIAMETER, scene
+from lie_picard_pose.demo_recording import CAMERA, DIAMETER, OBJECTS, scene
 
 _STOP_S = 5.0
 
@@ -51,7 +50,7 @@ def main() -> int:
     """Entry point of the executable `demo`."""
     parser = argparse.ArgumentParser(prog="demo", description=__doc__)
     demo_view.add_arguments(parser)
-    parser.add_argument("--objects", nargs="+", choices=SOLIDS, default=list(SOLIDS), help="which of the solids")
+    parser.add_argument("--objects", nargs="+", choices=OBJECTS, default=list(OBJECTS), help="which of the solids")
     args = parser.parse_args()
     # Every demo has a domain of its own, so two on one machine or network do not mix.
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))

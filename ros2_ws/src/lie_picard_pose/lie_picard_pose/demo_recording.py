@@ -25,7 +25,6 @@ from lie_picard import so3
 from lie_picard.camera import Camera
 from lie_picard.seeds import test_generator
 from lie_picard.symsol.scene import Placed, render_scene
-from lie_picard.symsol.solids import SOLIDS
 
 RATE_HZ = 10.0
 CAMERA_FRAME = "camera_optical_frame"
@@ -42,6 +41,7 @@ CAMERA = Camera(
 )
 # Azimuth and elevation of each solid's centre from the optical axis, degrees: three above, two below.
 _DIRECTIONS = {"tet": (-6.3, -3.4), "cube": (0.0, -3.4), "icosa": (6.3, -3.4), "cone": (-3.2, 3.4), "cyl": (3.2, 3.4)}
+OBJECTS = tuple(_DIRECTIONS)
 
 
 def scene(frames: int) -> list[Placed]:
@@ -49,8 +49,8 @@ def scene(frames: int) -> list[Placed]:
     generator = test_generator(_SEED)
     time = torch.arange(frames, dtype=torch.float64) / RATE_HZ
     objects = []
-    for name in SOLIDS:
-        azimuth, elevation = (math.radians(a) for a in _DIRECTIONS[name])
+    for name, angles in _DIRECTIONS.items():
+        azimuth, elevation = (math.radians(a) for a in angles)
         direction = np.array([math.tan(azimuth), math.tan(elevation), 1.0])
         first = so3.uniform(1, generator=generator, dtype=torch.float64)
         axes = torch.nn.functional.normalize(torch.randn(2, 3, generator=generator, dtype=torch.float64), dim=1)
