@@ -8,9 +8,13 @@ from lie_picard import ImageError, PoseEstimator, SamplerOptions, so3
 from lie_picard.evaluation import EvaluationOptions, evaluate
 from lie_picard.hypotheses import Ambiguity
 from lie_picard.model import checkpoint
+from lie_picard.randomisation import Randomisation
 from lie_picard.seeds import test_generator
 from lie_picard.symsol.renderer import render
 from lie_picard.symsol.solids import SOLIDS, solid
+
+BARE = tuple(name for name in SOLIDS if not solid(name).markers)
+MARKED = tuple(name for name in SOLIDS if solid(name).markers)
 
 
 def picture(name, seed):
@@ -26,15 +30,20 @@ def test_the_embedded_checkpoint_is_small_and_says_how_it_was_made():
     assert note["command"].startswith("lie-picard train")
 
 
-def test_mean_error_and_coverage_meet_the_bar(estimator):
-    """A small draw of what `lie-picard evaluate` measures at length; the bar is the project's own."""
-    options = EvaluationOptions(images=20, samples=16, recall_images=5, recall_samples=200, seed=77)
-    rows = {row["solid"]: row for row in evaluate(estimator, SOLIDS, SamplerOptions("ode"), options)}
-    assert rows["all"]["mean_deg"] <= 0.6
-    assert all(row["median_deg"] <= 0.6 for row in rows.values())
-    # Even a perfect sampler leaves out a mode now and then.
-    for name in SOLIDS:
-        assert rows[name]["modes_reached"] > rows[name]["modes_reached_if_uniform"] - 0.03
+@pytest.mark.parametrize(
+    ("shapes", "randomisation", "mean", "median"),
+    [(BARE, None, 1.0, 0.9), (MARKED, None, 25.0, 2.5), (BARE, Randomisation(), 6.0, 5.5)],
+    ids=["bare", "marked", "randomised"],
+)
+def test_the_embedded_checkpoint_is_as_good_as_the_documentation_says(estimator, shapes, randomisation, mean, median):
+    """A small draw of what `lie-picard evaluate` measures at length (docs/results.md), with room for its chance."""
+    options = EvaluationOptions(20, 16, recall_images=5, recall_samples=200, seed=77, randomisation=randomisation)
+    rows = {row["solid"]: row for row in evaluate(estimator, shapes, SamplerOptions("ode"), options)}
+    assert rows["all"]["mean_deg"] <= mean
+    assert all(rows[name]["median_deg"] <= median for name in shapes)
+    if randomisation is None:  # even a perfect sampler leaves out a mode now and then
+        for name in shapes:
+            assert rows[name]["modes_reached"] > rows[name]["modes_reached_if_uniform"] - 0.03
 
 
 def test_all_24_poses_of_a_cube_are_found_equally_often(estimator):

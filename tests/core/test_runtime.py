@@ -18,7 +18,7 @@ from lie_picard.symsol.solids import SOLIDS, solid
 
 
 def picture(name, seed):
-    return render(solid(name), so3.uniform(1, generator=test_generator(seed)))
+    return render(solid(name), so3.uniform(1, generator=test_generator(seed)), channels=3)
 
 
 @pytest.fixture(scope="module")

@@ -48,6 +48,15 @@ torch.save(trained.state_dict(), f"{sys.argv[2]}.rank{fabric.global_rank}")
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """As the processes of their own have: sums in another order differ in their last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def fabric():
     return make_fabric("cpu")
