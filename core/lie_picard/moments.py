@@ -17,11 +17,11 @@ from lie_picard import so3
 from lie_picard.model.config import ModelConfig
 from lie_picard.model.harmonics import BodyFrame
 from lie_picard.symsol.markers import frame_of
-from lie_picard.symsol.solids import SOLIDS, solid
+from lie_picard.symsol.solids import SOLIDS, Solid, solid
 
 _DIRECTIONS = 6
 _VANISHING = 1e-3  # energy below which a degree is zero for a symmetry group
-_AXIAL_TURNS = 24  # more than twice any degree in use
+_AXIAL_STEP_DEG = 15.0  # 24 turns: more than twice any degree in use
 
 
 class Moments(nn.Module):
@@ -39,17 +39,11 @@ class Moments(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.frame = BodyFrame(config.degree)
-        size = (config.degree + 1) ** 2
-        zonal = torch.zeros(size, 1)  # Y_lm(z), every degree with unit energy
-        for degree in range(1, config.degree + 1):
-            zonal[degree * degree + degree] = 1.0
-        directions = so3.uniform(_DIRECTIONS, generator=torch.Generator().manual_seed(0))
-        generic = self._turned(zonal, directions)[:, 0].T  # (size, directions)
-        self._zonal = zonal
-        tables = [self.frame.prepared(self._signature(generic, name, config.degree)) for name in config.objects]
-        absent = torch.zeros_like(tables[0]) if tables else self.frame.prepared(torch.zeros_like(generic))
-        self.register_buffer("signature", torch.stack([*tables, absent]), persistent=False)
-        self.read = nn.Linear(config.features, size * _DIRECTIONS)
+        generic = self._zonal(so3.uniform(_DIRECTIONS, generator=torch.Generator().manual_seed(0)))
+        tables = [self.frame.prepared(self._signature(generic, name)) for name in config.objects]
+        tables.append(torch.zeros_like(self.frame.prepared(generic)))  # no known object
+        self.register_buffer("signature", torch.stack(tables), persistent=False)
+        self.read = nn.Linear(config.features, len(generic) * _DIRECTIONS)
 
     def forward(self, features: Tensor, truth: Tensor, labels: Tensor) -> Tensor:
         """Mean squared error of each image. (B, F), (B, 3, 3), (B,) -> (B,)."""
@@ -60,33 +54,38 @@ class Moments(nn.Module):
         """D(R) c: (size, n), (B, 3, 3) -> (B, n, size). `BodyFrame` applies the inverse."""
         return self.frame(self.frame.prepared(coefficients), rotations.mT)
 
-    def _signature(self, generic: Tensor, name: str, degree: int) -> Tensor:
+    def _zonal(self, rotations: Tensor) -> Tensor:
+        """Y_lm(R z), every degree but 0 with unit energy: (n, 3, 3) -> (size, n)."""
+        along = torch.zeros((self.frame.degree + 1) ** 2, 1)
+        for degree in range(1, self.frame.degree + 1):
+            along[degree * degree + degree] = 1.0
+        return self._turned(along, rotations)[:, 0].T.clone()
+
+    def _signature(self, generic: Tensor, name: str) -> Tensor:
         """Coefficients (size, directions) whose turned values are an object's target."""
         if name not in SOLIDS:
             return generic
-        markers = solid(name).markers
-        if not markers:
-            return self._mean(generic, name, degree)
-        normals = [marker.centre / marker.centre.norm() for marker in markers]
+        shape = solid(name)
+        if not shape.markers:
+            return self._mean(generic, shape)
+        normals = [F.normalize(marker.centre, dim=0) for marker in shape.markers]
         if len(normals) > 1:
             normals.append(F.normalize(torch.linalg.cross(normals[0], normals[1]), dim=0))
-        pointing = self._turned(self._zonal, torch.stack([frame_of(normal) for normal in normals]))[:, 0].T.clone()
-        for k in range(1, degree + 1):
-            pointing[k * k : (k + 1) * (k + 1)] *= math.sqrt(degree / k / sum(1 / n for n in range(1, degree + 1)))
+        pointing = self._zonal(torch.stack([frame_of(normal) for normal in normals]))
+        harmonic = sum(1 / k for k in range(1, self.frame.degree + 1))
+        for k in range(1, self.frame.degree + 1):
+            pointing[k * k : (k + 1) * (k + 1)] *= math.sqrt(self.frame.degree / k / harmonic)
         marked = pointing[:, torch.arange(_DIRECTIONS) % len(normals)]
-        if solid(name).ball:
+        if shape.ball:
             return marked
         half = _DIRECTIONS // 2
-        return torch.cat([self._mean(generic, name, degree)[:, :half], marked[:, half:]], 1)
+        return torch.cat([self._mean(generic, shape)[:, :half], marked[:, half:]], 1)
 
-    def _mean(self, generic: Tensor, name: str, degree: int) -> Tensor:
+    def _mean(self, generic: Tensor, shape: Solid) -> Tensor:
         """Coefficients (size, directions) averaged over the symmetries of a bare solid."""
-        group = solid(name).group
-        if solid(name).axial:
-            angles = torch.arange(_AXIAL_TURNS) * (2 * math.pi / _AXIAL_TURNS)
-            group = (group[:, None] @ so3.about_axis(torch.tensor([0.0, 0.0, 1.0]), angles)[None]).flatten(0, 1)
-        mean = self._turned(generic, group).mean(0).T.clone()
-        for k in range(1, degree + 1):
+        alike = shape.equivalents(torch.eye(3), axial_step_deg=_AXIAL_STEP_DEG)
+        mean = self._turned(generic, alike).mean(0).T.clone()
+        for k in range(1, self.frame.degree + 1):
             rows = mean[k * k : (k + 1) * (k + 1)]  # a view: changed in place
             energy = rows.square().sum(0).mean()
             rows.mul_(energy.rsqrt() if energy > _VANISHING else 0.0)

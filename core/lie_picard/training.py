@@ -111,12 +111,11 @@ class Trainer:
         self.average = ScoreModel(recipe.model).to(fabric.device)
         self.average.load_state_dict(self.model.state_dict())
         self.average.requires_grad_(False)
-        denoising = Denoising(self.model, self.options).to(fabric.device)
-        self.moments = denoising.moments
+        self.losses = Denoising(self.model, self.options).to(fabric.device)
         optimizer = torch.optim.AdamW(
-            denoising.parameters(), lr=self.options.learning_rate, weight_decay=self.options.weight_decay, fused=True
+            self.losses.parameters(), lr=self.options.learning_rate, weight_decay=self.options.weight_decay, fused=True
         )
-        self.denoising, self.optimizer = fabric.setup(denoising, optimizer)
+        self.denoising, self.optimizer = fabric.setup(self.losses, optimizer)
 
     def advance(self, batch: Batch) -> dict[str, float]:
         """One optimiser step on this process's share of a batch; the losses before it."""
@@ -157,10 +156,8 @@ class Trainer:
         """Write the whole state; the old file is replaced only when the new one is complete."""
         if not self.fabric.is_global_zero:
             return
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        tensors = dict(self.losses.state_dict())  # "model." and "moments."
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
-        if self.moments is not None:
-            tensors |= {f"moments.{k}": v for k, v in self.moments.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
         tensors = {k: v.contiguous().cpu() for k, v in tensors.items()}
@@ -188,11 +185,9 @@ class Trainer:
                 f"{path} belongs to a run with other settings; give the same ones, or remove it to start afresh"
             )
         pick = lambda prefix: {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}  # noqa: E731
-        self.model.load_state_dict(pick("model."))
+        self.losses.load_state_dict({k: v for k, v in tensors.items() if k.startswith(("model.", "moments."))})
         self.average.load_state_dict(pick("average."))
-        if self.moments is not None:
-            self.moments.load_state_dict(pick("moments."))
-        parameters = list(self.denoising.parameters())
+        parameters = list(self.losses.parameters())
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in pick("optimizer.").items():
             index, name = key.split(".", 1)

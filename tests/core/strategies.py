@@ -1,9 +1,14 @@
-"""Hypothesis strategies: rotation vectors of every size, the awkward ones near 0 and pi above all."""
+"""What tests draw from: rotation vectors of every size, the awkward ones near 0 and pi above all; solids by kind."""
 
 import math
 
 import torch
 from hypothesis import strategies as st
+
+from lie_picard.symsol.solids import SOLIDS, solid
+
+BARE = tuple(name for name in SOLIDS if not solid(name).markers)  # SYMSOL I
+MARKED = tuple(name for name in SOLIDS if solid(name).markers)  # SYMSOL II
 
 _component = st.floats(-1, 1, allow_subnormal=False)
 _angle = st.one_of(

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from strategies import BARE
 
 from lie_picard import so3
 from lie_picard.model.config import ModelConfig
@@ -13,7 +14,6 @@ from lie_picard.moments import Moments
 from lie_picard.symsol.solids import SOLIDS, solid
 
 CONFIG = ModelConfig(features=8, objects=SOLIDS)
-BARE = [name for name in SOLIDS if not solid(name).markers]
 
 
 def target(moments, rotations, name):

@@ -42,7 +42,7 @@ from lie_picard import training
 from lie_picard.recipe import Recipe
 torch.set_num_threads(1)
 training.SAVE_EVERY_S = 0
-fabric = training.make_fabric("cpu", int(sys.argv[3]))
+fabric = training.make_fabric("cpu")
 trained = training.train(Recipe.from_dict(json.loads(sys.argv[1])), Path(sys.argv[2]), fabric, resume=True)
 torch.save(trained.state_dict(), f"{sys.argv[2]}.rank{fabric.global_rank}")
 """
@@ -70,16 +70,15 @@ def weights(model):
     return torch.cat([tensor.flatten().float() for tensor in model.state_dict().values()])
 
 
-def batch_of(recipe, number, share=None):
+def batch_of(recipe, number):
     options = recipe.training
-    stream = Stream(recipe.model.objects, 32, 3, Crop(), share or options.batch, recipe.data.randomised,
+    stream = Stream(recipe.model.objects, 32, 3, Crop(), options.batch, recipe.data.randomised,
                     recipe.data.absent)  # fmt: skip
     return next(batches(stream, options.seed, number, torch.device("cpu")))
 
 
-def arguments(recipe, output, processes=1):
-
-    return [str(output.parent / "script.py"), json.dumps(recipe.to_dict()), str(output), str(processes)]
+def arguments(recipe, output):
+    return [str(output.parent / "script.py"), json.dumps(recipe.to_dict()), str(output)]
 
 
 def test_a_seed_fixes_the_run(tmp_path, fabric):

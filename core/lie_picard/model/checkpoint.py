@@ -20,6 +20,14 @@ from lie_picard.model.score_model import ScoreModel
 DEFAULT = Path(__file__).parent.parent / "checkpoints" / "compact.safetensors"
 
 
+_BY_OBJECT = (
+    "recognition.classify.weight",
+    "recognition.classify.bias",
+    "recognition.gain.weight",
+    "recognition.shift.weight",
+)
+
+
 class CheckpointError(ValueError):
     """A checkpoint that is missing, damaged or of another kind; the message says which and what to do."""
 
@@ -89,12 +97,14 @@ def initialise(model: ScoreModel, path: str | Path) -> None:
     stem = "encoder.stem.0.weight"
     if stored.config.channels == 1 and model.config.channels == 3:
         theirs[stem] = theirs[stem] * theirs[stem].new_tensor(LUMINANCE)[:, None, None]
+    # The last row of each: none of them, or any.
+    objects, objects_there = (*model.config.objects, None), (*stored.config.objects, None)
     for name in _BY_OBJECT:
         if name in theirs and name in mine:
             rows = mine[name].clone()
-            for row, known in enumerate((*model.config.objects, None)):  # last: none of them, or any
-                if known is None or known in stored.config.objects:
-                    rows[row] = theirs[name][-1 if known is None else stored.config.objects.index(known)]
+            for row, known in enumerate(objects):
+                if known in objects_there:
+                    rows[row] = theirs[name][objects_there.index(known)]
             theirs[name] = rows
     taken = {name: value for name, value in theirs.items() if name in mine and value.shape == mine[name].shape}
     if not {name for name in mine if name.startswith("encoder.")} <= set(taken):
@@ -103,14 +113,6 @@ def initialise(model: ScoreModel, path: str | Path) -> None:
             "or without training.initial"
         )
     model.load_state_dict(mine | taken)
-
-
-_BY_OBJECT = (
-    "recognition.classify.weight",
-    "recognition.classify.bias",
-    "recognition.gain.weight",
-    "recognition.shift.weight",
-)
 
 
 class _Stored(NamedTuple):
