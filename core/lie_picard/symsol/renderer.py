@@ -133,6 +133,7 @@ def _cast_wall(solid: Solid, origin: Tensor, directions: Tensor) -> tuple[Tensor
     leave = torch.where(miss, -_FAR, leave)
     x, y, z = ox + enter * dx, oy + enter * dy, oz + enter * dz
     radius = solid.radius - solid.slope * z  # hypot(x, y) on the wall
+    radius = torch.where(radius == 0, 1e-9, radius)  # the very apex points along the axis
     outward = torch.stack([x, y, solid.slope * radius], 1)
     # By its own length: at the apex the radius is rounding error. (Twice as fast as normalize along this dimension.)
     return enter, leave, outward * outward.square().sum(1, keepdim=True).clamp_min(1e-24).rsqrt()
