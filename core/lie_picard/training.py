@@ -106,8 +106,6 @@ class Trainer:
         torch.manual_seed(recipe.training.seed)
         self.recipe, self.options, self.fabric, self.step = recipe, recipe.training, fabric, 0
         self.model = ScoreModel(recipe.model).to_device(fabric.device)
-        if self.options.initial:
-            checkpoint.initialise(self.model, self.options.initial)
         self.average = ScoreModel(recipe.model).to(fabric.device)
         self.average.load_state_dict(self.model.state_dict())
         self.average.requires_grad_(False)
@@ -116,6 +114,16 @@ class Trainer:
             self.losses.parameters(), lr=self.options.learning_rate, weight_decay=self.options.weight_decay, fused=True
         )
         self.denoising, self.optimizer = fabric.setup(self.losses, optimizer)
+
+    def begin(self) -> None:
+        """Take the weights that the recipe begins at; where a run is resumed, they need not exist any more.
+
+        Raises:
+            CheckpointError: `training.initial` cannot be read or does not fit.
+        """
+        if self.options.initial:
+            checkpoint.initialise(self.model, self.options.initial)
+            self.average.load_state_dict(self.model.state_dict())
 
     def advance(self, batch: Batch) -> dict[str, float]:
         """One optimiser step on this process's share of a batch; the losses before it."""
@@ -244,6 +252,8 @@ def train(
         trainer.resume(state)
         if trainer.step >= options.steps and output.is_file():
             return trainer.average.eval()
+    else:
+        trainer.begin()
     output.parent.mkdir(parents=True, exist_ok=True)
     started = saved = time.monotonic()
     first = trainer.step

@@ -219,7 +219,9 @@ def test_training_begins_at_another_models_weights(tmp_path, fabric):
     torch.nn.init.normal_(grey.head.mlp.leave.weight, std=0.3)
     torch.nn.init.normal_(grey.recognition.gain.weight, std=0.3)
     checkpoint.save(grey.eval(), tmp_path / "grey.safetensors")
-    model = Trainer(altered("training", initial=str(tmp_path / "grey.safetensors")), fabric).model.eval()
+    trainer = Trainer(altered("training", initial=str(tmp_path / "grey.safetensors")), fabric)
+    trainer.begin()
+    model = trainer.model.eval()
     pictures = torch.randint(0, 256, (2, 32, 32), dtype=torch.uint8)
     rotations, sigmas = so3.uniform(2, 1), torch.full((2, 1), 0.3)
     coloured = pictures[..., None].expand(-1, -1, -1, 3)
@@ -234,7 +236,18 @@ def test_training_begins_at_another_models_weights(tmp_path, fabric):
 def test_training_does_not_begin_at_an_encoder_of_another_kind(tmp_path, fabric):
     checkpoint.save(ScoreModel(dataclasses.replace(CONFIG, image_size=64)), tmp_path / "large.safetensors")
     with pytest.raises(CheckpointError, match=r"large\.safetensors: its encoder is of another kind"):
-        Trainer(altered("training", initial=str(tmp_path / "large.safetensors")), fabric)
+        Trainer(altered("training", initial=str(tmp_path / "large.safetensors")), fabric).begin()
+
+
+def test_a_resumed_run_needs_the_weights_it_began_at_no_more(tmp_path, fabric):
+    begun = tmp_path / "begun.safetensors"
+    checkpoint.save(ScoreModel(CONFIG).eval(), begun)
+    recipe = altered("training", initial=str(begun))
+    whole = train(recipe, tmp_path / "whole.safetensors", fabric)
+    shutil.copy(tmp_path / "whole.safetensors.plateau", tmp_path / "on.safetensors.state")
+    begun.unlink()
+    resumed = train(recipe, tmp_path / "on.safetensors", fabric, resume=True)
+    assert torch.equal(weights(resumed), weights(whole))
 
 
 def test_bfloat16_changes_little(fabric):
