@@ -120,7 +120,7 @@ def look_at(camera: Camera, region: Region, size: int, fill: float) -> View:
     # Pixel coordinates count from the centre of the first pixel, region edges from its border.
     edges = np.array([[region.x, y], [region.x + region.width, y], [x, region.y], [x, region.y + region.height]]) - 0.5
     direction, angular_radius = _sphere_within(camera.rays(edges))
-    rotation = _turn_z_to(direction)
+    rotation = turn_z_to(direction)
     half_tangent = math.tan(angular_radius) / fill
     oversampling = min(4, max(1, math.ceil(max(region.width, region.height) / fill / size)))
     offsets = ((np.arange(size * oversampling) + 0.5) / (size * oversampling) * 2 - 1) * half_tangent
@@ -179,7 +179,7 @@ def _sphere_within(edges: Array) -> tuple[Array, float]:
     return np.array(direction) / length, math.asin(sine / length)
 
 
-def _turn_z_to(direction: Array) -> Array:
+def turn_z_to(direction: Array) -> Array:
     """The smallest rotation that takes (0, 0, 1) to `direction`. (3,) -> (3, 3)."""
     x, y, z = direction / np.linalg.norm(direction)
     k = 1 / (1 + z)  # the viewing direction lies in front of the camera: z > 0

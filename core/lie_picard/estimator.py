@@ -17,7 +17,9 @@ from lie_picard.camera import fit
 from lie_picard.hypotheses import Hypotheses, summarise
 from lie_picard.model import checkpoint
 from lie_picard.model.score_model import ScoreModel
-from lie_picard.sampling import Plan, SamplerOptions, Score, Solution, WarmStart, draw_walk, sample
+from lie_picard.sampling import Plan, SamplerOptions, Score, Solution, WarmStart, draw_walk, joined, sample
+
+_FEWEST_ROWS = 32  # samples at a time below which a GPU without memory is given up
 
 
 class ImageError(ValueError):
@@ -54,6 +56,8 @@ class PoseEstimator:
         self.device = torch.device(device)
         self.model = model.to(self.device).eval()
         self.config = model.config
+        self.reduced = ""  # what was given up because the device's memory ran out, and the remedy
+        self._most_rows: int | None = None  # samples in one batch, where more do not fit
         self._resolved: dict[tuple[SamplerOptions, int, str, int], SamplerOptions] = {}
 
     @classmethod
@@ -84,18 +88,47 @@ class PoseEstimator:
     def sample(
         self, score: Score, start: Tensor, plan: Plan, options: SamplerOptions, **arguments: Tensor | bool | None
     ) -> Solution:
-        """`sampling.sample` for this model's scores.
+        """`sampling.sample` for this model's scores, in several batches where one does not fit into the memory.
 
         Where ONNX Runtime computes them, torch is left with small operations; its own threads would only wait actively
         for more, and take the cores from ONNX Runtime's.
+
+        Raises:
+            torch.OutOfMemoryError: not even `_FEWEST_ROWS` samples fit.
         """
         threads = torch.get_num_threads()
         if self.runtime == "onnx" and options.method == "ode":
             torch.set_num_threads(1)
         try:
-            return sample(score, start, plan, options, **arguments)  # type: ignore[arg-type]
+            while True:
+                rows = min(self._most_rows or len(start), len(start))
+                try:
+                    return joined([sample(score, start[part], plan, options, **_part(arguments, part))  # type: ignore[arg-type]
+                                   for part in _slices(len(start), rows)])  # fmt: skip
+                except torch.OutOfMemoryError:
+                    if rows <= _FEWEST_ROWS:
+                        raise
+                    self._most_rows = max(_FEWEST_ROWS, rows // 2)
+                self._release()
+                self.reduced = (
+                    f"the memory of {self.device} ran out: samples now come in batches of {self._most_rows}; "
+                    "free memory there, or ask for fewer samples"
+                )
         finally:
             torch.set_num_threads(threads)
+
+    def _release(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _to_cpu(self) -> None:
+        reason = f"the memory of {self.device} ran out: computing on the CPU from now on"
+        self.model.runtime = None  # graphs hold memory of the device
+        self.device, self._most_rows = torch.device("cpu"), None
+        self.model.to(self.device)
+        torch.cuda.empty_cache()
+        self.accelerate()
+        self.reduced = reason + "; free memory there and load the checkpoint again"
 
     def resolve(
         self, options: SamplerOptions, score: Score, start: Tensor, condition: Tensor | None = None
@@ -158,7 +191,23 @@ class PoseEstimator:
             return []
         if samples < 1:
             raise ValueError(f"samples must be at least 1, got {samples}")
-        options = options or SamplerOptions()
+        try:
+            return self._estimate_batch(images, samples, seed, options or SamplerOptions(), warm, names)
+        except torch.OutOfMemoryError:
+            if self.device.type == "cpu":
+                raise
+        self._to_cpu()
+        return self._estimate_batch(images, samples, seed, options or SamplerOptions(), warm, names)
+
+    def _estimate_batch(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        samples: int,
+        seed: int | None,
+        options: SamplerOptions,
+        warm: WarmStart | None,
+        names: Sequence[str | None] | None,
+    ) -> list[Hypotheses]:
         count = len(images)
         plan = self.plan(options)
         asked = None if names is None else self.indices(names)
@@ -219,3 +268,14 @@ class PoseEstimator:
         if 0 in image.shape:
             raise ImageError(f"the image is empty: shape {image.shape}")
         return fit(image, self.config.image_size, self.config.channels)
+
+
+def _slices(count: int, rows: int) -> list[slice]:
+    return [slice(begin, begin + rows) for begin in range(0, count, rows)]
+
+
+def _part(arguments: dict[str, Tensor | bool | None], part: slice) -> dict[str, Tensor | bool | None]:
+    """The arguments of `sampling.sample` for some samples; the walk's draws count them along their second axis."""
+    cut = {name: value[part] for name, value in arguments.items() if isinstance(value, Tensor) and name != "draws"}
+    draws = arguments.get("draws")
+    return arguments | cut | ({"draws": draws[:, part]} if isinstance(draws, Tensor) else {})

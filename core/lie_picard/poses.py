@@ -6,8 +6,9 @@ Both the ROS node and the offline tools call `estimate_poses`, so their results 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +16,12 @@ import torch
 from numpy.typing import NDArray
 
 from lie_picard.camera import Camera, CameraError, Region, View, look_at
+from lie_picard.depth import position_from_depth
 from lie_picard.estimator import ImageError, PoseEstimator
 from lie_picard.hypotheses import Hypotheses
 from lie_picard.sampling import SamplerOptions, WarmStart
+from lie_picard.symmetry import Symmetry
+from lie_picard.symsol.solids import SOLIDS, solid
 
 REGION_SIGMA_PX = 1.0
 
@@ -49,13 +53,15 @@ class ObjectPoses:
         object_id: of the target.
         hypotheses: rotations are camera_from_object.
         position: (3,) object's centre in the camera frame, metres.
-        position_covariance: (3, 3) m^2, from a region known to `REGION_SIGMA_PX` pixels.
+        position_covariance: (3, 3) m^2, from a region known to `REGION_SIGMA_PX` pixels, or of the depth image.
+        symmetry: of the object: what turns of it look the same.
     """
 
     object_id: str
     hypotheses: Hypotheses
     position: NDArray[np.float64]
     position_covariance: NDArray[np.float64]
+    symmetry: Symmetry
 
 
 class ViewCache:
@@ -85,12 +91,16 @@ def estimate_poses(
     options: SamplerOptions | None = None,
     views: ViewCache | None = None,
     warm: WarmStart | None = None,
+    depth: NDArray[np.float32] | None = None,
+    symmetries: Mapping[str, Symmetry] | None = None,
 ) -> list[ObjectPoses]:
     """Hypotheses for every target in an image, in one batched pass.
 
     Args:
         image: (H, W, 3) RGB or (H, W) grey uint8, as the camera gives it (distorted if `camera` is).
         seed: as for `PoseEstimator.estimate`. warm: as for `PoseEstimator.estimate_batch`.
+        depth: (H, W) metres, NaN where unknown, of the same camera; the range is taken from it where it can be.
+        symmetries: of objects by name; others have those of the model's own objects, or none.
 
     Raises:
         ImageError, CameraError: the image does not match the calibration, or a region is outside.
@@ -100,20 +110,35 @@ def estimate_poses(
             f"the image is {image.shape[1]} x {image.shape[0]} pixels but camera_info says "
             f"{camera.width} x {camera.height}: publish a camera_info that belongs to the image"
         )
+    if depth is not None and depth.shape != image.shape[:2]:
+        raise ImageError(
+            f"the depth image is {depth.shape[1]} x {depth.shape[0]} pixels, the image {image.shape[1]} x "
+            f"{image.shape[0]}: publish one that is registered to the image"
+        )
     views = views or ViewCache()
     size, fill = estimator.config.image_size, estimator.config.fill
     looks = [views.view(camera, target.region or whole(camera), size, fill) for target in targets]
     known = [target.object_id if target.object_id in estimator.config.objects else None for target in targets]
     found = estimator.estimate_batch([look.cut(image) for look in looks], samples, seed, options, warm, known)
-    return [
-        ObjectPoses(
-            target.object_id,
-            _turned(hypotheses, look.camera_from_view),
-            look.position(target.diameter),
-            _position_covariance(look, target, camera),
-        )
-        for target, look, hypotheses in zip(targets, looks, found, strict=True)
-    ]
+    results = []
+    for target, look, name, hypotheses in zip(targets, looks, known, found, strict=True):
+        turned = _turned(hypotheses, look.camera_from_view)
+        measured = None
+        if depth is not None:
+            shape = solid(name) if name in SOLIDS else None
+            region = target.region or whole(camera)
+            best = turned.best.rotation.double().numpy()
+            measured = position_from_depth(depth, camera, look, region, target.diameter, best, shape)
+        position, covariance = measured or (look.position(target.diameter), _position_covariance(look, target, camera))
+        symmetry = (symmetries or {}).get(target.object_id) or symmetry_of(name)
+        results.append(ObjectPoses(target.object_id, turned, position, covariance, symmetry))
+    return results
+
+
+@functools.cache
+def symmetry_of(name: str | None) -> Symmetry:
+    """The symmetry of an object of the embedded model; of others none is known."""
+    return Symmetry.of_solid(name) if name in SOLIDS else Symmetry.none()
 
 
 def whole(camera: Camera) -> Region:

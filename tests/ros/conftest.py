@@ -7,6 +7,7 @@ import os
 
 import pytest
 import rclpy
+from bench import Bench
 from helpers import Process, wait
 
 # Domains 1 to 100 leave the default one, 0, to the machine's own robots.
@@ -63,10 +64,16 @@ def pose_node(start, node):
         for name, value in parameters.items():
             arguments += ["-p", f"{name}:={value}"]
         process = start("pose_node", *arguments)
-        wait(node, lambda: node.count_subscribers("image") or not process.alive, 90, "the node's subscription")
-        assert process.alive, process.output
+        wait(node, lambda: node.count_publishers("/diagnostics") or not process.alive, 90, "the node")
         if ready:
-            wait(node, lambda: "ready: checkpoint" in process.output, message="the node to be ready")
+            wait(node, lambda: node.count_subscribers("image") or not process.alive, 90, "the node's subscription")
+        assert process.alive, process.output
         return process
 
     return begin
+
+
+@pytest.fixture
+def bench(node):
+    """Publishers towards the pose node and what it sends."""
+    return Bench(node)

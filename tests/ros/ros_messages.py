@@ -9,7 +9,9 @@ from sensor_msgs.msg import CameraInfo, Image
 from lie_picard import so3
 from lie_picard.camera import Camera
 from lie_picard.seeds import test_generator
+from lie_picard.symsol.renderer import cast
 from lie_picard.symsol.scene import Placed, render_scene
+from lie_picard.symsol.solids import solid as shape_of
 
 CAMERA = Camera(np.array([[1500.0, 0, 159.5], [0, 1500.0, 119.5], [0, 0, 1]]), np.zeros(0), 320, 240)
 DIAMETER = 0.1
@@ -47,3 +49,14 @@ def regions(solid: Placed) -> str:
     """The node's `regions` parameter for a solid."""
     r = solid.region(CAMERA)
     return f"[{r.x}, {r.y}, {r.width}, {r.height}]"
+
+
+def depth(solid: Placed, beyond: float = 3.0) -> np.ndarray:
+    """What a depth camera sees: (240, 320) float32 metres along the optical axis, a wall at `beyond`."""
+    v, u = np.meshgrid(np.arange(CAMERA.height), np.arange(CAMERA.width), indexing="ij")
+    rays = np.stack([u, v, np.ones_like(u)], -1).reshape(-1, 3) @ np.linalg.inv(CAMERA.matrix).T
+    radius = solid.diameter / 2
+    centre = torch.from_numpy(solid.position / radius).float()[None]
+    buffers = cast(shape_of(solid.name), solid.rotations[:1].float(), centre, torch.from_numpy(rays).float())
+    z = torch.where(buffers.hit[0], buffers.depth[0] * radius, torch.tensor(beyond))
+    return z.reshape(CAMERA.height, CAMERA.width).numpy().astype(np.float32)

@@ -1,14 +1,18 @@
-"""Image messages to RGB: every encoding, padded rows, both byte orders; and what is refused."""
+"""Image messages to RGB, depth and labels: every encoding, padded rows, both byte orders; and what is refused."""
+
+import resource
+import struct
+import zlib
 
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from lie_picard import ImageError
-from lie_picard_pose.images import to_rgb
+from lie_picard_pose.images import COLOUR, DEPTH, MASK, to_depth, to_mask, to_rgb
 
 HEIGHT, WIDTH = 6, 8
 
@@ -33,11 +37,22 @@ def message(pixels, encoding, padding=0, bigendian=False):
 @pytest.mark.parametrize("padding", [0, 5])
 @pytest.mark.parametrize(
     ("encoding", "code"),
-    [("rgb8", None), ("bgr8", cv2.COLOR_RGB2BGR), ("rgba8", cv2.COLOR_RGB2RGBA), ("bgra8", cv2.COLOR_RGB2BGRA)],
-)
+    [("rgb8", None), ("bgr8", cv2.COLOR_RGB2BGR), ("8UC3", cv2.COLOR_RGB2BGR), ("rgba8", cv2.COLOR_RGB2RGBA),
+     ("bgra8", cv2.COLOR_RGB2BGRA)],
+)  # fmt: skip
 def test_colour_comes_through_exactly(encoding, code, padding):
     pixels = scene() if code is None else cv2.cvtColor(scene(), code)
     np.testing.assert_array_equal(to_rgb(message(pixels, encoding, padding)), scene())
+
+
+@pytest.mark.parametrize("bigendian", [False, True])
+@pytest.mark.parametrize(
+    ("encoding", "code"),
+    [("rgb16", None), ("bgr16", cv2.COLOR_RGB2BGR), ("rgba16", cv2.COLOR_RGB2RGBA), ("bgra16", cv2.COLOR_RGB2BGRA)],
+)
+def test_sixteen_bit_colour_keeps_its_high_byte(encoding, code, bigendian):
+    pixels = (scene() if code is None else cv2.cvtColor(scene(), code)).astype(np.uint16) * 257
+    np.testing.assert_allclose(to_rgb(message(pixels, encoding, 6, bigendian)).astype(int), scene(), atol=1)
 
 
 @pytest.mark.parametrize("padding", [0, 3])
@@ -54,25 +69,29 @@ def test_sixteen_bit_grey_keeps_its_high_byte(bigendian):
     assert np.abs(rgb[..., 1].astype(int) - scene()[..., 0]).max() <= 1
 
 
-def test_bayer_is_interpolated():
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
+def test_bayer_is_interpolated(pattern, bits):
     colour = np.full((HEIGHT, WIDTH, 3), (200, 100, 50), np.uint8)
     mosaic = np.empty((HEIGHT, WIDTH), np.uint8)
-    for (row, column), channel in {(0, 0): 0, (0, 1): 1, (1, 0): 1, (1, 1): 2}.items():
-        mosaic[row::2, column::2] = colour[row::2, column::2, channel]
-    inner = to_rgb(message(mosaic, "bayer_rggb8"))[2:-2, 2:-2]
+    for index, letter in enumerate(pattern):
+        row, column = divmod(index, 2)
+        mosaic[row::2, column::2] = colour[row::2, column::2, "rgb".index(letter)]
+    pixels = mosaic if bits == 8 else mosaic.astype(np.uint16) * 257
+    inner = to_rgb(message(pixels, f"bayer_{pattern}{bits}")).astype(int)[2:-2, 2:-2]
     np.testing.assert_allclose(inner, colour[2:-2, 2:-2], atol=2)
 
 
-@pytest.mark.parametrize("encoding", ["yuv422", "yuv422_yuy2"])
+@pytest.mark.parametrize("encoding", ["yuv422", "uyvy", "yuv422_yuy2", "yuyv"])
 def test_yuv_is_converted(encoding):
     grey = np.full((HEIGHT, WIDTH), 120, np.uint8)
     chroma = np.full_like(grey, 128)
-    pair = (chroma, grey) if encoding == "yuv422" else (grey, chroma)
+    pair = (chroma, grey) if encoding in ("yuv422", "uyvy") else (grey, chroma)
     rgb = to_rgb(message(np.stack(pair, -1), encoding))
     assert np.ptp(rgb.astype(int)) <= 2 and abs(int(rgb.mean()) - 120) <= 10
 
 
-@pytest.mark.parametrize("encoding", ["", "16UC1", "32FC1", "8UC3", "rgb9", "jpeg"])
+@pytest.mark.parametrize("encoding", ["", "16UC1", "32FC1", "32SC1", "8UC2", "rgb9", "jpeg"])
 def test_an_unknown_encoding_names_the_known_ones(encoding):
     with pytest.raises(ImageError, match=r"unknown image encoding .* publish one of .*rgb8"):
         to_rgb(message(scene(), encoding))
@@ -100,3 +119,180 @@ def test_numbers_that_do_not_agree_are_one_clear_error(encoding, height, width, 
         assert "\n" not in str(error) or "cannot be converted" in str(error)
     else:
         assert rgb.shape == (height, width, 3)
+
+
+def compressed(pixels, description, extension=".jpg"):
+    """What image_transport writes: a file of BGR pixels, and a description of it."""
+    made = CompressedImage(format=description)
+    made.data.frombytes(cv2.imencode(extension, pixels)[1].tobytes())
+    return made
+
+
+BIG = cv2.resize(scene(), (64, 48), interpolation=cv2.INTER_LINEAR)
+BIG_BGR = cv2.cvtColor(BIG, cv2.COLOR_RGB2BGR)
+
+
+@pytest.mark.parametrize("description", ["rgb8; jpeg compressed bgr8", "bgr8; jpeg compressed bgr8", "jpeg", "jpg", ""])
+def test_a_jpeg_is_read(description):
+    np.testing.assert_allclose(to_rgb(compressed(BIG_BGR, description)).astype(int), BIG, atol=12)
+
+
+@pytest.mark.parametrize("description", ["rgb8; png compressed bgr8", "bgra8; png compressed bgr8", "png"])
+def test_a_png_is_read_exactly(description):
+    np.testing.assert_array_equal(to_rgb(compressed(BIG_BGR, description, ".png")), BIG)
+
+
+def test_a_file_that_was_not_turned_to_bgr_keeps_the_order_of_the_original():
+    np.testing.assert_array_equal(to_rgb(compressed(BIG, "rgb8; png compressed ", ".png")), BIG)
+
+
+def test_sixteen_bit_and_transparent_pngs_are_read():
+    high = BIG_BGR.astype(np.uint16) * 257
+    np.testing.assert_allclose(to_rgb(compressed(high, "rgb16; png compressed bgr16", ".png")).astype(int), BIG, atol=1)
+    grey = to_rgb(compressed(high[..., 0], "mono16; png compressed ", ".png"))
+    np.testing.assert_allclose(grey[..., 1].astype(int), BIG_BGR[..., 0], atol=1)
+    clear = cv2.cvtColor(BIG_BGR, cv2.COLOR_BGR2BGRA)
+    np.testing.assert_array_equal(to_rgb(compressed(clear, "png", ".png")), BIG)
+
+
+def test_a_mosaic_is_a_mosaic_until_it_is_compressed_as_grey():
+    mosaic = np.zeros((48, 64), np.uint8)
+    mosaic[::2, ::2] = 200  # red only
+    red = to_rgb(compressed(mosaic, "bayer_rggb8; png compressed ", ".png"))[8:-8, 8:-8]
+    assert red[..., 0].min() > 190 and not red[..., 1:].any()
+    grey = np.full((48, 64), 90, np.uint8)
+    assert np.ptp(to_rgb(compressed(grey, "bayer_rggb8; jpeg compressed mono8")).astype(int)) <= 2
+
+
+def test_exif_does_not_turn_an_image():
+    plain = compressed(BIG_BGR, "jpeg")
+    entry = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)  # orientation: a quarter turn
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 1) + entry + bytes(4)
+    turned = CompressedImage(format="jpeg")
+    data = plain.data.tobytes()
+    turned.data.frombytes(data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:])
+    assert cv2.imdecode(np.frombuffer(turned.data, np.uint8), cv2.IMREAD_COLOR).shape == (64, 48, 3)
+    np.testing.assert_array_equal(to_rgb(turned), to_rgb(plain))
+
+
+def png_of(width, height):
+    """A PNG that claims a size and holds nothing."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+    parts = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def jpeg_of(width, height):
+    """A JPEG that claims a size."""
+    data = cv2.imencode(".jpg", BIG_BGR)[1].tobytes()
+    at = data.index(b"\xff\xc0") + 5
+    return data[:at] + struct.pack(">HH", height, width) + data[at + 4 :]
+
+
+@pytest.mark.parametrize("extension", [".jpg", ".png"])
+@pytest.mark.parametrize("share", [0, 0.001, 0.01, 0.5, 0.99])
+def test_a_truncated_file_is_refused(extension, share):
+    whole = compressed(BIG_BGR, extension[1:], extension)
+    cut = CompressedImage(format=whole.format)
+    cut.data.frombytes(whole.data.tobytes()[: int(share * len(whole.data))])
+    with pytest.raises(ImageError, match="no complete JPEG or PNG"):
+        to_rgb(cut)
+
+
+@pytest.mark.parametrize("size", [(60000, 60000), (2**31 - 1, 2**31 - 1), (0, 5)])
+def test_a_size_that_no_camera_has_is_refused_before_it_is_allocated(size):
+    for data in (png_of(*size), jpeg_of(*(min(n, 65535) for n in size))):
+        claim = CompressedImage(format="png")
+        claim.data.frombytes(data)
+        with pytest.raises(ImageError, match=r"claims \d+ x \d+ pixels"):
+            to_rgb(claim)
+
+
+@pytest.mark.parametrize("bigendian", [False, True])
+def test_depth_is_in_metres_and_unknown_is_nan(bigendian):
+    metres = np.linspace(0.3, 4.0, HEIGHT * WIDTH, dtype=np.float32).reshape(HEIGHT, WIDTH)
+    wanted = metres.copy()
+    wanted[0, :4] = np.nan
+    holes = metres.copy()
+    holes[0, :4] = np.nan, np.inf, -1, 0
+    found = to_depth(message(holes, "32FC1", 4, bigendian))
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, wanted)
+    millimetres = np.nan_to_num(wanted * 1000).round().astype(np.uint16)
+    for encoding in ("16UC1", "mono16"):
+        np.testing.assert_allclose(to_depth(message(millimetres, encoding, 3, bigendian)), wanted, atol=6e-4)
+    as_png = compressed(millimetres, "16UC1; png compressed ", ".png")
+    np.testing.assert_allclose(to_depth(as_png), wanted, atol=6e-4)
+
+
+@pytest.mark.parametrize("bigendian", [False, True])
+@pytest.mark.parametrize(
+    ("encoding", "dtype"),
+    [("mono8", np.uint8), ("8UC1", np.uint8), ("mono16", np.uint16), ("16UC1", np.uint16), ("32SC1", np.int32)],
+)
+def test_labels_come_through_exactly(encoding, dtype, bigendian):
+    labels = np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH)
+    np.testing.assert_array_equal(to_mask(message(labels.astype(dtype), encoding, 8, bigendian)), labels)
+    if dtype == np.int32:
+        assert not to_mask(message(-labels.astype(dtype), encoding)).any()
+
+
+def test_labels_and_depths_are_not_read_from_a_lossy_file_or_colours():
+    with pytest.raises(ImageError, match="send the depth raw"):
+        to_depth(CompressedImage(format="16UC1; compressedDepth png"))
+    labels = np.ones((48, 64), np.uint8)
+    np.testing.assert_array_equal(to_mask(compressed(labels, "mono8; png compressed ", ".png")), labels)
+    for convert in (to_mask, to_depth):
+        with pytest.raises(ImageError, match="loses"):
+            convert(compressed(labels, "mono8; jpeg compressed mono8"))
+        with pytest.raises(ImageError, match="unknown image encoding"):
+            convert(message(scene(), "rgb8"))
+
+
+def malformed(random):
+    """An image whose header, length and content agree by chance."""
+    names = [*COLOUR, *DEPTH, *MASK, "", "rgb", "8UC2", "64FC1", "\N{SNOWMAN}" * 3]
+    wild = int(random.choice([0, 1, 3, 7, 40, 2**16, 2**31, 2**32 - 1]))
+    height, width = (int(n) for n in random.integers(0, 12, 2))
+    bytes_a_pixel = int(random.integers(1, 9))
+    step = width * bytes_a_pixel + int(random.integers(0, 4))
+    size = max(0, height * step + int(random.choice([0, 0, 0, -1, 1, 17])))
+    height, width, step = (wild if random.random() < 0.08 else n for n in (height, width, step))
+    made = Image(height=height, width=width, step=step, encoding=names[random.integers(len(names))])
+    made.is_bigendian = int(random.integers(0, 256))
+    made.data.frombytes(b"\xff" * size if random.random() < 0.1 else random.bytes(size))  # 0xFF everywhere is NaN
+    return made
+
+
+def damaged(random, files):
+    """A compressed image with some wrong bytes, a wrong length or a wrong description."""
+    data = bytearray(files[random.integers(len(files))])
+    for _ in range(random.integers(0, 6)):
+        reach = len(data) if random.random() < 0.5 else 64  # headers matter most
+        data[random.integers(0, reach)] = random.integers(0, 256)
+    end = len(data) if random.random() < 0.7 else int(random.integers(0, len(data)))
+    descriptions = ["jpeg", "png", "", ";", "rgb8; jpeg compressed bgr8", "16UC1; png compressed ", "bayer_rggb8; png"]
+    made = CompressedImage(format=descriptions[random.integers(len(descriptions))])
+    made.data.frombytes(bytes(data[:end]))
+    return made
+
+
+def test_ten_thousand_bad_images_are_arrays_or_one_line_each(capfd):
+    random = np.random.default_rng(0)
+    small = BIG_BGR[:16, :16]
+    files = [cv2.imencode(kind, one)[1].tobytes() for kind in (".jpg", ".png") for one in (small, small[..., 0])]
+    before, arrays = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, 0
+    for index in range(10_000):
+        bad = damaged(random, files) if index % 4 == 0 else malformed(random)
+        for convert, shape in ((to_rgb, 3), (to_depth, 2), (to_mask, 2)):
+            try:
+                found = convert(bad)
+            except ImageError as error:
+                assert "\n" not in str(error) and len(str(error)) < 500
+            else:
+                arrays += 1
+                assert found.ndim == shape
+    assert arrays > 1000
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024  # kilobytes
+    capfd.readouterr()  # libpng and libjpeg complain on stderr

@@ -5,7 +5,7 @@ from lie_picard.sampling.ode import sample_ode
 from lie_picard.sampling.options import METHODS, Plan, SamplerOptions, sample
 from lie_picard.sampling.picard import sample_picard
 from lie_picard.sampling.scheme import INTEGRATORS, Scheme, euler, heun, multistep
-from lie_picard.sampling.solution import Score, Solution, Status
+from lie_picard.sampling.solution import Score, Solution, Status, joined
 from lie_picard.sampling.walk import draw_walk, sample_walk
 from lie_picard.sampling.warm import WarmStart
 
@@ -22,6 +22,7 @@ __all__ = [
     "draw_walk",
     "euler",
     "heun",
+    "joined",
     "multistep",
     "sample",
     "sample_newton",

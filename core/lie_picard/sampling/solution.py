@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -59,6 +59,26 @@ class Solution:
     def converged(self) -> bool:
         """Whether the samples solve the discretised equation to the tolerance."""
         return self.status is Status.CONVERGED
+
+
+def joined(parts: Sequence[Solution]) -> Solution:
+    """The solution of all samples from those of some; rounds add up, for the parts come one after another."""
+    if len(parts) == 1:
+        return parts[0]
+    sizes = [len(part.rotations) for part in parts]
+
+    def together(name: str) -> Tensor | None:
+        values = [getattr(part, name) for part in parts]
+        return None if values[0] is None else torch.cat(values)
+
+    return Solution(
+        torch.cat([part.rotations for part in parts]),
+        parts[0].steps,
+        sum(part.rounds for part in parts),
+        sum(part.evaluations * size for part, size in zip(parts, sizes, strict=True)) / sum(sizes),
+        next((part.status for part in parts if not part.converged), Status.CONVERGED),
+        *(together(name) for name in ("trajectory", "trend", "rounds_of")),
+    )
 
 
 def checked_start(start: Tensor, condition: Tensor | None) -> Tensor:

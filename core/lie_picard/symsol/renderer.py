@@ -139,9 +139,14 @@ def _cast_wall(solid: Solid, origin: Tensor, directions: Tensor) -> tuple[Tensor
     return enter, leave, outward * outward.square().sum(1, keepdim=True).clamp_min(1e-24).rsqrt()
 
 
-def shade(buffers: Buffers) -> Tensor:
-    """Lambertian RGB in [0, 1] under the fixed lights; the background is nearly black. -> (B, 3, P)."""
+def shade(buffers: Buffers, turn: Tensor | None = None) -> Tensor:
+    """Lambertian RGB in [0, 1] under the fixed lights; the background is nearly black. -> (B, 3, P).
+
+    Args:
+        turn: (3, 3) rotation of the lights.
+    """
     lights = F.normalize(torch.tensor(LIGHTS, device=buffers.depth.device), dim=1)
+    lights = lights if turn is None else lights @ turn.to(lights).T
     strengths = torch.tensor(STRENGTHS, device=buffers.depth.device)
     brightness = AMBIENT + strengths @ (lights @ buffers.normal).clamp_min(0)
     return torch.where(buffers.hit[:, None], brightness[:, None] * buffers.albedo, BACKGROUND)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lie_picard.buffers import LUMINANCE
-from lie_picard.camera import Camera, Region, sphere_region
+from lie_picard.camera import Camera, Region, sphere_region, turn_z_to
 from lie_picard.symsol.renderer import BACKGROUND, cast, shade
 from lie_picard.symsol.solids import solid
 
@@ -37,8 +37,15 @@ class Placed:
         return sphere_region(camera, self.position, self.diameter / 2)
 
 
-def render_scene(camera: Camera, objects: Sequence[Placed], supersample: int = 2) -> NDArray[np.uint8]:
-    """Grey images of all frames, nearer objects in front. -> (T, H, W) uint8. The camera must be undistorted."""
+def render_scene(
+    camera: Camera, objects: Sequence[Placed], supersample: int = 2, lights_follow: bool = False
+) -> NDArray[np.uint8]:
+    """Grey images of all frames, nearer objects in front. -> (T, H, W) uint8. The camera must be undistorted.
+
+    Args:
+        lights_follow: every object is lit as on the optical axis, as if the lights turned towards it; else the lights
+            are those of the scene, and fall on an object off the axis from another side.
+    """
     frames = len(objects[0].rotations)
     image = np.full((frames, camera.height, camera.width), round(BACKGROUND * 255), np.uint8)
     for placed in sorted(objects, key=lambda one: -float(np.linalg.norm(one.position))):
@@ -54,10 +61,11 @@ def render_scene(camera: Camera, objects: Sequence[Placed], supersample: int = 2
         rays = np.stack([u, v, np.ones_like(u)], -1).reshape(-1, 3) @ inverse.T
         directions = torch.from_numpy(rays).float()
         centre = torch.from_numpy(placed.position / (placed.diameter / 2)).float()
+        turn = torch.from_numpy(turn_z_to(placed.position)) if lights_follow else None
         for t in range(frames):
             buffers = cast(solid(placed.name), placed.rotations[t : t + 1].float(), centre[None], directions)
             shape = (bottom - top, supersample, right - left, supersample)
-            grey = (torch.tensor(LUMINANCE)[:, None] * shade(buffers)[0]).sum(0)
+            grey = (torch.tensor(LUMINANCE)[:, None] * shade(buffers, turn)[0]).sum(0)
             brightness = grey.reshape(shape).mean((1, 3))
             covered = buffers.hit.reshape(shape).any(3).any(1).numpy()
             patch = image[t, top:bottom, left:right]

@@ -24,11 +24,13 @@ setup(
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
-            f"pose_node = {NAME}.pose_node:main",
+            f"pose_node = {NAME}.start:main",
             f"demo = {NAME}.demo:main",
             f"demo_recording = {NAME}.demo_recording:main",
             f"demo_player = {NAME}.demo_player:main",
             f"demo_view = {NAME}.demo_view:main",
+            f"load_test = {NAME}.load_test:main",
+            f"grasp_planner = {NAME}.grasp_planner:main",
             f"warm_start = {NAME}.warm_start:main",
         ]
     },

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import array
+from collections.abc import Sequence
+
 import numpy as np
 import transforms3d
+from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Pose, PoseWithCovariance, Quaternion, Transform, Vector3
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 from std_msgs.msg import Header
+from torch import Tensor
 
-from lie_picard import Ambiguity, SamplerOptions
+from lie_picard import Ambiguity, SamplerOptions, so3
 from lie_picard.camera import Camera, CameraError, Region
-from lie_picard.hypotheses import Mode
-from lie_picard.poses import ObjectPoses
-from lie_picard_msgs.msg import PoseHypothesis, PoseHypothesisArray, SamplerStatistics
+from lie_picard.poses import ObjectPoses, Target
+from lie_picard.symmetry import Symmetry
+from lie_picard.tracking import Tracked
+from lie_picard_msgs.msg import ObjectInfo, PoseHypothesis, PoseHypothesisArray, SamplerStatistics, SymmetryAxis
 
 Array = NDArray[np.float64]
 
@@ -108,18 +114,13 @@ def covariance_of(rotation: Array, tangent_covariance: Array, position_covarianc
 
 
 def hypothesis_array(
-    header: Header, poses: ObjectPoses, options: SamplerOptions, processing_ms: float
+    header: Header, poses: ObjectPoses, tracked: Tracked | None, options: SamplerOptions
 ) -> PoseHypothesisArray:
-    """One object's hypotheses as a message with the image's header."""
+    """One object's hypotheses as a message with the image's header; without them where it is lost (`tracked` None)."""
     found = poses.hypotheses
     message = PoseHypothesisArray(
         header=header, object_id=poses.object_id, ambiguity=_AMBIGUITY[found.ambiguity], presence=found.presence
     )
-    if found.axis is not None:
-        x, y, z = found.axis.tolist()
-        message.symmetry_axis = Vector3(x=x, y=y, z=z)
-    message.hypotheses = [_hypothesis(index, mode, poses) for index, mode in enumerate(found.modes)]
-    message.sample_quaternions = flat_quaternions(found.rotations.double().numpy())
     message.statistics = SamplerStatistics(
         method=found.method,
         integrator=options.integrator if options.method != "walk" else "euler",
@@ -128,23 +129,49 @@ def hypothesis_array(
         evaluations=float(found.evaluations),
         inefficiency=float(found.inefficiency),
         converged=found.converged,
-        processing_ms=processing_ms,
     )
+    if tracked is None:
+        message.ambiguity = PoseHypothesisArray.AMBIGUITY_UNRESOLVED
+        return message
+    if found.axis is not None:
+        message.symmetry_axis = vector_of(found.axis.tolist())
+    message.hypotheses = [
+        PoseHypothesis(mode_id=index, weight=mode.weight, samples=mode.count,
+                       pose=_with_covariance(mode.rotation.double().numpy(), mode.covariance.double().numpy(), poses))
+        for index, mode in zip(tracked.ids, found.modes, strict=True)
+    ]  # fmt: skip
+    message.best = _with_covariance(tracked.best, tracked.best_covariance, poses)
+    message.best_mode_id = tracked.best_id
+    message.sample_quaternions = flat_quaternions(found.rotations)
     return message
 
 
-def flat_quaternions(rotations: Array) -> list[float]:
-    """(N, 3, 3) -> x, y, z, w, x, y, z, w, ..."""
-    quaternions = [transforms3d.quaternions.mat2quat(rotation) for rotation in rotations]
-    return [float(value) for w, x, y, z in quaternions for value in (x, y, z, w)]
+def object_info(target: Target, model_object: str, symmetry: Symmetry) -> ObjectInfo:
+    """What is known of an object beforehand; a ball is continuous about two axes."""
+    info = ObjectInfo(object_id=target.object_id, model_object=model_object, diameter=target.diameter)
+    turns = [turn for turn in symmetry.rotations if not np.allclose(turn, np.eye(3), atol=1e-6)]
+    info.symmetries_discrete = [Transform(rotation=quaternion_of(turn)) for turn in turns]
+    info.symmetries_continuous = [SymmetryAxis(axis=vector_of(axis.tolist())) for axis in symmetry.axes]
+    return info
 
 
-def _hypothesis(index: int, mode: Mode, poses: ObjectPoses) -> PoseHypothesis:
-    rotation = mode.rotation.double().numpy()
-    covariance = covariance_of(rotation, mode.covariance.double().numpy(), poses.position_covariance)
-    return PoseHypothesis(
-        mode_id=index,
-        weight=mode.weight,
-        samples=mode.count,
-        pose=PoseWithCovariance(pose=pose_of(rotation, poses.position), covariance=covariance),
-    )
+def vector_of(values: Sequence[float]) -> Vector3:
+    """Three numbers as a Vector3."""
+    x, y, z = values
+    return Vector3(x=x, y=y, z=z)
+
+
+def seconds_of(stamp: Time) -> float:
+    """A stamp in seconds."""
+    return float(stamp.sec) + 1e-9 * float(stamp.nanosec)
+
+
+def flat_quaternions(rotations: Tensor) -> array.array[float]:
+    """(N, 3, 3) -> x, y, z, w, x, y, z, w, ... An array: rclpy checks every number of a list."""
+    wxyz = so3.to_quaternion(rotations.double())
+    return array.array("f", wxyz[:, [1, 2, 3, 0]].float().numpy().tobytes())
+
+
+def _with_covariance(rotation: Array, tangent_covariance: Array, poses: ObjectPoses) -> PoseWithCovariance:
+    covariance = covariance_of(rotation, tangent_covariance, poses.position_covariance)
+    return PoseWithCovariance(pose=pose_of(rotation, poses.position), covariance=covariance)

@@ -91,7 +91,8 @@ class DemoView(Node):
             self._score(result, arrived)
 
     def _on_hypotheses(self, message: PoseHypothesisArray) -> None:
-        self._score(message, time.monotonic())
+        if message.hypotheses:  # else it is lost
+            self._score(message, time.monotonic())
 
     def _score(self, message: PoseHypothesisArray, arrived: float) -> None:
         stamp, name = _nanoseconds(message), message.object_id
@@ -103,7 +104,7 @@ class DemoView(Node):
         samples = _samples(message)
         truth = torch.from_numpy(true_rotation)
         errors = torch.rad2deg(solid(name).distance(samples, truth))
-        best = message.hypotheses[0].pose.pose
+        best = message.best.pose
         score.latest = message
         score.latency_ms.append((arrived - self.images[stamp][1]) * 1e3)
         score.node_ms.append(message.statistics.processing_ms)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Pose, PoseArray, TransformStamped
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import QoSProfile
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from lie_picard.poses import ObjectPoses
-from lie_picard_msgs.msg import PoseHypothesisArray
+from lie_picard_msgs.msg import ObjectInfo, ObjectInfoArray, PoseHypothesisArray
+from lie_picard_pose import detections_3d
 from lie_picard_pose.conversions import pose_of, rotation_of, transform_of
 from lie_picard_pose.parameters import Settings
+from lie_picard_pose.pipeline import Result
 from lie_picard_pose.tf import make_broadcaster
 
 _AXES = (
@@ -27,40 +32,60 @@ class Outputs:
     """Publishes what was found in one image."""
 
     def __init__(self, node: Node) -> None:
-        def publisher(kind: type, name: str) -> Publisher:
+        self._node = node
+
+        def publisher(kind: type, name: str, **profile: Any) -> Publisher:
             # rclpy changes the profile that it is given: a fresh one each.
-            overrides = QoSOverridingOptions.with_default_policies()
-            return node.create_publisher(kind, name, QoSProfile(depth=10), qos_overriding_options=overrides)
+            overrides, qos = QoSOverridingOptions.with_default_policies(), QoSProfile(**({"depth": 10} | profile))
+            return node.create_publisher(kind, name, qos, qos_overriding_options=overrides)
 
         self._hypotheses = publisher(PoseHypothesisArray, "~/hypotheses")
         self._poses = publisher(PoseArray, "~/poses")
         self._markers = publisher(MarkerArray, "~/markers")
+        self._objects = publisher(ObjectInfoArray, "~/objects", depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+        self._detections = (
+            publisher(detections_3d.Detection3DArray, "~/detections") if detections_3d.available else None
+        )
         self._broadcaster = make_broadcaster(node)
+        self._announced: ObjectInfoArray | None = None
 
-    def publish(
-        self, header: Header, found: list[ObjectPoses], messages: list[PoseHypothesisArray], settings: Settings
-    ) -> None:
+    def announce(self, objects: list[ObjectInfo], stamp: Time) -> None:
+        """What is looked for, latched; sent again only when it changes."""
+        if self._announced is None or self._announced.objects != objects:
+            self._announced = ObjectInfoArray(objects=objects)
+            self._announced.header.stamp = stamp
+            self._objects.publish(self._announced)
+
+    def publish(self, header: Header, result: Result, settings: Settings) -> None:
         """Publish one image's results; pictures only where somebody looks."""
-        for message in messages:
+        for message in result.messages + result.lost:
             self._hypotheses.publish(message)
-        if settings.publish_tf:
-            self._broadcaster.sendTransform(transforms(messages, settings.tf_modes))
+        if settings.publish_tf and result.messages:
+            self._broadcaster.sendTransform(transforms(result.messages, settings.tf_modes))
         if self._poses.get_subscription_count():
-            self._poses.publish(sample_poses(header, found))
+            self._poses.publish(sample_poses(header, result.poses))
         if self._markers.get_subscription_count():
-            self._markers.publish(markers(header, messages, settings))
+            self._markers.publish(markers(header, result.messages, settings))
+        if self._detections is not None and self._detections.get_subscription_count():
+            self._detections.publish(detections_3d.array_of(header, result.messages, settings))
+
+    def close(self) -> None:
+        """End the publishers."""
+        for publisher in (self._hypotheses, self._poses, self._markers, self._objects, self._detections):
+            if publisher is not None:
+                self._node.destroy_publisher(publisher)
+        self._broadcaster.close()
 
 
 def transforms(messages: list[PoseHypothesisArray], modes: int) -> list[TransformStamped]:
-    """The best hypothesis as `<object_id>`, the leading ones as `<object_id>/mode_<id>`."""
+    """The pose that is followed as `<object_id>`, the leading ones as `<object_id>/mode_<id>`."""
     result = []
     for message in messages:
-        best = message.hypotheses[0]
-        named = [(message.object_id, best)]
-        named += [(f"{message.object_id}/mode_{h.mode_id}", h) for h in message.hypotheses[:modes]]
-        for frame, hypothesis in named:
+        named = [(message.object_id, message.best)]
+        named += [(f"{message.object_id}/mode_{h.mode_id}", h.pose) for h in message.hypotheses[:modes]]
+        for frame, pose in named:
             transform = TransformStamped(header=message.header, child_frame_id=frame)
-            transform.transform = transform_of(hypothesis.pose.pose)
+            transform.transform = transform_of(pose.pose)
             result.append(transform)
     return result
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +15,8 @@ from lie_picard import SamplerOptions
 from lie_picard.camera import Region
 from lie_picard.poses import Target
 from lie_picard.sampling import INTEGRATORS
+from lie_picard.symmetry import Symmetry
+from lie_picard_pose.regions import detection_type
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,8 @@ class _Entry:
     read_only: bool = False
 
 
+REGION_SOURCES = "parameters", "topics", "mask", "detections"
+TRANSPORTS = "raw", "compressed"
 MOST_SAMPLES = 10_000  # their distances are a matrix
 
 # Defaults are repeated in config/pose.yaml, where users change them; a test keeps the two equal.
@@ -37,6 +43,17 @@ TABLE: dict[str, _Entry] = {
         [0.0, 0.0, 0.0, 0.0],
         "x, y, width, height [px] of each object's circumscribed sphere in the image; "
         "width 0: the largest centred square of the image.",
+    ),
+    "regions_from": _Entry(
+        "parameters",
+        "Where the regions come from: parameters; topics (region/<object>, RegionOfInterest); mask (an image of "
+        "labels); detections (vision_msgs).",
+    ),
+    "transport": _Entry("raw", "Images to subscribe to: raw (image) or compressed (image/compressed)."),
+    "depth": _Entry(False, "Take the range from depth images (topic depth, registered to the image)."),
+    "sync_tolerance": _Entry(0.02, "Stamps of image, depth, mask and detections may differ by this [s].", 0.0, 10.0),
+    "symmetries": _Entry(
+        "", "File of symmetries, BOP's models_info.json by object name; empty: those of the model's own objects."
     ),
     "rectified": _Entry(False, "The image is rectified (image_rect): use P of camera_info and no distortion."),
     "samples": _Entry(32, "Rotations drawn for each object.", 1, MOST_SAMPLES),
@@ -54,7 +71,12 @@ TABLE: dict[str, _Entry] = {
         False, "Begin picard and newton with the last image's solution, turned on; for video. Saves rounds."
     ),
     "seed": _Entry(0, "Seed of every image's draw; -1: a fresh one each.", -1, 2**31 - 1),
+    "max_rate": _Entry(0.0, "Images a second to estimate at most; 0: all.", 0.0, 1000.0),
+    "least_presence": _Entry(
+        0.0, "An object is lost, and no longer published, where its presence is below this; 0: never.", 0.0, 1.0
+    ),
     "max_age": _Entry(0.0, "Drop images older than this when their turn comes [s]; 0: never.", 0.0, 3600.0),
+    "autostart": _Entry(True, "Configure and activate at once; off where a lifecycle manager does it.", read_only=True),
     "publish_tf": _Entry(True, "Publish the best hypothesis and the leading modes to TF."),
     "tf_modes": _Entry(4, "Modes published to TF as <object>/mode_<id> besides the best.", 0, 100),
 }
@@ -66,11 +88,18 @@ class Settings:
 
     checkpoint: str
     targets: tuple[Target, ...]
+    regions_from: str
+    transport: str
+    depth: bool
+    sync_tolerance: float
+    symmetries: Mapping[str, Symmetry]
     rectified: bool
     samples: int
     options: SamplerOptions
     warm_start: bool
     seed: int | None
+    max_rate: float
+    least_presence: float
     max_age: float
     publish_tf: bool
     tf_modes: int
@@ -110,9 +139,25 @@ def settings_of(values: dict[str, Any]) -> Settings:
         if not all(map(math.isfinite, box)) or not (whole or min(width, height) >= 2):
             raise ValueError(f"region {box} of '{name}': width and height must be at least 2 pixels, or both 0")
         targets.append(Target(name, diameter, None if whole else Region(x, y, width, height)))
+    for name, choices in (("regions_from", REGION_SOURCES), ("transport", TRANSPORTS)):
+        if values[name] not in choices:
+            raise ValueError(f"unknown {name} '{values[name]}': choose from {', '.join(choices)}")
+    if values["regions_from"] == "detections" and detection_type() is None:
+        raise ValueError("regions_from is detections but vision_msgs is not installed: install ros-jazzy-vision-msgs")
+    if values["regions_from"] == "topics":
+        unfit = next((name for name in objects if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name)), None)
+        if unfit is not None:
+            raise ValueError(
+                f"object '{unfit}' cannot name a topic: use letters, digits and _, or another regions_from"
+            )
     return Settings(
         checkpoint=values["checkpoint"],
         targets=tuple(targets),
+        regions_from=values["regions_from"],
+        transport=values["transport"],
+        depth=values["depth"],
+        sync_tolerance=values["sync_tolerance"],
+        symmetries=_symmetries(values["symmetries"], objects),
         rectified=values["rectified"],
         samples=values["samples"],
         options=SamplerOptions(
@@ -125,10 +170,16 @@ def settings_of(values: dict[str, Any]) -> Settings:
         ),
         warm_start=values["warm_start"],
         seed=values["seed"] if values["seed"] >= 0 else None,
+        max_rate=values["max_rate"],
+        least_presence=values["least_presence"],
         max_age=values["max_age"],
         publish_tf=values["publish_tf"],
         tf_modes=values["tf_modes"],
     )
+
+
+def _symmetries(path: str, objects: list[str]) -> dict[str, Symmetry]:
+    return {name: Symmetry.from_models_info(path, name) for name in objects} if path else {}
 
 
 def values_of(node: Node) -> dict[str, Any]:

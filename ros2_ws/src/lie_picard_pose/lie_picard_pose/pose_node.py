@@ -1,226 +1,303 @@
-"""The pose node: camera images in, weighted pose hypotheses out. This file only wires."""
+"""The pose node: camera images in, weighted pose hypotheses out. A lifecycle node; this file only wires."""
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
 
 import rclpy
 import torch
+from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile, QoSReliabilityPolicy, qos_policy_name_from_kind
-from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.qos import QoSProfile
 from rclpy.time import Time
-from sensor_msgs.msg import CameraInfo, Image
+from std_srvs.srv import Trigger
 
-from lie_picard import CheckpointError, PoseEstimator
+from lie_picard import PoseEstimator
 from lie_picard.camera import CameraError
 from lie_picard.estimator import ImageError, pick_device
-from lie_picard.poses import ObjectPoses, Target, ViewCache, estimate_poses
-from lie_picard.sampling import WarmStart
-from lie_picard_msgs.msg import PoseHypothesisArray
-from lie_picard_msgs.srv import EstimatePose
-from lie_picard_pose import parameters
-from lie_picard_pose.conversions import camera_of, hypothesis_array, region_of
-from lie_picard_pose.images import to_rgb
-from lie_picard_pose.newest import Newest
+from lie_picard.poses import symmetry_of
+from lie_picard_msgs.srv import EstimatePose, SetObject
+from lie_picard_pose import diagnostics, parameters, requests
+from lie_picard_pose.conversions import object_info
+from lie_picard_pose.inputs import Inputs
 from lie_picard_pose.outputs import Outputs
+from lie_picard_pose.pipeline import Frame, Pipeline
+from lie_picard_pose.worker import Limiter, StoppingError, Worker, result_of
 
 _REPEAT_S = 5.0  # a complaint that repeats every frame is logged this often
 _WAKE_S = 0.25
+_THREADS = 4  # a transition, a service that waits for the model, parameters, images
+_PATIENCE_S = 1.0  # for what is being computed when the node is to end
 _BAD_INPUT = (ImageError, CameraError)
+_DONE, _FAILED = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
-class _Frame(NamedTuple):
-    image: Image
-    info: CameraInfo
+class PoseNode(LifecycleNodeMixin, Node):
+    """Subscribes to `image` and `camera_info`; publishes `~/hypotheses`, `~/poses`, `~/markers`, `~/objects` and TF.
 
-
-class PoseNode(Node):
-    """Subscribes to `image` and `camera_info`; publishes `~/hypotheses`, `~/poses`, `~/markers` and TF."""
+    configure: load the model and warm up. activate: subscribe. deactivate: stop. cleanup: free the model.
+    """
 
     def __init__(self) -> None:
-        super().__init__("pose_node")
+        # rclpy's LifecycleNode is these two. Transitions wait for the model: in a group of their own, other services
+        # answer meanwhile.
+        Node.__init__(self, "pose_node")
+        LifecycleNodeMixin.__init__(self, callback_group=MutuallyExclusiveCallbackGroup())
         parameters.declare(self)
         self._device = pick_device(self.get_parameter("device").value)
         self._settings = parameters.settings_of(parameters.values_of(self))
         if threads := self.get_parameter("threads").value:
             torch.set_num_threads(threads)
-        self._estimator: PoseEstimator | None = None
+        self._pipeline: Pipeline | None = None
         self._candidate: PoseEstimator | None = None  # loaded and checked, not yet in use
-        self._views = ViewCache()
-        self._warm = WarmStart()
-        self._info: CameraInfo | None = None
-        self._newest: Newest[_Frame] = Newest()
-        # All computation happens in this one thread. Torch gives every thread that computes a pool of its own, and two
-        # pools on the same cores halve the speed.
-        self._inference = ThreadPoolExecutor(1, thread_name_prefix="inference")
+        self._inputs: Inputs | None = None
+        self._outputs: Outputs | None = None
+        self._worker: Worker[Frame] = Worker(self._process_safely)
+        self._monitor = diagnostics.Monitor()
+        self._limiter = Limiter()
         self._complaints: dict[str, float] = {}
-        self._outputs = Outputs(self)
-        try:
-            self._estimator = self._inference.submit(self._load, self._settings).result()
-        except CheckpointError as error:  # can be mended while running
-            self.get_logger().error(str(error))
-
-        self._subscribe(Image, "image", self._on_image)
-        self._subscribe(CameraInfo, "camera_info", self._on_camera_info)
-        # After the subscriptions, whose qos_overrides are parameters too.
+        self._reduced = ""
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._apply_parameters)
-        self.create_service(
-            EstimatePose, "~/estimate", self._on_estimate, callback_group=MutuallyExclusiveCallbackGroup()
+        own = MutuallyExclusiveCallbackGroup
+        self.create_service(EstimatePose, "~/estimate", self._on_estimate, callback_group=own())
+        self.create_service(SetObject, "~/set_object", self._on_set_object, callback_group=own())
+        self.create_service(Trigger, "~/reset", self._on_reset, callback_group=own())
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", QoSProfile(depth=10))
+        self.create_timer(1.0, self._report, callback_group=own())
+        self._autostart = self.get_parameter("autostart").value
+        self._starter = self.create_timer(0.01, self._start, callback_group=own())
+        if not self._autostart:
+            self._starter.cancel()
+
+    @property
+    def state(self) -> str:
+        """Name of the lifecycle state."""
+        return str(self._state_machine.current_state[1])
+
+    # --- lifecycle
+
+    def _start(self) -> None:
+        """Configure and activate; again when a parameter changes, should it fail."""
+        self._starter.cancel()
+        if self.state == "unconfigured" and self.trigger_configure() == _DONE:
+            self.trigger_activate()
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the model and warm up."""
+        try:
+            estimator = result_of(self._worker.call(self._load, self._settings), rclpy.ok)
+        except (ValueError, OSError, StoppingError) as error:
+            self._monitor.failure = str(error)
+            if rclpy.ok():
+                hint = "set the parameter" if self._autostart else "set the parameter and configure again"
+                self.get_logger().error(f"not configured: {error}; {hint}")
+            return _FAILED
+        self._pipeline = Pipeline(estimator)
+        self._monitor = diagnostics.Monitor()
+        self._outputs = Outputs(self)
+        self._announce()
+        return _DONE
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe: from here on every image is answered."""
+        self._open_inputs()
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop: nothing is published after this."""
+        self._close_inputs()
+        result_of(self._worker.call(lambda: None), rclpy.ok)  # the frame in work
+        if self._pipeline:
+            self._pipeline.reset()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the model's memory."""
+        if self._outputs:
+            self._outputs.close()
+        self._pipeline = self._outputs = self._candidate = None
+        gc.collect()
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        return _DONE
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """As deactivate and cleanup."""
+        self._close_inputs()
+        return self.on_cleanup(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Back to unconfigured."""
+        self._close_inputs()
+        return self.on_cleanup(state)
+
+    def stop(self) -> bool:
+        """End the computation. Whether it came to rest in time."""
+        return self._worker.stop(_PATIENCE_S)
+
+    def _open_inputs(self) -> None:
+        self._inputs = Inputs(self, self._settings, self._on_frame, self._complain)
+
+    def _close_inputs(self) -> None:
+        if self._inputs:
+            inputs, self._inputs = self._inputs, None
+            inputs.close()
+
+    def _load(self, settings: parameters.Settings) -> PoseEstimator:
+        """Load a checkpoint and warm up, in the inference thread."""
+        estimator = PoseEstimator.from_checkpoint(settings.checkpoint, str(self._device))
+        size, began = estimator.config.image_size, time.monotonic()
+        blank = torch.zeros(size, size, dtype=torch.uint8).numpy()
+        for _ in range(2):  # the first call chooses a method, makes buffers
+            estimator.estimate_batch([blank] * len(settings.targets), settings.samples, 0, settings.options)
+        self.get_logger().info(
+            f"ready: checkpoint '{settings.checkpoint}' on {estimator.device}, {settings.samples} samples, "
+            f"method {settings.options.method}, {settings.options.steps} {settings.options.integrator} steps, "
+            f"objects {', '.join(t.object_id for t in settings.targets)}, warm after {time.monotonic() - began:.1f} s"
         )
+        return estimator
 
-    def destroy_node(self) -> None:
-        """Stop the computation, then the node."""
-        self._inference.shutdown(wait=True, cancel_futures=True)
-        super().destroy_node()
+    # --- images
 
-    # --- inputs
+    def _on_frame(self, frame: Frame) -> None:
+        self._monitor.count("received")
+        if self._limiter.passes(self._settings.max_rate):
+            self._worker.offer(frame)
+        else:
+            self._monitor.count("skipped")
 
-    def _subscribe(self, kind: type, topic: str, callback: Callable) -> None:
-        qos = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
-        events = SubscriptionEventCallbacks(
-            incompatible_qos=lambda event: self._on_incompatible_qos(self.resolve_topic_name(topic), event)
-        )
-        self.create_subscription(
-            kind,
-            topic,
-            callback,
-            qos,
-            event_callbacks=events,
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
-
-    def _on_incompatible_qos(self, topic: str, event: Any) -> None:
-        policy = qos_policy_name_from_kind(event.last_policy_kind)
-        self._complain(
-            f"a publisher on '{topic}' offers an incompatible {policy}: change it there, "
-            f"or set qos_overrides.{topic}.subscription.{policy.lower()} here"
-        )
-
-    def _on_camera_info(self, info: CameraInfo) -> None:
-        self._info = info
-
-    def _on_image(self, image: Image) -> None:
-        if self._info is None:
-            self._complain(
-                f"images arrive but no camera_info yet: publish it on '{self.resolve_topic_name('camera_info')}' "
-                "or remap that topic"
-            )
-            return
-        self._newest.put(_Frame(image, self._info))
-        self._inference.submit(self._process_newest)
-
-    # --- work
-
-    def _process_newest(self) -> None:
-        frame = self._newest.take()
-        if frame is None:  # an earlier call took it
-            return
+    def _process_safely(self, frame: Frame) -> None:
         try:
             self._process(frame)
         except _BAD_INPUT as error:
-            self._complain(str(error))
+            self._reject(str(error))
         except Exception as error:  # the node outlives any frame
             if rclpy.ok():
-                self._complain(f"frame dropped: {type(error).__name__}: {error}")
+                self._reject(f"frame dropped: {type(error).__name__}: {error}")
 
-    def _process(self, frame: _Frame) -> None:
-        settings = self._settings
-        age = (self.get_clock().now() - Time.from_msg(frame.image.header.stamp)).nanoseconds * 1e-9
+    def _process(self, frame: Frame) -> None:
+        settings, pipeline, outputs = self._settings, self._pipeline, self._outputs
+        if pipeline is None or outputs is None or self._inputs is None:  # stopped meanwhile
+            return
+        header = frame.image.header
+        age = (self.get_clock().now() - Time.from_msg(header.stamp)).nanoseconds * 1e-9
         if settings.max_age and age > settings.max_age:
+            self._monitor.count("skipped")
             self._complain(
                 "images are older than max_age when their turn comes: dropped; raise it, or check the clocks"
             )
             return
-        warm = self._warm if settings.warm_start else None
-        found, messages = self._estimate(frame, settings, settings.targets, settings.samples, settings.seed, warm)
-        self._outputs.publish(frame.image.header, found, messages, settings)
-
-    def _estimate(
-        self,
-        frame: _Frame,
-        settings: parameters.Settings,
-        targets: tuple[Target, ...],
-        samples: int,
-        seed: int | None,
-        warm: WarmStart | None = None,
-    ) -> tuple[list[ObjectPoses], list[PoseHypothesisArray]]:
-        if self._estimator is None:
-            raise ImageError("no model is loaded: set parameter `checkpoint` to a readable file, or 'default'")
+        waited = time.monotonic() - frame.received
+        result = pipeline(frame, settings)
         began = time.monotonic()
-        camera = camera_of(frame.info, settings.rectified)
-        image = to_rgb(frame.image)
-        found = estimate_poses(
-            self._estimator, image, camera, targets, samples, seed, settings.options, self._views, warm
+        outputs.publish(header, result, settings)
+        now = time.monotonic()
+        spans = {"waiting": waited * 1e3} | result.milliseconds | {"publishing": (now - began) * 1e3}
+        age = (self.get_clock().now() - Time.from_msg(header.stamp)).nanoseconds * 1e-6
+        spans |= {"latency": (now - frame.received) * 1e3, "age of results": age}
+        self._monitor.count("absent", len(result.lost))
+        first = (result.messages + result.lost)[:1]
+        self._monitor.add(
+            spans, [(m.statistics.rounds, m.statistics.evaluations, m.statistics.converged) for m in first]
         )
-        elapsed_ms = (time.monotonic() - began) * 1e3
-        header = frame.image.header
-        return found, [hypothesis_array(header, one, settings.options, elapsed_ms) for one in found]
+        if pipeline.estimator.reduced != self._reduced:
+            self._reduced = pipeline.estimator.reduced
+            self.get_logger().warning(self._reduced)
+
+    # --- services
 
     def _on_estimate(self, request: EstimatePose.Request, response: EstimatePose.Response) -> EstimatePose.Response:
-        settings = self._settings
         try:
-            known = {target.object_id: target for target in settings.targets}
-            target = known.get(request.object_id) if request.object_id else settings.targets[0]
-            if target is None:
-                raise ImageError(f"unknown object '{request.object_id}': one of {', '.join(known)}")
-            if (region := region_of(request.region)) is not None:
-                target = Target(target.object_id, target.diameter, region)
-            frame = _Frame(request.image, request.camera_info)
-            seed = request.seed if request.seed >= 0 else None
-            samples = request.samples or settings.samples
-            if samples > parameters.MOST_SAMPLES:
-                raise ImageError(f"{samples} samples are too many: at most {parameters.MOST_SAMPLES}")
-            work = self._inference.submit(self._estimate, frame, settings, (target,), samples, seed)
-            _, messages = work.result()
-            response.success, response.hypotheses = True, messages[0]
+            if self._pipeline is None:
+                raise ImageError("no model is loaded: configure the node first")
+            settings = requests.settings_for(request, self._settings)
+            frame = Frame(request.image, request.camera_info)
+            result = result_of(self._worker.call(self._pipeline, frame, settings, False), rclpy.ok)
+            response.success, response.hypotheses = True, (result.messages + result.lost)[0]
         except Exception as error:  # a request cannot take the node down
             response.message = str(error) or type(error).__name__
         return response
 
-    # --- parameters and model
+    def _on_set_object(self, request: SetObject.Request, response: SetObject.Response) -> SetObject.Response:
+        try:
+            changes = requests.changed_objects(request, parameters.values_of(self))
+        except ValueError as error:
+            response.message = str(error)
+            return response
+        result = self.set_parameters_atomically([Parameter(name, value=value) for name, value in changes.items()])
+        response.success, response.message = result.successful, result.reason
+        return response
+
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if self._inputs:
+            self._inputs.clear()
+        if self._pipeline:
+            result_of(self._worker.call(self._pipeline.reset), rclpy.ok)
+        self._monitor.clear()
+        response.success, response.message = True, "modes, warm start and figures are forgotten"
+        return response
+
+    # --- parameters
 
     def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         values = parameters.values_of(self) | {p.name: p.value for p in changes if p.name in parameters.TABLE}
         try:
             settings = parameters.settings_of(values)
-            if any(p.name == "checkpoint" for p in changes):
-                self._candidate = self._inference.submit(self._load, settings).result()
-        except (ValueError, TypeError) as error:
+            if self._pipeline and any(p.name == "checkpoint" for p in changes):
+                self._candidate = result_of(self._worker.call(self._load, settings), rclpy.ok)
+        except (ValueError, TypeError, StoppingError) as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
     def _apply_parameters(self, changes: list[Parameter]) -> None:
-        if any(p.name == "checkpoint" for p in changes):
-            self._estimator, self._candidate = self._candidate, None
-        self._settings = parameters.settings_of(parameters.values_of(self))
+        before, self._settings = self._settings, parameters.settings_of(parameters.values_of(self))
+        if self._candidate is not None and self._pipeline:
+            self._pipeline, self._candidate = Pipeline(self._candidate), None
+        if self._autostart and self.state == "unconfigured":
+            self._starter.reset()
+        if self._outputs:
+            self._announce()
+        if self._inputs and Inputs.needs(before) != Inputs.needs(self._settings):
+            self._close_inputs()
+            self._open_inputs()
 
-    def _load(self, settings: parameters.Settings) -> PoseEstimator:
-        """Load a checkpoint and warm up, in the inference thread."""
-        estimator = PoseEstimator.from_checkpoint(settings.checkpoint, str(self._device))
-        size = estimator.config.image_size
-        blank = torch.zeros(size, size, dtype=torch.uint8).numpy()
-        estimator.estimate_batch([blank] * len(settings.targets), settings.samples, 0, settings.options)
-        self.get_logger().info(
-            f"ready: checkpoint '{settings.checkpoint}' on {estimator.device}, {settings.samples} samples, "
-            f"method {settings.options.method}, {settings.options.steps} {settings.options.integrator} steps, "
-            f"objects {', '.join(t.object_id for t in settings.targets)}"
-        )
-        return estimator
+    def _announce(self) -> None:
+        assert self._outputs and self._pipeline
+        known = self._pipeline.estimator.config.objects
+        infos = []
+        for target in self._settings.targets:
+            name = target.object_id if target.object_id in known else ""
+            infos.append(
+                object_info(target, name, self._settings.symmetries.get(target.object_id) or symmetry_of(name))
+            )
+        self._outputs.announce(infos, self.get_clock().now().to_msg())
+
+    # --- what it says
+
+    def _report(self) -> None:
+        topic = self.resolve_topic_name(self._inputs.image_topic) if self._inputs else ""
+        estimator = self._pipeline.estimator if self._pipeline else None
+        name = self.get_fully_qualified_name().lstrip("/")
+        status = self._monitor.report(name, self.state, topic, self._worker.dropped, estimator)
+        self._diagnostics.publish(diagnostics.array_of(self.get_clock().now().to_msg(), status))
+
+    def _reject(self, message: str) -> None:
+        self._monitor.count("rejected")
+        self._complain(message)
 
     def _complain(self, message: str) -> None:
         now = time.monotonic()
+        self._monitor.complaint = message
         if now - self._complaints.get(message, -_REPEAT_S) >= _REPEAT_S:
             if len(self._complaints) > 100:
                 self._complaints.clear()
@@ -229,12 +306,12 @@ class PoseNode(Node):
 
 
 def main() -> int:
-    """Entry point of the executable `pose_node`. Returns the exit status: 1 where it cannot start."""
-    node = None
+    """Run a node until it is told to end. Returns the exit status: 1 where it cannot start."""
+    node, rested = None, True
     try:
         rclpy.init()
         node = PoseNode()
-        executor = MultiThreadedExecutor(num_threads=2)
+        executor = MultiThreadedExecutor(num_threads=_THREADS)
         executor.add_node(node)
         # rclpy wakes a waiting executor before it shuts the context down: one that waits again in between, without a
         # limit, would sleep through SIGTERM.
@@ -248,10 +325,12 @@ def main() -> int:
         return 1
     finally:
         if node is not None:
-            node.destroy_node()
+            rested = node.stop()
         rclpy.try_shutdown()
+    if not rested:  # a model that is just being loaded: Python would wait for its thread
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+    if node is not None:
+        node.destroy_node()
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

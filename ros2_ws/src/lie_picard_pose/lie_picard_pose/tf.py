@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from geometry_msgs.msg import TransformStamped
 from rclpy.node import Node
@@ -11,10 +11,13 @@ from rclpy.qos import QoSProfile
 
 
 class Broadcaster(Protocol):
-    """What the node needs of `tf2_ros.TransformBroadcaster`."""
+    """What the node needs of a broadcaster."""
 
     def sendTransform(self, transform: Sequence[TransformStamped]) -> None:  # noqa: N802 (tf2_ros's name)
         """Publish transforms in one message."""
+
+    def close(self) -> None:
+        """End the publisher."""
 
 
 class _PlainBroadcaster:
@@ -23,11 +26,27 @@ class _PlainBroadcaster:
     def __init__(self, node: Node) -> None:
         from tf2_msgs.msg import TFMessage
 
-        self._message = TFMessage
+        self._node, self._message = node, TFMessage
         self._publisher = node.create_publisher(TFMessage, "/tf", QoSProfile(depth=100))
 
     def sendTransform(self, transform: Sequence[TransformStamped]) -> None:  # noqa: N802
         self._publisher.publish(self._message(transforms=list(transform)))
+
+    def close(self) -> None:
+        self._node.destroy_publisher(self._publisher)
+
+
+class _Tf2Broadcaster:
+    """tf2_ros's own, which has no end of its own."""
+
+    def __init__(self, node: Node, broadcaster: Any) -> None:
+        self._node, self._broadcaster = node, broadcaster
+
+    def sendTransform(self, transform: Sequence[TransformStamped]) -> None:  # noqa: N802
+        self._broadcaster.sendTransform(list(transform))
+
+    def close(self) -> None:
+        self._node.destroy_publisher(self._broadcaster.pub_tf)
 
 
 def make_broadcaster(node: Node) -> Broadcaster:
@@ -36,4 +55,4 @@ def make_broadcaster(node: Node) -> Broadcaster:
         from tf2_ros import TransformBroadcaster
     except ImportError:
         return _PlainBroadcaster(node)
-    return TransformBroadcaster(node)
+    return _Tf2Broadcaster(node, TransformBroadcaster(node))

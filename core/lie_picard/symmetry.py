@@ -1,0 +1,209 @@
+"""Which turns of an object leave it as it looks, and which of its equal poses is nearest to a given one."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lie_picard.symsol.solids import solid
+from lie_picard.symsol.truth import symmetries
+
+Array = NDArray[np.float64]
+
+_SAME = math.radians(1.0)  # listed rotations are rounded, and their products more so
+_ROUNDING = 0.02  # of a matrix, from the nearest rotation (Frobenius norm)
+_LARGEST = 120  # elements of a discrete group; what is not closed fills up to more than 180
+
+
+class SymmetryError(ValueError):
+    """Symmetries that cannot be read; the message says which and why, in one line."""
+
+
+@dataclass(frozen=True, eq=False)
+class Symmetry:
+    """The rotations S of the object's frame after which it looks the same: camera_from_object S for every pose.
+
+    The symmetries are the products of an element of `rotations` and a turn about an axis. They turn about the object's
+    centre: of files that list transforms about other points, only the rotations count here.
+
+    Attributes:
+        rotations: (K, 3, 3) discrete symmetries, a group up to turns about the axis, identity first.
+        axes: (3,) unit axes any turn about which is a symmetry: none, one, or the three of a ball.
+    """
+
+    rotations: Array = field(default_factory=lambda: np.eye(3)[None])
+    axes: tuple[Array, ...] = ()
+
+    @classmethod
+    def none(cls) -> Symmetry:
+        """An object whose every pose looks different."""
+        return cls()
+
+    @classmethod
+    def of_solid(cls, name: str) -> Symmetry:
+        """Of one of the embedded solids; of a marked one, what is left where all its markers are in view.
+
+        Raises:
+            ValueError: the name is unknown.
+        """
+        shape = solid(name)
+        group, axis, ball = symmetries(shape, (True,) * len(shape.markers))
+        axes = tuple(np.eye(3)) if ball else () if axis is None else (axis.double().numpy(),)
+        return cls(np.stack([_rotation(one, name) for one in group.double().numpy()]), axes)
+
+    @classmethod
+    def generated(cls, rotations: ArrayLike, axes: ArrayLike = ()) -> Symmetry:
+        """The group that discrete rotations (K, 3, 3) and axes (A, 3) of continuous symmetry generate.
+
+        Raises:
+            SymmetryError: a matrix is no rotation, an axis is zero, or they generate no symmetry of a solid.
+        """
+        group = _closed([_rotation(one, f"rotation {k}") for k, one in enumerate(np.asarray(rotations, float))])
+        lines: list[Array] = []
+        for axis in np.asarray(axes, float).reshape(-1, 3):
+            length = float(np.linalg.norm(axis))
+            if not (math.isfinite(length) and length > 1e-6):
+                raise SymmetryError(f"an axis of continuous symmetry must be a nonzero vector, got {axis.tolist()}")
+            if all(abs(float(axis @ line)) < length * math.cos(_SAME) for line in lines):
+                lines.append(axis / length)
+        if len(lines) > 1:
+            return cls(axes=tuple(np.eye(3)))
+        if not lines:
+            return cls(group)
+        along = group @ lines[0] @ lines[0]
+        if (np.abs(along) < math.cos(_SAME)).any():
+            raise SymmetryError("a discrete symmetry does not map the axis of continuous symmetry onto itself")
+        # Turns about the axis are in already, and all flips are the same up to such a turn.
+        return cls(np.concatenate([np.eye(3)[None], group[along < 0][:1]]), tuple(lines))
+
+    @classmethod
+    def from_models_info(cls, path: str | Path, key: str | int) -> Symmetry:
+        """Of one object in BOP's models_info.json: `symmetries_discrete` and `symmetries_continuous`.
+
+        Raises:
+            SymmetryError: no such file or object, or it cannot be understood.
+        """
+        try:
+            entry = json.loads(Path(path).read_text(encoding="utf-8"))[str(key)]
+        except OSError as error:
+            raise SymmetryError(f"cannot read '{path}': {error.strerror}") from None
+        except ValueError as error:
+            raise SymmetryError(f"'{path}' is not JSON: {error}") from None
+        except (KeyError, TypeError, IndexError):
+            raise SymmetryError(f"'{path}' has no object '{key}'") from None
+        try:
+            transforms = [np.array(one, float).reshape(4, 4) for one in entry.get("symmetries_discrete", ())]
+            axes = [np.array(one["axis"], float).reshape(3) for one in entry.get("symmetries_continuous", ())]
+            return cls.generated([one[:3, :3] for one in transforms], axes)
+        except SymmetryError as error:
+            raise SymmetryError(f"object '{key}' in '{path}': {error}") from None
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise SymmetryError(
+                f"object '{key}' in '{path}': expected symmetries_discrete as lists of 16 numbers "
+                "and symmetries_continuous as a list of {axis, offset}"
+            ) from None
+
+    def to_models_info(self) -> dict[str, list[Any]]:
+        """The two entries of BOP's models_info.json; the identity is not listed."""
+        transforms = np.tile(np.eye(4), (len(self.rotations) - 1, 1, 1))
+        transforms[:, :3, :3] = self.rotations[1:]
+        return {
+            "symmetries_discrete": transforms.reshape(-1, 16).tolist(),
+            "symmetries_continuous": [{"axis": axis.tolist(), "offset": [0.0, 0.0, 0.0]} for axis in self.axes],
+        }
+
+    @property
+    def is_trivial(self) -> bool:
+        """Whether every pose looks different."""
+        return len(self.rotations) == 1 and not self.axes
+
+    @property
+    def is_ball(self) -> bool:
+        """Whether all poses look the same."""
+        return len(self.axes) > 1
+
+    def nearest(self, rotation: Array, reference: Array) -> Array:
+        """Of the poses that look like `rotation`, the one nearest in angle to `reference`. Exact.
+
+        (..., 3, 3), (..., 3, 3) camera_from_object -> (..., 3, 3).
+        """
+        if self.is_ball:
+            return np.broadcast_to(reference, np.broadcast_shapes(rotation.shape, reference.shape)).copy()
+        overlaps, turns = self._overlaps(np.swapaxes(reference, -1, -2) @ rotation)
+        best = overlaps.argmax(-1)
+        found = rotation @ self.rotations[best]
+        if self.axes:
+            found = found @ _about(self.axes[0], np.take_along_axis(turns, best[..., None], -1)[..., 0])
+        return found
+
+    def distance(self, rotation: Array, reference: Array) -> Array:
+        """Angle in radians between what two poses look like: least over all equal poses. (..., 3, 3) x 2 -> (...)."""
+        if self.is_ball:
+            return np.zeros(np.broadcast_shapes(rotation.shape, reference.shape)[:-2])
+        overlaps, _ = self._overlaps(np.swapaxes(reference, -1, -2) @ rotation)
+        return np.arccos(np.clip((overlaps.max(-1) - 1) / 2, -1, 1))
+
+    def _overlaps(self, relative: Array) -> tuple[Array, Array]:
+        """Trace of M S for each discrete symmetry S, and the turn about the axis in S that makes it largest.
+
+        trace(M S Exp(t a)) = a^T M' a + (tr M' - a^T M' a) cos t - 2 (a . vee M') sin t with M' = M S. (..., 3, 3) ->
+        (..., K) overlaps and (..., K) turns in radians.
+        """
+        if not self.axes:
+            overlaps = np.einsum("...ij,kji->...k", relative, self.rotations)
+            return overlaps, np.zeros_like(overlaps)
+        turned = relative[..., None, :, :] @ self.rotations
+        axis = self.axes[0]
+        along = turned @ axis @ axis
+        across = np.trace(turned, axis1=-2, axis2=-1) - along
+        skew = np.stack(
+            [
+                turned[..., 1, 2] - turned[..., 2, 1],
+                turned[..., 2, 0] - turned[..., 0, 2],
+                turned[..., 0, 1] - turned[..., 1, 0],
+            ],
+            -1,
+        )
+        sideways = skew @ axis
+        return along + np.hypot(across, sideways), np.arctan2(sideways, across)
+
+
+def _about(axis: Array, angles: Array) -> Array:
+    """Turns about a (3,) unit axis: (...) radians -> (..., 3, 3)."""
+    x, y, z = axis
+    hat = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    angles = angles[..., None, None]
+    return np.eye(3) + np.sin(angles) * hat + (1 - np.cos(angles)) * (hat @ hat)
+
+
+def _rotation(matrix: Array, what: str) -> Array:
+    """The rotation nearest to a rounded (3, 3) matrix."""
+    if matrix.shape != (3, 3) or not np.isfinite(matrix).all():
+        raise SymmetryError(f"{what} is not a 3 x 3 matrix of finite numbers")
+    u, _, vt = np.linalg.svd(matrix)
+    rotation = u @ vt
+    if np.linalg.norm(rotation - matrix) > _ROUNDING or np.linalg.det(rotation) < 0:
+        raise SymmetryError(f"{what} is not a proper rotation: {np.round(matrix, 3).tolist()}")
+    return rotation
+
+
+def _closed(generators: list[Array]) -> Array:
+    """The group of some rotations, identity first; (K, 3, 3)."""
+    group = np.eye(3)[None]
+    level = [np.eye(3)]
+    while level:
+        # The shortest products first: rounding adds up least.
+        products, level = [one @ generator for one in level for generator in generators], []
+        for product in products:
+            # tr(A^T B) = 1 + 2 cos(angle)
+            if np.einsum("kij,ij->k", group, product).max() < 1 + 2 * math.cos(_SAME):
+                group, level = np.concatenate([group, product[None]]), [*level, product]
+        if len(group) > _LARGEST:
+            raise SymmetryError(f"the discrete symmetries generate more than {_LARGEST} rotations: no group of a solid")
+    return group

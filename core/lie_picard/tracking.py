@@ -1,0 +1,194 @@
+"""One object's modes from image to image: numbers that stay with them, and one pose that does not flip among them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lie_picard import so3
+from lie_picard.hypotheses import MODE_RADIUS, Ambiguity, Hypotheses
+from lie_picard.symmetry import Symmetry
+
+Array = NDArray[np.float64]
+
+_KEPT = 1 / 4  # of the weight of the heaviest look: one of at least that much may go on as the published one
+_GATES = (math.radians(30.0), math.radians(15.0), math.radians(8.0))  # of the motion's estimate, coarse to fine
+_FASTEST = math.radians(35.0)  # turn between two images: below half of an icosahedron's 72 degrees between equal poses
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """What the modes of one image are to those of the images before.
+
+    Attributes:
+        ids: number of each of the image's modes, in their order; the same as long as the mode is followed.
+        best: (3, 3) camera_from_object, a pose that the image supports, as near as can be to the one before.
+        best_covariance: (3, 3) of its body-frame tangent, rad^2; NaN where no mode has a covariance.
+        best_id: of the mode nearest to `best`.
+    """
+
+    ids: tuple[int, ...]
+    best: Array
+    best_covariance: Array
+    best_id: int
+
+
+@dataclass(frozen=True)
+class _Track:
+    """A mode that was seen at `seen_s`: its number, and where it is now."""
+
+    number: int
+    rotation: Array
+    seen_s: float
+
+
+@dataclass(frozen=True)
+class _Look:
+    """Modes that look the same: what one image says of one appearance of the object.
+
+    Attributes:
+        members: indices of the modes. weight: the sum of theirs.
+        centre: (3, 3) their mean, mapped to one another by the symmetry.
+    """
+
+    members: NDArray[np.intp]
+    weight: float
+    centre: Array
+
+
+class ModeTracker:
+    """Follows the modes of one object. Deterministic; numbers are never used twice.
+
+    The pose is each image's own, not smoothed over time: what is remembered only chooses among equal poses.
+    """
+
+    def __init__(self, memory_s: float = 2.0) -> None:
+        """`memory_s`: seconds for which a mode is remembered that no sample finds."""
+        self.memory_s = memory_s
+        self._next = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all modes and the pose; numbers go on."""
+        self._tracks: list[_Track] = []
+        self._best: Array | None = None
+        self._axis: Array | None = None
+        self._stamp_s = -math.inf
+
+    def update(self, hypotheses: Hypotheses, stamp_s: float, symmetry: Symmetry) -> Tracked:
+        """Take in the next image.
+
+        Args:
+            stamp_s: time of the image, seconds; earlier than the last, or more than `memory_s` later: start anew.
+            symmetry: of the object. Where none is known, the axis that the samples tell stands for it.
+        """
+        if not 0 <= stamp_s - self._stamp_s <= self.memory_s:
+            self.reset()
+        modes = torch.stack([mode.rotation for mode in hypotheses.modes]).double().cpu().numpy()
+        weights = np.array([mode.weight for mode in hypotheses.modes])
+        told = self._told(hypotheses) if symmetry.is_trivial else symmetry
+        looks = _looks(modes, [mode.count for mode in hypotheses.modes], told)
+        before = self._best
+        reference = modes[0] if before is None else before
+        look = looks[0] if before is None else _nearest_look(looks, before, told)
+        members, pose = look.members, look.centre
+        if told.axes and told is not symmetry:
+            # The samples' axis is a few degrees off: what counts is the mode that needs the least turn about it.
+            members = members[_angles(modes[members], reference[None])[:, 0].argmin()][None]
+            pose = modes[members[0]]
+        best = told.nearest(pose, reference)
+        turn = None if before is None or told.is_trivial else best @ before.T
+        if turn is None or _angles(turn[None], np.eye(3)[None])[0, 0] > _FASTEST:
+            turn = self._common_turn(modes, weights)
+        ids = self._follow(modes, turn, stamp_s)
+        self._best, self._stamp_s = best, stamp_s
+        covariances = torch.stack([hypotheses.modes[k].covariance for k in members]).double().cpu().numpy()
+        turns = np.swapaxes(modes[members], -1, -2) @ told.nearest(modes[members], best)
+        mapped = np.swapaxes(turns, -1, -2) @ covariances @ turns
+        return Tracked(
+            ids=ids,
+            best=best,
+            best_covariance=np.average(mapped, axis=0, weights=weights[members]),
+            best_id=ids[int(_angles(modes, best[None])[:, 0].argmin())],
+        )
+
+    def _told(self, hypotheses: Hypotheses) -> Symmetry:
+        """The symmetry that the samples tell: turns about an axis, or none. Too vague an image has the last one's."""
+        if hypotheses.axis is not None:
+            self._axis = hypotheses.axis.double().cpu().numpy()
+        elif hypotheses.ambiguity is not Ambiguity.UNRESOLVED:
+            self._axis = None
+        return Symmetry.none() if self._axis is None else Symmetry(axes=(self._axis,))
+
+    def _common_turn(self, modes: Array, weights: Array) -> Array:
+        """The turn in the camera's frame that brings the old modes nearest to the new ones: R_new = turn R_old.
+
+        Iterated closest points: each mode (M, 3, 3) pulls at the track nearest to it, if near enough. -> (3, 3).
+        """
+        turn = np.eye(3)
+        if not self._tracks:
+            return turn
+        old = np.stack([track.rotation for track in self._tracks])
+        for gate in _GATES:
+            moved = turn @ old
+            angles = _angles(modes, moved)
+            nearest = angles.argmin(1)
+            pull = np.where(angles.min(1) <= gate, weights, 0.0)
+            if pull.any():
+                gaps = so3.log(torch.from_numpy(modes @ np.swapaxes(moved[nearest], -1, -2)))
+                turn = so3.exp(torch.from_numpy(pull / pull.sum()) @ gaps).numpy() @ turn
+        return turn
+
+    def _follow(self, modes: Array, turn: Array, stamp_s: float) -> tuple[int, ...]:
+        """Number the modes: pairs of mode and turned track, nearest first; the rest are new. -> (M,)."""
+        tracks = [_Track(track.number, turn @ track.rotation, track.seen_s) for track in self._tracks]
+        ids: dict[int, int] = {}
+        used: set[int] = set()
+        if tracks:
+            angles = _angles(modes, np.stack([track.rotation for track in tracks]))
+            for pair in angles.argsort(axis=None, kind="stable"):
+                mode, track = divmod(int(pair), len(tracks))
+                if angles[mode, track] > MODE_RADIUS:
+                    break
+                if mode not in ids and track not in used:
+                    ids[mode] = tracks[track].number
+                    used.add(track)
+        for mode in range(len(modes)):
+            if mode not in ids:
+                ids[mode], self._next = self._next, self._next + 1
+        lost = [t for k, t in enumerate(tracks) if k not in used and stamp_s - t.seen_s <= self.memory_s]
+        self._tracks = [_Track(ids[mode], modes[mode], stamp_s) for mode in range(len(modes))] + lost
+        return tuple(ids[mode] for mode in range(len(modes)))
+
+
+def _looks(modes: Array, counts: list[int], symmetry: Symmetry) -> list[_Look]:
+    """Modes (M, 3, 3), heaviest first, by their looks: the heaviest one left takes all within 15 degrees."""
+    free = np.ones(len(modes), bool)
+    looks = []
+    for leader in range(len(modes)):
+        if free[leader]:
+            mapped = symmetry.nearest(modes, modes[leader])
+            members = np.flatnonzero(free & (_angles(mapped, modes[leader][None])[:, 0] <= MODE_RADIUS))
+            free[members] = False
+            samples = np.array(counts)[members]
+            centre = modes[leader]
+            if len(members) > 1:
+                centre = so3.mean(torch.from_numpy(np.repeat(mapped[members], samples, axis=0))).numpy()
+            looks.append(_Look(members, int(samples.sum()) / sum(counts), centre))
+    return looks
+
+
+def _nearest_look(looks: list[_Look], reference: Array, symmetry: Symmetry) -> _Look:
+    """Of the looks with enough weight, the one that changes the pose least: a light stray one is never enough."""
+    enough = _KEPT * max(look.weight for look in looks)
+    heavy = [look for look in looks if look.weight >= enough]
+    return heavy[int(symmetry.distance(np.stack([look.centre for look in heavy]), reference).argmin())]
+
+
+def _angles(first: Array, second: Array) -> Array:
+    """Angles in radians of all pairs: (N, 3, 3), (M, 3, 3) -> (N, M)."""
+    return so3.pairwise_angle(torch.from_numpy(first), torch.from_numpy(second)).numpy()

@@ -1,0 +1,245 @@
+"""An example client: which grasp to execute, given all hypotheses of an object's pose.
+
+Read this file to write your own. A planner that takes the best pose alone bets on one of several poses that look the
+same. This one asks of every grasp how likely it succeeds over all of them, and publishes the likeliest:
+
+    subscribes  hypotheses  (PoseHypothesisArray)  remap it to the pose node's ~/hypotheses
+    publishes   ~/grasp     (Grasp)                gripper pose in the camera frame, and its success probability
+
+What a message means. Each hypothesis has a weight, a pose camera_from_object, and a covariance that holds for this mode
+alone: about the fixed axes of the header's frame, rotation variances -1 where unknown. The weights sum to 1. A message
+without hypotheses says that the object is lost. `best` is the one pose that is followed from image to image: for
+display, not for decisions.
+
+What a grasp is. A gripper pose at the object (z: approach, x: closing line of the jaws, origin between the fingertips),
+how far the gripper may be off, and how often it holds within that: see `lie_picard.grasps` and config/grasps.yaml.
+
+    ros2 run lie_picard_pose grasp_planner --ros-args --params-file grasps.yaml -r hypotheses:=/pose_node/hypotheses
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import rclpy
+import torch
+from geometry_msgs.msg import Pose, PoseWithCovariance
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from torch import Tensor
+
+from lie_picard import grasps, so3
+from lie_picard_msgs.msg import Grasp, PoseHypothesisArray
+from lie_picard_pose.conversions import pose_of, rotation_of
+
+_REPEAT_S = 5.0  # a complaint that repeats every message is logged this often
+_WAKE_S = 0.25
+_TURNS = 3600
+
+
+@dataclass(frozen=True)
+class _Entry:
+    default: Any
+    description: str
+    low: float | None = None
+    high: float | None = None
+
+
+# Defaults are repeated in config/grasps.yaml; a test keeps the two equal.
+TABLE = {
+    "object_id": _Entry("cyl", "Object to grasp, as in the hypotheses."),
+    "axis": _Entry([0.0, 0.0, 1.0], "Axis in the object's frame for grasp_turns."),
+    "grasp_ids": _Entry(["label", "side"], "Name of each grasp; names may repeat."),
+    "grasp_poses": _Entry(
+        [-0.024, 0.0, 0.0, 0.5, 0.5, 0.5, 0.5, 0.0, 0.0, 0.0, -0.5, -0.5, 0.5, 0.5],
+        "object_from_gripper of each grasp: x, y, z [m], qx, qy, qz, qw; z approaches, x closes.",
+    ),
+    "grasp_tolerances": _Entry(
+        [0.35, math.pi, 0.01, 0.3, 0.3, 0.008],
+        "Of each grasp: tilt of the approach [rad], turn about it [rad; 3.1416: any], displacement [m].",
+    ),
+    "grasp_qualities": _Entry([0.95, 0.85], "Of each grasp: probability that it holds within its tolerances."),
+    "grasp_turns": _Entry([1, 36], "At how many equal turns about `axis` each grasp works alike; 36 stand for any."),
+    "gripper_symmetry": _Entry(
+        2, "Turns about its approach that leave the gripper alike: 2 for parallel jaws.", 1, 360
+    ),
+    "max_approach_angle": _Entry(
+        1.2, "Largest angle of the approach to the camera's optical axis [rad].", 0.0, math.pi
+    ),
+    "unknown_sigma": _Entry(
+        grasps.UNKNOWN_SIGMA, "Standard deviation [rad] of a hypothesis whose rotation covariance is unknown.", 0.0, 1.0
+    ),
+    "least_probability": _Entry(0.5, "Nothing is published where the best grasp succeeds less often.", 0.0, 1.0),
+}
+
+
+class GraspPlanner(Node):
+    """Answers every array of hypotheses of its object with at most one grasp."""
+
+    def __init__(self) -> None:
+        super().__init__("grasp_planner")
+        for name, entry in TABLE.items():
+            self.declare_parameter(name, entry.default, _descriptor(entry))
+        self._values = {name: self.get_parameter(name).value for name in TABLE}
+        self._grasps = grasps_of(self._values)
+        # Reliable, as the pose node's results are. Objects share the topic: a depth of 1 would lose ours to another's.
+        self._publisher = self.create_publisher(Grasp, "~/grasp", QoSProfile(depth=10))
+        self.create_subscription(PoseHypothesisArray, "hypotheses", self._on_hypotheses, QoSProfile(depth=10))
+        topic, name = self.resolve_topic_name("hypotheses"), self._values["object_id"]
+        self.get_logger().info(f"waiting for hypotheses of '{name}' on {topic}")
+
+    def _on_hypotheses(self, message: PoseHypothesisArray) -> None:
+        name = self._values["object_id"]
+        if message.object_id != name:
+            return
+        if not message.hypotheses:
+            self._say(f"no grasp: '{name}' is lost")
+            return
+        try:
+            planned = plan(message, self._grasps, self._values["max_approach_angle"], self._values["unknown_sigma"])
+        except ValueError as error:
+            self._complain(f"hypotheses of '{name}' are left out: {error}")
+            return
+        least = self._values["least_probability"]
+        if planned is None:
+            self._say(f"no grasp of '{name}' is reachable within max_approach_angle")
+        elif planned.success_probability < least:
+            found = f"the best, '{planned.grasp_id}', succeeds with {planned.success_probability:.2f}"
+            self._say(f"no grasp of '{name}': {found}, below least_probability {least:.2f}")
+        else:
+            self._publisher.publish(planned)
+
+    # rclpy throttles by the line that logs.
+    def _say(self, text: str) -> None:
+        self.get_logger().info(text, throttle_duration_sec=_REPEAT_S)
+
+    def _complain(self, text: str) -> None:
+        self.get_logger().error(text, throttle_duration_sec=_REPEAT_S)
+
+
+def plan(
+    message: PoseHypothesisArray, known: list[grasps.Grasp], max_approach: float, unknown_sigma: float
+) -> Grasp | None:
+    """The message's answer; None where no grasp is reachable. All the planner does besides ROS.
+
+    Raises:
+        ValueError: the message holds what cannot be hypotheses.
+    """
+    weights = [hypothesis.weight for hypothesis in message.hypotheses]
+    posterior = posterior_of(weights, [hypothesis.pose for hypothesis in message.hypotheses], unknown_sigma)
+    best = _transform(message.best.pose)
+    choice = grasps.best_grasp(posterior, known, max_approach)
+    if choice is None:
+        return None
+    naive = grasps.best_pose_grasp(best, posterior, known, max_approach)
+    gripper = choice.camera_from_gripper.numpy()
+    return Grasp(
+        header=message.header,
+        object_id=message.object_id,
+        grasp_id=choice.grasp.grasp_id,
+        pose=pose_of(gripper[:3, :3], gripper[:3, 3]),
+        success_probability=choice.probability,
+        best_pose_probability=naive.probability if naive else 0.0,
+    )
+
+
+def posterior_of(weights: list[float], poses: list[PoseWithCovariance], unknown_sigma: float) -> grasps.Posterior:
+    """Weighted poses as the core takes them.
+
+    Raises:
+        ValueError: numbers that are not finite, orientations or covariances that are none.
+    """
+    covariances = np.array([pose.covariance for pose in poses]).reshape(-1, 6, 6)
+    unknown = covariances[:, range(3, 6), range(3, 6)].max(1) < 0
+    covariances[unknown, 3:, :] = covariances[unknown, :, 3:] = 0
+    covariances[unknown, 3:, 3:] = unknown_sigma**2 * np.eye(3)
+    transforms = torch.stack([_transform(pose.pose) for pose in poses])
+    return grasps.Posterior(torch.tensor(weights, dtype=torch.float64), transforms, torch.from_numpy(covariances))
+
+
+def grasps_of(values: dict[str, Any]) -> list[grasps.Grasp]:
+    """The grasps that the parameters describe.
+
+    Raises:
+        ValueError: one line that names the parameter and the remedy.
+    """
+    names = list(values["grasp_ids"])
+    if not names or not all(names):
+        raise ValueError("grasp_ids needs at least one name, and no empty one")
+    columns = {"grasp_poses": 7, "grasp_tolerances": 3, "grasp_qualities": 1, "grasp_turns": 1, "axis": 3}
+    table = {}
+    for name, width in columns.items():
+        rows = 1 if name == "axis" else len(names)
+        flat = torch.tensor([float(value) for value in values[name]], dtype=torch.float64)
+        if len(flat) != rows * width:
+            what = "needs 3 numbers" if name == "axis" else f"needs {rows * width} numbers for {rows} grasps"
+            raise ValueError(f"{name} {what}, got {len(flat)}")
+        if not bool(flat.isfinite().all()):
+            raise ValueError(f"{name} holds a number that is not finite")
+        table[name] = flat.reshape(rows, width)
+    axis = table["axis"][0]
+    if float(axis.norm()) < 1e-6:
+        raise ValueError("axis must not be zero")
+    result: list[grasps.Grasp] = []
+    for index, name in enumerate(names):
+        x, y, z, qx, qy, qz, qw = table["grasp_poses"][index]
+        quaternion = torch.stack([qw, qx, qy, qz])
+        if abs(float(quaternion.norm()) - 1) > 0.01:
+            raise ValueError(
+                f"grasp '{name}': the quaternion in grasp_poses must have length 1, in the order x, y, z, w"
+            )
+        turns = int(table["grasp_turns"][index])
+        if not 1 <= turns <= _TURNS:
+            raise ValueError(f"grasp '{name}': grasp_turns must be from 1 to {_TURNS}, got {turns}")
+        tilt, turn, distance = table["grasp_tolerances"][index].tolist()
+        place = grasps.rigid(so3.from_quaternion(quaternion), torch.stack([x, y, z]))
+        quality, jaws = float(table["grasp_qualities"][index]), values["gripper_symmetry"]
+        result += grasps.Grasp(name, place, tilt, min(turn, math.pi), distance, quality, jaws).around(axis, turns)
+    return result
+
+
+def _transform(pose: Pose) -> Tensor:
+    p, q = pose.position, pose.orientation
+    if not abs(math.hypot(q.x, q.y, q.z, q.w) - 1) < 0.01:
+        raise ValueError("a quaternion has not length 1")
+    return grasps.rigid(torch.from_numpy(rotation_of(q)), torch.tensor([p.x, p.y, p.z], dtype=torch.float64))
+
+
+def _descriptor(entry: _Entry) -> ParameterDescriptor:
+    descriptor = ParameterDescriptor(description=entry.description, read_only=True)
+    if entry.low is not None and entry.high is not None:
+        if isinstance(entry.default, float):
+            descriptor.floating_point_range = [FloatingPointRange(from_value=entry.low, to_value=entry.high)]
+        else:
+            descriptor.integer_range = [IntegerRange(from_value=int(entry.low), to_value=int(entry.high), step=1)]
+    return descriptor
+
+
+def main() -> int:
+    """Entry point of the executable `grasp_planner`. Returns the exit status: 1 where parameters do not fit."""
+    try:
+        rclpy.init()
+        node = GraspPlanner()
+        # With a limit: an executor that waits without one can sleep through SIGTERM.
+        while rclpy.ok():
+            rclpy.spin_once(node, timeout_sec=_WAKE_S)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except (ValueError, ParameterException) as error:
+        hint = "; write whole numbers with a point, 1.0" if "expecting type 'DOUBLE" in str(error) else ""
+        print(f"grasp_planner: {error}{hint}", file=sys.stderr)
+        return 1
+    finally:
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,236 @@
+"""Load the pose node with camera images and print how it bears them: latency, drops, answers of services, memory.
+
+`ros2 run lie_picard_pose load_test` asks whether it keeps up: 640 x 480 images at 30 Hz, 100 hypotheses each.
+`--rate 60 --samples 4000` gives it more than it can do; `--seconds 3600` shows whether memory grows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import rclpy
+import torch
+from ament_index_python import get_package_prefix
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.srv import GetParameters
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from rclpy.serialization import serialize_message
+from rclpy.utilities import remove_ros_args
+from sensor_msgs.msg import CameraInfo, Image
+from tqdm import tqdm
+
+from lie_picard import machine, so3
+from lie_picard.seeds import test_generator
+from lie_picard.symsol.scene import Placed, render_scene
+from lie_picard_msgs.msg import PoseHypothesisArray
+from lie_picard_pose.conversions import seconds_of
+from lie_picard_pose.demo_recording import CAMERA, CAMERA_FRAME, DIAMETER
+
+_VIEWS = 40  # different images, shown again and again
+_ASK_S = 0.25
+_WARM_S = 3.0  # left out of all figures
+_READY_S = 90.0
+
+
+def placed(name: str) -> Placed:
+    """A solid in front of the camera that turns by 2 degrees from image to image, and back."""
+    generator = test_generator(31)
+    first = so3.uniform(1, generator=generator, dtype=torch.float64)
+    axis = torch.nn.functional.normalize(torch.randn(3, generator=generator, dtype=torch.float64), dim=0)
+    steps = torch.arange(_VIEWS, dtype=torch.float64)
+    angles = torch.deg2rad(2.0 * torch.minimum(steps, _VIEWS - steps))
+    return Placed(name, DIAMETER, np.array([0.02, -0.01, 0.8]), first @ so3.about_axis(axis, angles))
+
+
+class LoadTest(Node):
+    """Camera and listener at once; both stamps are of one clock."""
+
+    def __init__(self, name: str, seconds: float, rate: float) -> None:
+        super().__init__("load_test")
+        self.solid, self.seconds, self.rate = placed(name), seconds, rate
+        self._images = [bytearray(self._image(pixels)) for pixels in render_scene(CAMERA, [self.solid])]
+        self._info = CameraInfo(width=CAMERA.width, height=CAMERA.height, distortion_model="plumb_bob")
+        self._info.k = CAMERA.matrix.reshape(-1)
+        self._info.header.frame_id = CAMERA_FRAME
+        qos = QoSProfile(depth=2)
+        self._image_out = self.create_publisher(Image, "image", qos)
+        self._info_out = self.create_publisher(CameraInfo, "camera_info", qos)
+        self.create_subscription(
+            PoseHypothesisArray, "pose_node/hypotheses", self._on_hypotheses, QoSProfile(depth=100)
+        )
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, QoSProfile(depth=10))
+        self._client = self.create_client(GetParameters, "pose_node/get_parameters")
+        self.results: list[tuple[float, float, float]] = []  # when it came, its age, processing: s, ms, ms
+        self.answers: list[tuple[float, float]] = []
+        self.memory: list[tuple[float, float]] = []
+        self.figures: dict[str, str] = {}
+        self.sent: list[float] = []
+
+    def ready(self) -> bool:
+        """Whether the node subscribes and we hear it."""
+        return bool(self._image_out.get_subscription_count() and self.count_publishers("pose_node/hypotheses"))
+
+    def send(self, index: int) -> None:
+        """Publish the next image, stamped now."""
+        now = self.get_clock().now()
+        seconds, nanoseconds = divmod(now.nanoseconds, 10**9)
+        data = self._images[index % _VIEWS]
+        struct.pack_into("<iI", data, 4, seconds, nanoseconds)  # CDR: four bytes, then the stamp
+        self._info.header.stamp = now.to_msg()
+        self._info_out.publish(self._info)
+        self._image_out.publish(bytes(data))
+        self.sent.append(time.monotonic())
+
+    def ask(self) -> None:
+        """Call a service of the node, as a parameter GUI would, and note how long it takes."""
+        began = time.monotonic()
+        future = self._client.call_async(GetParameters.Request(names=["samples"]))
+        future.add_done_callback(lambda _: self.answers.append((began, (time.monotonic() - began) * 1e3)))
+
+    def _image(self, grey: np.ndarray) -> bytes:
+        message = Image(height=CAMERA.height, width=CAMERA.width, encoding="rgb8", step=3 * CAMERA.width)
+        message.data.frombytes(np.repeat(grey[..., None], 3, 2).tobytes())
+        message.header.frame_id = CAMERA_FRAME
+        return bytes(serialize_message(message))
+
+    def _on_hypotheses(self, message: PoseHypothesisArray) -> None:
+        age = self.get_clock().now().nanoseconds * 1e-9 - seconds_of(message.header.stamp)
+        self.results.append((time.monotonic(), age * 1e3, message.statistics.processing_ms))
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            self.figures = {pair.key: pair.value for pair in status.values} | {"message": status.message}
+
+
+def run(test: LoadTest, process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    """Play camera until the time is up. Returns the figures."""
+    deadline = time.monotonic() + _READY_S
+    while not test.ready():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError("the pose node did not become ready; see its output above")
+        rclpy.spin_once(test, timeout_sec=0.1)
+    node = psutil.Process(process.pid)
+    began = time.monotonic()
+    next_ask, index = began, 0
+    with tqdm(total=round(test.seconds + _WARM_S), unit="s", leave=False) as bar:
+        while (now := time.monotonic()) < began + test.seconds + _WARM_S:
+            if process.poll() is not None:
+                raise RuntimeError(f"the pose node died with status {process.returncode}")
+            due = began + index / test.rate
+            if now >= due:
+                test.send(index)
+                index += 1
+                continue
+            if now >= next_ask:
+                test.ask()
+                test.memory.append((now - began, node.memory_info().rss / 1e6))
+                next_ask += _ASK_S
+                bar.update(round(now - began) - bar.n)
+            rclpy.spin_once(test, timeout_sec=max(0.0, min(due, next_ask) - time.monotonic()))
+    end = time.monotonic() + 2
+    while time.monotonic() < end:  # the last answers
+        rclpy.spin_once(test, timeout_sec=0.1)
+    return figures(test, began + _WARM_S)
+
+
+def figures(test: LoadTest, begin: float) -> dict[str, Any]:
+    """All figures, of what came after `begin`."""
+    ages = [age for at, age, _ in test.results if at >= begin]
+    processing = [ms for at, _, ms in test.results if at >= begin]
+    answers = [ms for at, ms in test.answers if at >= begin]
+    times, sizes = np.array(test.memory).T
+    later = times >= times[-1] / 3  # buffers have filled by then
+    sent = sum(at >= begin for at in test.sent)
+    return {
+        "images_sent": sent,
+        "images_answered": len(ages),
+        "age_ms": percentiles(ages),
+        "processing_ms": percentiles(processing),
+        "service_ms": percentiles(answers),
+        "memory_mb": float(sizes[-1]),
+        "memory_slope_mb_per_hour": float(np.polyfit(times[later], sizes[later], 1)[0] * 3600)
+        if later.sum() > 2
+        else 0.0,
+        "diagnostics": test.figures,
+    }
+
+
+def percentiles(values: list[float]) -> dict[str, float]:
+    """p50, p95, p99 and maximum; NaN of nothing."""
+    if not values:
+        return dict.fromkeys(("p50", "p95", "p99", "max"), float("nan"))
+    p50, p95, p99 = np.percentile(values, [50, 95, 99])
+    return {"p50": float(p50), "p95": float(p95), "p99": float(p99), "max": float(max(values))}
+
+
+def report(found: dict[str, Any], args: argparse.Namespace) -> str:
+    """The figures for people."""
+    lines = [f"{args.rate:g} images/s of 640 x 480, {args.samples} hypotheses each, {args.seconds:g} s"]
+    lines.append(f"answered         {found['images_answered']} of {found['images_sent']} images")
+    for key, name in (("age_ms", "image stamp to result"), ("processing_ms", "of it in the node's work"),
+                      ("service_ms", "service answers after")):  # fmt: skip
+        values = " ".join(f"{kind} {value:6.1f}" for kind, value in found[key].items())
+        lines.append(f"{name:<26} {values} ms")
+    lines.append(
+        f"node's memory    {found['memory_mb']:.0f} MB, slope {found['memory_slope_mb_per_hour']:+.1f} MB/hour"
+    )
+    lines += [f"  {key:<38} {value}" for key, value in found["diagnostics"].items()]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Entry point of the executable `load_test`."""
+    parser = argparse.ArgumentParser(
+        prog="load_test", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--rate", type=float, default=30.0, help="images a second")
+    parser.add_argument("--samples", type=int, default=100, help="hypotheses an image")
+    parser.add_argument("--seconds", type=float, default=30.0, help="how long, after 3 s of warming up")
+    parser.add_argument("--object", default="cube", help="solid in the images")
+    parser.add_argument("--threads", type=int, default=0, help="the node's CPU threads; 0: torch decides")
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    args = parser.parse_args(remove_ros_args(sys.argv)[1:])
+    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+    rclpy.init()
+    test = LoadTest(args.object, args.seconds, args.rate)
+    r = test.solid.region(CAMERA)
+    values = {
+        "objects": f"[{args.object}]", "diameters": f"[{DIAMETER}]", "samples": args.samples, "threads": args.threads,
+        "regions": f"[{r.x}, {r.y}, {r.width}, {r.height}]",
+        "qos_overrides./image.subscription.reliability": "reliable",
+    }  # fmt: skip
+    program = Path(get_package_prefix("lie_picard_pose")) / "lib" / "lie_picard_pose" / "pose_node"
+    arguments = [a for name, value in values.items() for a in ("-p", f"{name}:={value}")]
+    process = subprocess.Popen([program, "--ros-args", *arguments])
+    try:
+        found = run(test, process) | {"machine": machine.describe()}
+    except RuntimeError as error:
+        print(f"load_test: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(20)
+        rclpy.try_shutdown()
+    print(machine.one_line(found["machine"]))
+    print(report(found, args))
+    if args.json:
+        args.json.write_text(json.dumps(found, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""From the messages of one image to what is published of it. No ROS node is needed: tools call it offline."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
+
+from lie_picard import PoseEstimator
+from lie_picard.estimator import ImageError
+from lie_picard.poses import ObjectPoses, Target, ViewCache, estimate_poses
+from lie_picard.sampling import WarmStart
+from lie_picard.tracking import ModeTracker
+from lie_picard_msgs.msg import PoseHypothesisArray
+from lie_picard_pose.conversions import camera_of, hypothesis_array, region_of, seconds_of
+from lie_picard_pose.images import to_depth, to_mask, to_rgb
+from lie_picard_pose.parameters import Settings
+from lie_picard_pose.regions import regions_of_detections, regions_of_mask
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image with the messages that belong to it.
+
+    Attributes:
+        regions: where the objects are, as `Settings.regions_from` says: a mask, detections, or RegionOfInterest by
+            object; None: as the parameters say.
+        depth: registered to the image. received: time.monotonic() when it came in.
+    """
+
+    image: Image | CompressedImage
+    info: CameraInfo
+    regions: Any = None
+    depth: Image | None = None
+    received: float = 0.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one image gave.
+
+    Attributes:
+        poses, messages: of every object that was looked for and is there, as one pair each.
+        lost: messages without hypotheses, of objects that the model does not see.
+        milliseconds: how long each stage took.
+    """
+
+    poses: list[ObjectPoses]
+    messages: list[PoseHypothesisArray]
+    lost: list[PoseHypothesisArray]
+    milliseconds: dict[str, float] = field(default_factory=dict)
+
+
+class Pipeline:
+    """Estimates one image after the other and follows the modes of each object from one to the next."""
+
+    def __init__(self, estimator: PoseEstimator) -> None:
+        self.estimator = estimator
+        self._views = ViewCache()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the images before."""
+        self._warm = WarmStart()
+        self._trackers: dict[str, ModeTracker] = {}
+
+    def __call__(self, frame: Frame, settings: Settings, follow: bool = True) -> Result:
+        """Estimate one image.
+
+        Args:
+            follow: as the next image of a stream; False: on its own.
+
+        Raises:
+            ImageError, CameraError: what is wrong with the input, and what to do.
+        """
+        stages = [time.monotonic()]
+        camera = camera_of(frame.info, settings.rectified)
+        image = to_rgb(frame.image)
+        depth = None if frame.depth is None else to_depth(frame.depth)
+        targets = self._targets(frame, settings)
+        stages.append(time.monotonic())
+        warm = self._warm if settings.warm_start and follow else None
+        found = []
+        if targets:
+            found = estimate_poses(
+                self.estimator,
+                image,
+                camera,
+                targets,
+                settings.samples,
+                settings.seed,
+                settings.options,
+                self._views,
+                warm,
+                depth,
+                settings.symmetries,
+            )
+        stages.append(time.monotonic())
+        stamp = seconds_of(frame.image.header.stamp)
+        result = Result([], [], [])
+        for poses in found:
+            lost = settings.least_presence > 0 and poses.hypotheses.presence < settings.least_presence
+            tracked = None
+            if not lost:
+                tracker = self._trackers.setdefault(poses.object_id, ModeTracker()) if follow else ModeTracker()
+                tracked = tracker.update(poses.hypotheses, stamp, poses.symmetry)
+            message = hypothesis_array(frame.image.header, poses, tracked, settings.options)
+            message.statistics.processing_ms = (time.monotonic() - stages[0]) * 1e3
+            if lost:
+                result.lost.append(message)
+            else:
+                result.poses.append(poses)
+                result.messages.append(message)
+        stages.append(time.monotonic())
+        names = "image", "estimate", "messages"
+        spans = {name: (b - a) * 1e3 for name, a, b in zip(names, stages[:-1], stages[1:], strict=True)}
+        return replace(result, milliseconds=spans)
+
+    def _targets(self, frame: Frame, settings: Settings) -> tuple[Target, ...]:
+        """The objects to look for, where this image's regions say."""
+        if frame.regions is None:
+            return settings.targets
+        names = [target.object_id for target in settings.targets]
+        if isinstance(frame.regions, Mapping):
+            given = {name: region_of(roi) for name, roi in frame.regions.items() if isinstance(roi, RegionOfInterest)}
+            return tuple(replace(t, region=given.get(t.object_id) or t.region) for t in settings.targets)
+        if isinstance(frame.regions, Image):
+            regions = regions_of_mask(to_mask(frame.regions), names)
+        else:
+            best: dict[str, float] = {}
+            regions = {}
+            detected, unusable = regions_of_detections(frame.regions)
+            if unusable and not detected:
+                raise ImageError(unusable[0])
+            for name, score, region in detected:
+                if score > best.get(name, -math.inf):
+                    best[name], regions[name] = score, region
+        return tuple(replace(t, region=regions[t.object_id]) for t in settings.targets if t.object_id in regions)
+
+
+__all__ = ["Frame", "ImageError", "Pipeline", "Result"]

@@ -1,0 +1,64 @@
+"""What service requests ask for, as settings and parameters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from lie_picard.estimator import ImageError
+from lie_picard_msgs.srv import EstimatePose, SetObject
+from lie_picard_pose.conversions import region_of
+from lie_picard_pose.parameters import MOST_SAMPLES, Settings
+
+_WHOLE = [0.0, 0.0, 0.0, 0.0]
+
+
+def settings_for(request: EstimatePose.Request, settings: Settings) -> Settings:
+    """The node's settings with what the request says of its own.
+
+    Raises:
+        ImageError: unknown object, or too many samples.
+    """
+    known = {target.object_id: target for target in settings.targets}
+    target = known.get(request.object_id) if request.object_id else settings.targets[0]
+    if target is None:
+        raise ImageError(f"unknown object '{request.object_id}': one of {', '.join(known)}")
+    if (region := region_of(request.region)) is not None:
+        target = replace(target, region=region)
+    samples = request.samples or settings.samples
+    if samples > MOST_SAMPLES:
+        raise ImageError(f"{samples} samples are too many: at most {MOST_SAMPLES}")
+    seed = request.seed if request.seed >= 0 else None
+    return replace(settings, targets=(target,), samples=samples, seed=seed)
+
+
+def changed_objects(request: SetObject.Request, values: dict[str, Any]) -> dict[str, Any]:
+    """The parameters `objects`, `diameters` and `regions` after the request; they are checked where they are set.
+
+    Raises:
+        ValueError: an object that is not there is to be removed, or a new one has no size.
+    """
+    objects, diameters = list(values["objects"]), list(values["diameters"])
+    flat = list(values["regions"])
+    regions = [flat[k : k + 4] for k in range(0, len(flat), 4)]
+    name = request.object_id
+    if request.remove:
+        if name not in objects:
+            raise ValueError(f"unknown object '{name}': one of {', '.join(objects)}")
+        index = objects.index(name)
+        for column in (objects, diameters, regions):
+            del column[index]
+        if not objects:
+            raise ValueError(f"'{name}' is the only object: set another one first, or deactivate the node")
+    else:
+        if name not in objects:
+            if request.diameter == 0:
+                raise ValueError(f"'{name}' is new: give its diameter in metres")
+            objects.append(name)
+            diameters.append(0.0)
+            regions.append(_WHOLE)
+        index = objects.index(name)
+        diameters[index] = request.diameter or diameters[index]
+        if (box := region_of(request.region)) is not None:
+            regions[index] = [float(box.x), float(box.y), float(box.width), float(box.height)]
+    return {"objects": objects, "diameters": diameters, "regions": [x for region in regions for x in region]}

@@ -1,0 +1,26 @@
+"""The executable `pose_node`. Imports take seconds, in which a signal must end the program as cleanly as later."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    os._exit(0)
+
+
+def main() -> int:
+    """Entry point."""
+    before = {number: signal.signal(number, _end) for number in (signal.SIGINT, signal.SIGTERM)}
+    from lie_picard_pose import pose_node
+
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    return pose_node.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

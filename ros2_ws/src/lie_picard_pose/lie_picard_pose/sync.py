@@ -1,0 +1,57 @@
+"""Messages that belong together: the newest image with the depth image, mask or detections of nearly the same time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+_KEPT = 30  # messages a topic: a second of video, for a detector that takes that long
+
+
+class Gather:
+    """Approximate time synchronisation where the newest complete set wins and nothing is waited for.
+
+    Not thread-safe: call it from one callback group.
+    """
+
+    def __init__(self, topics: Sequence[str], tolerance_s: float) -> None:
+        """Sets of one message of every topic, at most `tolerance_s` from the first topic's stamp."""
+        self._lead, *self._others = topics
+        self._tolerance = int(tolerance_s * 1e9)
+        self._kept: dict[str, deque[tuple[int, Any]]] = {topic: deque(maxlen=_KEPT) for topic in topics}
+        self._given: tuple[int, Any] = (-1, None)  # stamp and first message of the last set given out
+
+    def put(self, topic: str, stamp_ns: int, message: Any) -> dict[str, Any] | None:
+        """Add a message; the newest set that is complete and has not been given out, if there is one.
+
+        A stamp that goes back, as where a recording starts again, makes everything before it forgotten.
+        """
+        kept = self._kept[topic]
+        if kept and stamp_ns < kept[-1][0]:
+            self.clear()
+        kept.append((stamp_ns, message))
+        for stamp, lead in reversed(self._kept[self._lead]):
+            if stamp < self._given[0] or lead is self._given[1]:  # stamps may repeat, where a driver sets none
+                return None
+            others = {other: self._nearest(other, stamp) for other in self._others}
+            if all(found is not None for found in others.values()):
+                self._given = stamp, lead
+                return {self._lead: lead, **others}
+        return None
+
+    def clear(self) -> None:
+        """Forget everything."""
+        for kept in self._kept.values():
+            kept.clear()
+        self._given = -1, None
+
+    def missing(self) -> list[str]:
+        """Topics that nothing has come from."""
+        return [topic for topic, kept in self._kept.items() if not kept]
+
+    def _nearest(self, topic: str, stamp_ns: int) -> Any | None:
+        # Of equally near ones the newest.
+        within = [(abs(stamp - stamp_ns), -k) for k, (stamp, _) in enumerate(self._kept[topic])]
+        distance, index = min(within, default=(self._tolerance + 1, 0))
+        return self._kept[topic][-index][1] if distance <= self._tolerance else None

@@ -1,0 +1,182 @@
+"""Symmetries of objects: groups, the nearest equal pose, and BOP's files."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import BARE, tangents
+
+from lie_picard import so3
+from lie_picard.symmetry import Symmetry, SymmetryError
+from lie_picard.symsol.solids import SOLIDS, solid
+
+Z = np.array([0.0, 0.0, 1.0])
+BALL = Symmetry.generated([], np.eye(3))
+
+
+def turn(axis, degrees):
+    """(3, 3) rotation about an axis."""
+    axis = torch.tensor(axis, dtype=torch.float64)
+    return so3.exp(axis / axis.norm() * math.radians(degrees)).numpy()
+
+
+def angle(first, second):
+    """Radians between rotations."""
+    return so3.angle(torch.as_tensor(first), torch.as_tensor(second)).numpy()
+
+
+def equals(symmetry, rotation, step_deg=0.5):
+    """(n, 3, 3) poses that look like `rotation`, continuous ones on a grid."""
+    poses = rotation @ symmetry.rotations
+    if symmetry.axes:
+        turns = so3.about_axis(
+            torch.from_numpy(symmetry.axes[0]), torch.deg2rad(torch.arange(0, 360, step_deg)).double()
+        )
+        poses = (poses[:, None] @ turns.numpy()).reshape(-1, 3, 3)
+    return poses
+
+
+def info(tmp_path, entry):
+    """A models_info.json with one object, 3."""
+    path = tmp_path / "models_info.json"
+    path.write_text(json.dumps({"3": entry}))
+    return path
+
+
+def listed(*matrices):
+    """Rotations as BOP lists transforms."""
+    return [
+        np.block([[m, np.ones((3, 1))], [np.zeros((1, 3)), np.ones((1, 1))]]).round(4).ravel().tolist()
+        for m in matrices
+    ]
+
+
+@given(tangents(2), st.sampled_from(SOLIDS))
+def test_the_nearest_pose_looks_the_same_and_none_is_nearer(vectors, name):
+    symmetry = Symmetry.of_solid(name)
+    rotation, reference = so3.exp(vectors).numpy()
+    found = symmetry.nearest(rotation, reference)
+    poses = equals(symmetry, rotation)
+    assert angle(found, poses).min() < math.radians(0.5)
+    least = angle(found, reference)
+    assert least <= angle(poses, reference).min() + 1e-6
+    assert symmetry.distance(rotation, reference) == pytest.approx(least, abs=1e-6)
+    if symmetry.axes:
+        assert symmetry.distance(found, rotation) < 1e-6
+
+
+@given(tangents(2), st.sampled_from(BARE))
+def test_the_distance_is_that_of_the_solid(vectors, name):
+    rotation, truth = so3.exp(vectors)
+    found = Symmetry.of_solid(name).distance(rotation.numpy(), truth.numpy())
+    assert found == pytest.approx(float(solid(name).distance(rotation, truth)), abs=1e-5)
+
+
+def test_many_poses_at_once_are_as_one_by_one(generator):
+    rotations, references = so3.uniform(2, 5, generator=generator, dtype=torch.float64).numpy()
+    for symmetry in (Symmetry.none(), Symmetry.of_solid("cube"), Symmetry.of_solid("cyl"), BALL):
+        one_by_one = [symmetry.nearest(a, b) for a, b in zip(rotations, references, strict=True)]
+        np.testing.assert_allclose(symmetry.nearest(rotations, references), one_by_one, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "discrete", "axes"),
+    [("tet", 12, 0), ("cube", 24, 0), ("icosa", 60, 0), ("cone", 1, 1), ("cyl", 2, 1), ("tetX", 3, 0), ("cylO", 1, 0),
+     ("sphereX", 1, 0)],
+)  # fmt: skip
+def test_solids_have_the_symmetry_that_their_markers_leave(name, discrete, axes):
+    symmetry = Symmetry.of_solid(name)
+    assert len(symmetry.rotations) == discrete and len(symmetry.axes) == axes
+    assert symmetry.is_trivial == (discrete == 1 and not axes)
+
+
+@pytest.mark.parametrize("name", ["tet", "cube", "icosa", "tetX"])
+def test_the_group_is_closed_and_comes_back_from_two_of_its_elements(name):
+    group = Symmetry.of_solid(name).rotations
+    products = (group[:, None] @ group).reshape(-1, 1, 3, 3)
+    assert angle(products, group[None]).min(1).max() < 1e-5
+    made = max((Symmetry.generated(group[[1, k]]).rotations for k in range(len(group))), key=len)
+    assert len(made) == len(group)
+    assert angle(made[:, None], group[None]).min(1).max() < 1e-5
+
+
+def test_a_ball_looks_the_same_in_all_poses(generator):
+    rotation, reference = so3.uniform(2, generator=generator, dtype=torch.float64).numpy()
+    assert BALL.is_ball and not BALL.is_trivial
+    np.testing.assert_array_equal(BALL.nearest(rotation, reference), reference)
+    assert BALL.distance(rotation, reference) == 0
+
+
+def test_bop_lists_rounded_symmetries_without_the_identity(tmp_path):
+    bolt = Symmetry.from_models_info(info(tmp_path, {"symmetries_discrete": listed(turn(Z, 60))}), 3)
+    assert len(bolt.rotations) == 6 and not bolt.axes
+    np.testing.assert_allclose(bolt.rotations[0], np.eye(3), atol=1e-12)
+
+
+def test_bop_discrete_and_continuous_symmetries_are_composed(tmp_path):
+    entry = {
+        "symmetries_discrete": listed(turn([1, 0, 0], 180), turn(Z, 90)),
+        "symmetries_continuous": [{"axis": [0, 0, 2], "offset": [0, 0, 5]}],
+    }
+    symmetry = Symmetry.from_models_info(info(tmp_path, entry), "3")
+    cylinder = Symmetry.of_solid("cyl")
+    assert len(symmetry.rotations) == 2
+    rotations = so3.uniform(20, generator=torch.Generator().manual_seed(0), dtype=torch.float64).numpy()
+    np.testing.assert_allclose(
+        symmetry.distance(rotations[:10], rotations[10:]), cylinder.distance(rotations[:10], rotations[10:]), atol=1e-6
+    )
+
+
+def test_an_object_without_entries_is_trivial(tmp_path):
+    assert Symmetry.from_models_info(info(tmp_path, {"diameter": 80.0}), 3).is_trivial
+
+
+@pytest.mark.parametrize("symmetry", [Symmetry.none(), BALL, *map(Symmetry.of_solid, ("icosa", "cyl", "tetX"))])
+def test_what_is_written_for_bop_is_read_back(tmp_path, symmetry):
+    again = Symmetry.from_models_info(info(tmp_path, symmetry.to_models_info()), 3)
+    assert len(again.axes) == len(symmetry.axes)
+    assert len(again.rotations) == len(symmetry.rotations)
+    assert angle(again.rotations[:, None], symmetry.rotations[None]).min(1).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"symmetries_discrete": [[1, 0, 0]]}, "16 numbers"),
+        ({"symmetries_discrete": [["x"] * 16]}, "16 numbers"),
+        ({"symmetries_discrete": 5}, "16 numbers"),
+        ({"symmetries_continuous": [{"offset": [0, 0, 0]}]}, "axis"),
+        ([], "16 numbers"),
+        ({"symmetries_discrete": listed(np.diag([1, 1, -1]))}, "proper rotation"),
+        ({"symmetries_discrete": listed(2 * np.eye(3))}, "proper rotation"),
+        ({"symmetries_discrete": [[math.nan] * 16]}, "finite"),
+        ({"symmetries_discrete": listed(turn(Z, 137.508))}, "generate more than"),
+        ({"symmetries_continuous": [{"axis": [0, 0, 0], "offset": [0, 0, 0]}]}, "nonzero"),
+        (
+            {"symmetries_discrete": listed(turn([1, 0, 0], 90)),
+             "symmetries_continuous": [{"axis": [0, 0, 1], "offset": [0, 0, 0]}]},
+            "onto itself",
+        ),
+    ],
+)  # fmt: skip
+def test_damaged_entries_are_refused_in_one_line(tmp_path, entry, message):
+    with pytest.raises(SymmetryError, match=message) as caught:
+        Symmetry.from_models_info(info(tmp_path, entry), 3)
+    assert "\n" not in str(caught.value) and "object '3'" in str(caught.value)
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path):
+    with pytest.raises(SymmetryError, match="cannot read"):
+        Symmetry.from_models_info("/nowhere/models_info.json", 1)
+    with pytest.raises(SymmetryError, match="no object '4'"):
+        Symmetry.from_models_info(info(tmp_path, {}), 4)
+    (tmp_path / "list.json").write_text("[]")
+    with pytest.raises(SymmetryError, match="no object '4'"):
+        Symmetry.from_models_info(tmp_path / "list.json", 4)
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(SymmetryError, match="not JSON"):
+        Symmetry.from_models_info(tmp_path / "broken.json", 4)

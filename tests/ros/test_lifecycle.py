@@ -1,0 +1,175 @@
+"""Lifecycle: what each transition does, and what it says where it fails; services besides the stream; diagnostics."""
+
+import pytest
+import ros_messages as messages
+from bench import Bench, floating, integer, set_parameter, start_with, text
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from helpers import wait
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile
+from sensor_msgs.msg import RegionOfInterest
+from std_srvs.srv import Trigger
+
+from lie_picard_msgs.msg import ObjectInfoArray
+from lie_picard_msgs.srv import EstimatePose, SetObject
+
+CUBE = messages.placed("cube")
+QUICK = {"samples": 4, "steps": 5}
+
+
+def change(bench, number):
+    return bench.call(ChangeState, "change_state", transition=Transition(id=number)).success
+
+
+def state(bench):
+    return bench.call(GetState, "get_state").current_state.label
+
+
+def test_without_autostart_a_manager_leads_it_through_its_life(pose_node, bench):
+    process = pose_node(
+        ready=False, objects="[cube]", regions=messages.regions(CUBE), diameters="[0.1]", autostart="false", **QUICK
+    )
+    assert state(bench) == "unconfigured"
+    refused = bench.call(EstimatePose, "estimate", image=messages.image(CUBE), camera_info=messages.camera_info())
+    assert not refused.success and "configure the node first" in refused.message
+    for _ in range(2):  # a second life is as the first
+        assert change(bench, Transition.TRANSITION_CONFIGURE)
+        assert state(bench) == "inactive"
+        assert bench.node.count_publishers("pose_node/hypotheses") and not bench.node.count_subscribers("image")
+        answer = bench.call(EstimatePose, "estimate", image=messages.image(CUBE), camera_info=messages.camera_info())
+        assert answer.success
+        assert change(bench, Transition.TRANSITION_ACTIVATE)
+        bench.connect()
+        bench.ask(messages.image(CUBE), messages.camera_info())
+        assert change(bench, Transition.TRANSITION_DEACTIVATE)
+        wait(bench.node, lambda: not bench.node.count_subscribers("image"))
+        wait(bench.node, lambda: state(bench) == "inactive")
+        for kept in bench.received.values():
+            kept.clear()
+        assert change(bench, Transition.TRANSITION_CLEANUP)
+        wait(bench.node, lambda: not bench.node.count_publishers("pose_node/hypotheses"))
+        assert not any(bench.received.values())
+    assert process.stop() == 0 and "Traceback" not in process.output
+
+
+def test_a_failed_configuration_says_why_and_can_be_repeated(pose_node, bench):
+    process = pose_node(ready=False, autostart="false", checkpoint="/nowhere.safetensors", **QUICK)
+    assert not change(bench, Transition.TRANSITION_CONFIGURE)
+    assert "not configured: " in process.output and "no such file" in process.output
+    assert state(bench) == "unconfigured"
+    assert set_parameter(bench, "checkpoint", text("default")).successful
+    assert change(bench, Transition.TRANSITION_CONFIGURE) and state(bench) == "inactive"
+
+
+def test_the_objects_are_latched_with_their_symmetries(pose_node, bench):
+    start_with(pose_node, bench, CUBE, **QUICK)
+    announced = []
+    latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+    bench.node.create_subscription(ObjectInfoArray, "pose_node/objects", announced.append, latched)
+    wait(bench.node, lambda: announced)
+    (cube,) = announced[0].objects
+    assert (cube.object_id, cube.model_object, cube.diameter) == ("cube", "cube", messages.DIAMETER)
+    assert len(cube.symmetries_discrete) == 23 and not cube.symmetries_continuous
+    assert bench.call(SetObject, "set_object", object_id="cyl", diameter=0.2).success
+    wait(bench.node, lambda: len(announced) == 2)
+    cylinder = announced[1].objects[1]
+    assert len(cylinder.symmetries_discrete) == 1 and len(cylinder.symmetries_continuous) == 1
+    assert cylinder.symmetries_continuous[0].axis.z == pytest.approx(1)
+
+
+def test_objects_are_moved_added_and_removed_by_a_service(pose_node, bench):
+    there = messages.placed("cube", position=(0.03, 0.02, 1.0))
+    start_with(pose_node, bench, CUBE, **QUICK)
+    r = there.region(messages.CAMERA)
+    moved = RegionOfInterest(x_offset=round(r.x), y_offset=round(r.y), width=round(r.width), height=round(r.height))
+    assert bench.call(SetObject, "set_object", object_id="cube", region=moved).success
+    near = lambda m: abs(m.best.pose.position.x - 0.03) < 0.005  # noqa: E731
+    bench.ask(messages.image(there), messages.camera_info(), until=lambda: any(map(near, bench.hypotheses)))
+    refused = bench.call(SetObject, "set_object", object_id="spoon")
+    assert not refused.success and "'spoon' is new: give its diameter" in refused.message
+    refused = bench.call(SetObject, "set_object", object_id="cube", remove=True)
+    assert not refused.success and "only object" in refused.message
+    assert bench.call(SetObject, "set_object", object_id="tet", diameter=0.1).success
+    assert bench.call(SetObject, "set_object", object_id="cube", remove=True).success
+    bench.ask(messages.image(there), messages.camera_info(),
+              until=lambda: bench.hypotheses and bench.hypotheses[-1].object_id == "tet")  # fmt: skip
+
+
+def test_reset_forgets_the_modes(pose_node, bench):
+    start_with(pose_node, bench, CUBE, samples=32, steps=8)
+    bench.ask(messages.image(CUBE), messages.camera_info(), until=lambda: len(bench.hypotheses) >= 2)
+    first, second = bench.hypotheses[:2]
+    assert [h.mode_id for h in first.hypotheses] == [
+        h.mode_id for h in second.hypotheses
+    ]  # the same seed, the same modes
+    assert first.best.pose == second.best.pose
+    assert bench.call(Trigger, "reset").success
+    count = len(bench.hypotheses)
+    bench.ask(messages.image(CUBE), messages.camera_info(), until=lambda: len(bench.hypotheses) > count + 1)
+    fresh = {h.mode_id for h in bench.hypotheses[-1].hypotheses}
+    assert not fresh & {h.mode_id for h in first.hypotheses} or min(fresh) == 0
+
+
+def test_diagnostics_say_how_it_goes(pose_node, bench):
+    statuses = []
+    take = lambda message: statuses.extend(message.status)  # noqa: E731
+    bench.node.create_subscription(DiagnosticArray, "/diagnostics", take, QoSProfile(depth=10))
+    start_with(pose_node, bench, CUBE, **QUICK)
+    level = lambda value: any(s.level == value for s in statuses)  # noqa: E731
+    wait(bench.node, lambda: any("no images on '/image'" in s.message for s in statuses), message="the silence")
+    statuses.clear()
+    bench.ask(messages.image(CUBE), messages.camera_info(), until=lambda: level(DiagnosticStatus.OK))
+    values = {pair.key: pair.value for pair in next(s for s in statuses if s.level == DiagnosticStatus.OK).values}
+    assert values["state"] == "active" and values["device"] == "cpu" and int(values["processed"]) > 0
+    for key in ("latency", "age of results", "estimate", "waiting"):
+        p50, p95, p99 = map(float, values[f"{key} p50/p95/p99 [ms]"].split())
+        assert 0 <= p50 <= p95 <= p99
+    assert float(values["sampler rounds, mean"]) >= 4 and values["sampler converged"] == "100.0%"
+    statuses.clear()
+    broken = messages.image(CUBE)
+    broken.encoding = "rgb9"
+    bench.ask(broken, messages.camera_info(), until=lambda: any("rgb9" in s.message for s in statuses))
+    assert level(DiagnosticStatus.WARN) and any(s.name == "pose_node" for s in statuses)
+
+
+def test_without_a_model_diagnostics_say_error(pose_node, bench):
+    statuses = []
+    take = lambda message: statuses.extend(message.status)  # noqa: E731
+    bench.node.create_subscription(DiagnosticArray, "/diagnostics", take, QoSProfile(depth=10))
+    pose_node(ready=False, checkpoint="/nowhere.safetensors")
+    wait(bench.node, lambda: any(s.level == DiagnosticStatus.ERROR and "no such file" in s.message for s in statuses))
+
+
+def test_live_changes_take_effect_together_on_a_whole_frame(pose_node, bench):
+    """Every message is of one set of values: samples, steps and rate never mix."""
+    start_with(pose_node, bench, CUBE, samples=8, steps=5)
+    pairs = {(8, 5), (16, 9)}
+    bench.ask(messages.image(CUBE), messages.camera_info())
+    set_all = [("samples", integer(16)), ("steps", integer(9))]
+    assert bench.set_together(set_all).successful
+    seen = lambda: {(len(m.sample_quaternions) // 4, m.statistics.steps) for m in bench.hypotheses}  # noqa: E731
+    bench.ask(messages.image(CUBE), messages.camera_info(), until=lambda: (16, 9) in seen())
+    assert seen() <= pairs
+    refused = bench.set_together([("samples", integer(32)), ("steps", integer(0))])
+    assert not refused.successful
+    count = len(bench.hypotheses)
+    bench.ask(messages.image(CUBE), messages.camera_info(), until=lambda: len(bench.hypotheses) > count + 1)
+    assert seen() <= pairs
+    assert set_parameter(bench, "max_rate", floating(0.5)).successful
+    bench.ask(messages.image(CUBE), messages.camera_info(), until=lambda: len(bench.hypotheses) > count + 2)
+
+
+def test_two_nodes_side_by_side_do_not_mix(pose_node, start, bench):
+    tet = messages.placed("tet", seed=5)
+    start_with(pose_node, bench, CUBE, **QUICK)
+    arguments = {"objects": "[tet]", "diameters": "[0.1]", "regions": messages.regions(tet)} | QUICK
+    start(
+        "pose_node", "--ros-args", "-r", "__ns:=/left", *[a for k, v in arguments.items() for a in ("-p", f"{k}:={v}")]
+    )
+    wait(bench.node, lambda: bench.node.count_subscribers("/left/image"), 90)
+    left = Bench(bench.node, prefix="/left/")
+    bench.ask(messages.image(CUBE), messages.camera_info())
+    assert not left.hypotheses
+    left.ask(messages.image(tet), messages.camera_info(), until=lambda: left.hypotheses)
+    assert {m.object_id for m in left.hypotheses} == {"tet"} and {m.object_id for m in bench.hypotheses} == {"cube"}

@@ -1,0 +1,181 @@
+"""From messages to results without a node: the same result as offline, what is bad is refused, nothing else happens."""
+
+import random
+
+import cv2
+import numpy as np
+import pytest
+import ros_messages as messages
+import torch
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
+
+from lie_picard import PoseEstimator
+from lie_picard.camera import Camera, CameraError, sphere_region
+from lie_picard.estimator import ImageError
+from lie_picard.symsol.scene import Placed, render_scene
+from lie_picard.symsol.solids import solid
+from lie_picard_pose import parameters
+from lie_picard_pose.conversions import rotation_of
+from lie_picard_pose.pipeline import Frame, Pipeline
+
+DEFAULTS = {name: entry.default for name, entry in parameters.TABLE.items()}
+CUBE = messages.placed("cube", seed=7)
+INFO = messages.camera_info()
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    return Pipeline(PoseEstimator.from_checkpoint("default", "cpu"))
+
+
+def settings(placed=CUBE, **changes):
+    r = placed.region(messages.CAMERA)
+    values = {"objects": [placed.name], "diameters": [messages.DIAMETER], "regions": [r.x, r.y, r.width, r.height]}
+    return parameters.settings_of(DEFAULTS | values | changes)
+
+
+def position(pose):
+    return np.array([pose.position.x, pose.position.y, pose.position.z])
+
+
+def test_a_compressed_image_gives_the_same_poses(pipeline):
+    raw = pipeline(Frame(messages.image(CUBE), INFO), settings(), follow=False).messages[0]
+    pixels = np.repeat(render_scene(messages.CAMERA, [CUBE])[0][..., None], 3, 2)
+    png = CompressedImage(format="rgb8; png compressed bgr8", data=cv2.imencode(".png", pixels)[1].tobytes())
+    same = pipeline(Frame(png, INFO), settings(), follow=False).messages[0]
+    assert list(same.sample_quaternions) == list(raw.sample_quaternions)
+    jpeg = CompressedImage(format="jpeg", data=cv2.imencode(".jpg", pixels)[1].tobytes())
+    near = pipeline(Frame(jpeg, INFO), settings(), follow=False).messages[0]
+    error = solid("cube").distance(torch.from_numpy(rotation_of(near.best.pose.orientation)), CUBE.rotations[0])
+    assert torch.rad2deg(error) < 6
+
+
+def test_regions_come_from_topics_masks_and_detections(pipeline):
+    """Each puts the object where it is; an object that a mask or detector does not see is not looked for."""
+    r = CUBE.region(messages.CAMERA)
+    roi = RegionOfInterest(x_offset=round(r.x), y_offset=round(r.y), width=round(r.width), height=round(r.height))
+    elsewhere = settings(regions=[0.0, 0.0, 50.0, 50.0])
+    by_topic = pipeline(Frame(messages.image(CUBE), INFO, {"cube": roi}), elsewhere).messages[0]
+    pixels = render_scene(messages.CAMERA, [CUBE])[0]
+    mask = Image(height=240, width=320, encoding="mono8", step=320)
+    mask.data.frombytes((pixels > 30).astype(np.uint8).tobytes())
+    by_mask = pipeline(Frame(messages.image(CUBE), INFO, mask), elsewhere).messages[0]
+    for message in (by_topic, by_mask):
+        error = solid("cube").distance(torch.from_numpy(rotation_of(message.best.pose.orientation)), CUBE.rotations[0])
+        assert torch.rad2deg(error) < 8
+        assert np.linalg.norm(position(message.best.pose)[:2] - CUBE.position[:2]) < 0.005
+    empty = Image(height=240, width=320, encoding="mono8", step=320)
+    empty.data.frombytes(bytes(240 * 320))
+    assert not pipeline(Frame(messages.image(CUBE), INFO, empty), elsewhere).messages
+
+
+def test_depth_gives_the_range_where_the_region_is_wrong(pipeline):
+    """A region 10% too small puts the object 10% too far away; the depth image does not."""
+    r = CUBE.region(messages.CAMERA)
+    small = [r.x + 0.05 * r.width, r.y + 0.05 * r.height, 0.9 * r.width, 0.9 * r.height]
+    depth = Image(height=240, width=320, encoding="32FC1", step=4 * 320)
+    depth.data.frombytes(messages.depth(CUBE).tobytes())
+    frame = Frame(messages.image(CUBE), INFO, None, depth)
+    found = {use: pipeline(frame if use else Frame(frame.image, INFO), settings(regions=small)).messages[0]
+             for use in (True, False)}  # fmt: skip
+    errors = {use: abs(position(m.best.pose)[2] - CUBE.position[2]) for use, m in found.items()}
+    assert errors[True] < 0.02 < 0.08 < errors[False]
+
+
+@pytest.mark.parametrize("corner", [(90, 80), (550, 80), (90, 400), (550, 400), (320, 240)])
+@pytest.mark.parametrize("name", ["tet", "cube", "cyl"])
+def test_at_the_corners_of_a_wide_image_it_is_as_good_as_in_the_centre(pipeline, name, corner):
+    """A camera with 80 degrees of view: the pose in its frame, not in that of the crop. Lit alike, wholly in view."""
+    camera = Camera(np.array([[380.0, 0, 319.5], [0, 380.0, 239.5], [0, 0, 1]]), np.zeros(0), 640, 480)
+    towards = camera.rays(np.array([corner], float))[0]
+    where = towards / np.linalg.norm(towards) * 0.5
+    solids = Placed(name, 0.1, where, messages.placed(name, seed=3).rotations)
+    pixels = np.repeat(render_scene(camera, [solids], 4, lights_follow=True)[0][..., None], 3, 2)
+    message = Image(height=480, width=640, encoding="rgb8", step=1920)
+    message.data.frombytes(pixels.tobytes())
+    r = sphere_region(camera, where, 0.05)
+    wanted = settings(objects=[name], regions=[r.x, r.y, r.width, r.height], samples=64)
+    found = pipeline(Frame(message, messages.camera_info(camera)), wanted, follow=False).messages[0]
+    best = found.best.pose
+    error = solid(name).distance(torch.from_numpy(rotation_of(best.orientation)), solids.rotations[0])
+    assert torch.rad2deg(error) < 6
+    assert np.linalg.norm(position(best) - where) < 0.02 * 0.5
+    covariance = np.array(found.best.covariance).reshape(6, 6)[:3, :3]
+    assert np.linalg.eigvalsh(covariance).min() > 0
+
+
+def test_an_object_whose_presence_is_too_low_is_lost(pipeline):
+    blank = Image(height=240, width=320, encoding="rgb8", step=960)
+    blank.data.frombytes(bytes(240 * 960))
+    result = pipeline(Frame(blank, INFO), settings(least_presence=0.5))
+    assert not result.messages and not result.poses
+    (lost,) = result.lost
+    assert lost.object_id == "cube" and not lost.hypotheses and lost.presence < 0.5
+    assert pipeline(Frame(messages.image(CUBE), INFO), settings(least_presence=0.5)).messages
+
+
+def test_the_covariances_rotation_is_unknown_where_one_sample_cannot_tell(pipeline):
+    message = pipeline(Frame(messages.image(CUBE), INFO), settings(samples=1), follow=False).messages[0]
+    assert np.diag(np.array(message.best.covariance).reshape(6, 6))[3:].tolist() == [-1, -1, -1]
+
+
+ENCODINGS = ["rgb8", "bgr8", "rgba8", "mono8", "mono16", "8UC1", "8UC3", "16UC1", "32FC1", "bayer_rggb8", "yuv422",
+             "yuv422_yuy2", "rgb9", "", "64FC4", "nv21", "ä" * 50]  # fmt: skip
+
+
+def malformed(chance):
+    """A frame of which much or all is nonsense."""
+    width, height = (chance.choice([0, 1, 2, 7, 320, 2**31, 2**32 - 1]) for _ in range(2))
+    encoding = chance.choice(ENCODINGS)
+    size = chance.choice([0, 1, 5, 50, 960, 4096])
+    image = Image(
+        width=width,
+        height=height,
+        encoding=encoding,
+        step=chance.choice([0, 1, width % 5000, 3 * (width % 5000), 2**32 - 1]),
+    )
+    image.is_bigendian = chance.choice([0, 1, 255])
+    image.data = chance.randbytes(size)
+    image.header.stamp.sec, image.header.stamp.nanosec = (
+        chance.choice([0, -5, 2**31 - 1]),
+        chance.choice([0, 2**32 - 1]),
+    )
+    if chance.random() < 0.2:
+        image = CompressedImage(
+            format=chance.choice(["jpeg", "png", "", "tiff", "rgb8; jpeg compressed bgr8"]), data=chance.randbytes(size)
+        )
+    number = lambda: chance.choice([0.0, 1.0, -1.0, 1e-300, 1e300, 320.0, float("nan"), float("inf")])  # noqa: E731
+    info = CameraInfo(width=chance.choice([0, 7, 320, width]), height=chance.choice([0, 7, 240, height]))
+    info.k = [number() for _ in range(9)]
+    info.p = [number() for _ in range(12)]
+    info.d = [number() for _ in range(chance.choice([0, 1, 4, 5, 8, 14, 20]))]
+    info.distortion_model = chance.choice(["", "plumb_bob", "equidistant", "rational_polynomial", "magic"])
+    info.binning_x, info.roi.width = chance.choice([0, 1, 2, 2**32 - 1]), chance.choice([0, 5, 2**32 - 1])
+    if chance.random() < 0.5:
+        info = INFO
+    if chance.random() < 0.1:  # a good image with a bad calibration
+        image = messages.image(CUBE)
+    regions = None
+    if chance.random() < 0.2:
+        regions = {
+            "cube": RegionOfInterest(
+                width=chance.choice([0, 1, 2**32 - 1]), height=3, x_offset=chance.choice([0, 2**32 - 1])
+            )
+        }
+    depth = image if chance.random() < 0.1 and isinstance(image, Image) else None
+    return Frame(image, info, regions, depth)
+
+
+def test_ten_thousand_malformed_frames_are_refused_in_one_line_each(pipeline):
+    """Whatever a frame holds, it is refused with a reason or estimated; poses are finite."""
+    chance, wanted, refused = random.Random(0), settings(samples=2, steps=2, restarts=0), 0
+    for _ in range(10_000):
+        frame = malformed(chance)
+        try:
+            found = pipeline(frame, wanted, follow=False).messages
+        except (ImageError, CameraError) as error:
+            assert str(error) and "\n" not in str(error)
+            refused += 1
+        else:
+            assert all(np.isfinite(position(m.best.pose)).all() for m in found)
+    assert refused > 9_000
