@@ -32,8 +32,9 @@ bench: setup  ## the sampler's speed on this machine
 bench-gpu: setup  ## the same on a GPU, with all tables and plots, into docs/gpu
 	@source scripts/env.sh && lie-picard bench --device cuda --windows 4 8 16 32 64 100 --frontier-images 200 --output docs/gpu
 
-lint: setup  ## ruff and mypy
+lint: setup  ## ruff, mypy, and hadolint for the Dockerfile
 	@source scripts/env.sh && ruff check . && ruff format --check . && mypy
+	@source scripts/env.sh && { ! command -v hadolint >/dev/null || hadolint docker/Dockerfile; }
 
 clean:  ## remove what setup made
 	rm -rf .venv ros2_ws/build ros2_ws/install ros2_ws/log .cache

@@ -14,9 +14,14 @@ DEFAULTS = PathJoinSubstitution([SHARE, "config", "pose.yaml"])
 ARGUMENTS = {
     "namespace": ("", "Namespace of the node and its relative topics."),
     "params_file": (DEFAULTS, "YAML file with the node's parameters; may hold only what differs from the defaults."),
-    "image": ("image", "Camera image to subscribe to."),
+    "image": ("image", "Camera image to subscribe to; with transport compressed, <image>/compressed."),
     "camera_info": ("camera_info", "Calibration that belongs to the image."),
+    "depth": ("depth", "Depth image, registered to the image; where parameter depth is true."),
+    "mask": ("mask", "Label image of the objects; where parameter regions_from is mask."),
+    "detections": ("detections", "vision_msgs/Detection2DArray; where parameter regions_from is detections."),
+    "transport": ("", "raw or compressed; empty: what params_file says."),
     "device": ("", "Where to compute: auto, cpu or cuda; empty: what params_file says."),
+    "autostart": ("true", "Configure and activate at once; false where a lifecycle manager does it."),
     "use_sim_time": ("false", "Take time from /clock (bags, simulators)."),
     "log_level": ("info", "Least severity that is logged: debug, info, warn, error."),
     "rviz": ("false", "Start RViz with the package's configuration."),
@@ -27,8 +32,11 @@ ARGUMENTS = {
 def _nodes(context: LaunchContext) -> list[Node]:
     value = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     sim_time = {"use_sim_time": value["use_sim_time"].lower() == "true"}
-    given = {"device": value["device"]} if value["device"] else {}
+    given = {name: value[name] for name in ("device", "transport") if value[name]}
+    given |= {"autostart": value["autostart"].lower() == "true"}
     image = value["image"]
+    topics = {name: value[name] for name in ("image", "camera_info", "depth", "mask", "detections")}
+    topics["image/compressed"] = f"{image}/compressed"
     nodes = [
         Node(
             package="lie_picard_pose",
@@ -36,7 +44,7 @@ def _nodes(context: LaunchContext) -> list[Node]:
             name="pose_node",
             namespace=value["namespace"],
             parameters=[DEFAULTS, value["params_file"], sim_time | given],
-            remappings=[("image", image), ("camera_info", value["camera_info"])],
+            remappings=list(topics.items()),
             ros_arguments=["--log-level", value["log_level"]],
             output="screen",
         )
@@ -45,7 +53,7 @@ def _nodes(context: LaunchContext) -> list[Node]:
         # The configuration names absolute topics: /image and /pose_node/...
         prefix = "/" + value["namespace"].strip("/") if value["namespace"].strip("/") else ""
         seen = image if image.startswith("/") else f"{prefix}/{image}"
-        topics = [(f"/pose_node/{topic}", f"{prefix}/pose_node/{topic}") for topic in ("poses", "markers")]
+        shown = [(f"/pose_node/{topic}", f"{prefix}/pose_node/{topic}") for topic in ("poses", "markers")]
         configuration = perform_substitutions(context, [PathJoinSubstitution([SHARE, "rviz", "pose.rviz"])])
         nodes.append(
             Node(
@@ -53,7 +61,7 @@ def _nodes(context: LaunchContext) -> list[Node]:
                 executable="rviz2",
                 arguments=["-d", configuration, "-f", value["frame"]],
                 parameters=[sim_time],
-                remappings=[("/image", seen), *topics],
+                remappings=[("/image", seen), *shown],
             )
         )
     return nodes

@@ -147,14 +147,15 @@ def patience():
 
 
 def test_a_signal_while_images_stream_ends_it_within_two_seconds(pose_node, bench):
-    process = start_with(pose_node, bench, CUBE, samples=2000, steps=50)
+    process = start_with(pose_node, bench, CUBE, samples=1000, steps=20, method="ode")
     bench.ask(messages.image(CUBE), messages.camera_info(), timeout=60)
     for _ in range(3):
         bench.send(messages.image(CUBE), messages.camera_info())
     began = time.monotonic()
-    assert process.stop(signal.SIGTERM) == 0
+    status = process.stop(signal.SIGTERM)
     assert time.monotonic() - began < 2 * patience()
-    assert "Traceback" not in process.output
+    process.reader.join(10)
+    assert status == 0 and "Traceback" not in process.output, process.output
 
 
 def test_memory_does_not_grow_with_images(pose_node, bench):
@@ -173,7 +174,7 @@ def test_memory_does_not_grow_with_images(pose_node, bench):
             bench.ask(image, info, until=lambda: len(bench.hypotheses) > k)  # noqa: B023
         return memory().rss / 1e6
 
-    full = answer(250)
-    grown = answer(250) - full
-    print(f"{grown:+.1f} MB after 250 images")
+    full = answer(100)
+    grown = answer(100) - full
+    print(f"{grown:+.1f} MB after 100 images")
     assert grown < 15

@@ -1,5 +1,7 @@
 """Parameters: one table, one YAML, checked together."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 from helpers import SHARE
@@ -25,6 +27,11 @@ def test_every_parameter_is_described():
     assert all(entry.description for entry in parameters.TABLE.values())
 
 
+def test_every_parameter_is_in_the_documentation():
+    text = (Path(__file__).parents[2] / "docs" / "node.md").read_text()
+    assert [name for name in parameters.TABLE if f"`{name}`" not in text] == []
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -36,6 +43,10 @@ def test_every_parameter_is_described():
         ({"regions": [0.0, 0.0, -5.0, -5.0]}, "at least 2 pixels"),
         ({"regions": [0.0, 0.0, 100.0, 0.0]}, "at least 2 pixels"),
         ({"regions": [float("nan"), 0.0, 50.0, 50.0]}, "at least 2 pixels"),
+        ({"transport": "pigeon"}, "choose from raw, compressed"),
+        ({"regions_from": "guess"}, "choose from parameters, topics, mask, detections"),
+        ({"regions_from": "topics", "objects": ["a b"]}, "cannot name a topic"),
+        ({"symmetries": "/nowhere.json"}, "nowhere.json"),
         ({"method": "magic"}, "choose from auto, ode, picard, newton, walk"),
     ],
 )

@@ -156,6 +156,7 @@ def figures(test: LoadTest, begin: float) -> dict[str, Any]:
     return {
         "images_sent": sent,
         "images_answered": len(ages),
+        "first_processing_ms": test.results[0][2] if test.results else float("nan"),
         "age_ms": percentiles(ages),
         "processing_ms": percentiles(processing),
         "service_ms": percentiles(answers),

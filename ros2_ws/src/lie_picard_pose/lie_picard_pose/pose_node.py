@@ -12,6 +12,7 @@ import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
@@ -73,9 +74,10 @@ class PoseNode(LifecycleNodeMixin, Node):
         self.create_service(SetObject, "~/set_object", self._on_set_object, callback_group=own())
         self.create_service(Trigger, "~/reset", self._on_reset, callback_group=own())
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", QoSProfile(depth=10))
-        self.create_timer(1.0, self._report, callback_group=own())
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
+        self.create_timer(1.0, self._report, callback_group=own(), clock=steady)
         self._autostart = self.get_parameter("autostart").value
-        self._starter = self.create_timer(0.01, self._start, callback_group=own())
+        self._starter = self.create_timer(0.01, self._start, callback_group=own(), clock=steady)
         if not self._autostart:
             self._starter.cancel()
 

@@ -19,7 +19,8 @@ class Gather:
         """Sets of one message of every topic, at most `tolerance_s` from the first topic's stamp."""
         self._lead, *self._others = topics
         self._tolerance = int(tolerance_s * 1e9)
-        self._kept: dict[str, deque[tuple[int, Any]]] = {topic: deque(maxlen=_KEPT) for topic in topics}
+        length = _KEPT if self._others else 1
+        self._kept: dict[str, deque[tuple[int, Any]]] = {topic: deque(maxlen=length) for topic in topics}
         self._given: tuple[int, Any] = (-1, None)  # stamp and first message of the last set given out
 
     def put(self, topic: str, stamp_ns: int, message: Any) -> dict[str, Any] | None:

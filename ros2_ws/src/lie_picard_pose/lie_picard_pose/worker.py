@@ -5,6 +5,7 @@ Torch gives every thread that computes a pool of its own, and two pools on the s
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -35,9 +36,10 @@ class Worker(Generic[T]):
         return self._newest.dropped
 
     def offer(self, item: T) -> None:
-        """Hand an item over, without waiting. `work` must not raise."""
+        """Hand an item over, without waiting; after `stop`, nothing happens. `work` must not raise."""
         self._newest.put(item)
-        self._last = self._pool.submit(self._next)
+        with contextlib.suppress(RuntimeError):  # the pool is shut down
+            self._last = self._pool.submit(self._next)
 
     def call(self, function: Callable[..., R], *arguments: Any) -> Future[R]:
         """Run a function after the item in work."""
