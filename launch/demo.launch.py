@@ -1,27 +1,26 @@
 """Replay the demo recording through the pose node: `ros2 launch lie_picard_pose demo.launch.py rviz:=true`."""
 
-from launch.actions import DeclareLaunchArgument, EmitEvent, IncludeLaunchDescription, RegisterEventHandler
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, RegisterEventHandler, Shutdown
 from launch.event_handlers import OnProcessExit
-from launch.events import Shutdown
+from launch.events.process import ProcessExited
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution, PythonExpression
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
-from launch import LaunchDescription
+from launch import LaunchContext, LaunchDescription
 
 SHARE = FindPackageShare("lie_picard_pose")
 
 
+def _end_with(event: ProcessExited, context: LaunchContext) -> Shutdown | None:
+    """End the demo with what failed: without the pose node, the view would wait a minute for it."""
+    return Shutdown() if event.returncode and not context.is_shutdown else None
+
+
 def generate_launch_description() -> LaunchDescription:
     """The pose node with the demo's parameters, the player, and the view; all end with the recording."""
-    view = Node(
-        package="lie_picard_pose",
-        executable="demo_view",
-        arguments=["--picture", LaunchConfiguration("picture")],
-        output="screen",
-    )
     listeners = PythonExpression(["3 if '", LaunchConfiguration("rviz"), "'.lower() == 'true' else 2"])
     return LaunchDescription(
         [
@@ -31,6 +30,7 @@ def generate_launch_description() -> LaunchDescription:
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(PathJoinSubstitution([SHARE, "launch", "pose.launch.py"])),
                 launch_arguments={
+                    "namespace": "",  # the player's topics are absolute
                     "params_file": PathJoinSubstitution([SHARE, "config", "demo.yaml"]),
                     "rviz": LaunchConfiguration("rviz"),
                     "device": LaunchConfiguration("device"),
@@ -44,7 +44,13 @@ def generate_launch_description() -> LaunchDescription:
                 parameters=[{"listeners": ParameterValue(listeners, value_type=int)}],
                 output="screen",
             ),
-            view,
-            RegisterEventHandler(OnProcessExit(target_action=view, on_exit=[EmitEvent(event=Shutdown())])),
+            Node(
+                package="lie_picard_pose",
+                executable="demo_view",
+                arguments=["--picture", LaunchConfiguration("picture")],
+                output="screen",
+                on_exit=Shutdown(),
+            ),
+            RegisterEventHandler(OnProcessExit(on_exit=_end_with)),
         ]
     )

@@ -1,5 +1,7 @@
 """Start the pose node: `ros2 launch lie_picard_pose pose.launch.py` (`--show-args` lists the arguments)."""
 
+from pathlib import Path
+
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch.utilities import perform_substitutions
@@ -9,6 +11,7 @@ from launch_ros.substitutions import FindPackageShare
 from launch import LaunchContext, LaunchDescription
 
 SHARE = FindPackageShare("lie_picard_pose")
+SWITCH = ["true", "false", "True", "False"]
 DEFAULTS = PathJoinSubstitution([SHARE, "config", "pose.yaml"])
 
 ARGUMENTS = {
@@ -31,25 +34,16 @@ ARGUMENTS = {
 
 def _nodes(context: LaunchContext) -> list[Node]:
     value = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    if not Path(value["params_file"]).is_file():  # launch itself only warns, and starts with the defaults
+        raise FileNotFoundError(f"params_file '{value['params_file']}' does not exist")
     sim_time = {"use_sim_time": value["use_sim_time"].lower() == "true"}
     given = {name: value[name] for name in ("device", "transport") if value[name]}
     given |= {"autostart": value["autostart"].lower() == "true"}
     image = value["image"]
     topics = {name: value[name] for name in ("image", "camera_info", "depth", "mask", "detections")}
     topics["image/compressed"] = f"{image}/compressed"
-    nodes = [
-        Node(
-            package="lie_picard_pose",
-            executable="pose_node",
-            name="pose_node",
-            namespace=value["namespace"],
-            parameters=[DEFAULTS, value["params_file"], sim_time | given],
-            remappings=list(topics.items()),
-            ros_arguments=["--log-level", value["log_level"]],
-            output="screen",
-        )
-    ]
-    if value["rviz"].lower() == "true":
+    nodes = []
+    if value["rviz"].lower() == "true":  # first: where it is not installed, nothing is started
         # The configuration names absolute topics: /image and /pose_node/...
         prefix = "/" + value["namespace"].strip("/") if value["namespace"].strip("/") else ""
         seen = image if image.startswith("/") else f"{prefix}/{image}"
@@ -64,10 +58,25 @@ def _nodes(context: LaunchContext) -> list[Node]:
                 remappings=[("/image", seen), *shown],
             )
         )
+    nodes.append(
+        Node(
+            package="lie_picard_pose",
+            executable="pose_node",
+            name="pose_node",
+            namespace=value["namespace"],
+            parameters=[DEFAULTS, value["params_file"], sim_time | given],
+            remappings=list(topics.items()),
+            ros_arguments=["--log-level", value["log_level"]],
+            output="screen",
+        )
+    )
     return nodes
 
 
 def generate_launch_description() -> LaunchDescription:
     """The node, and RViz where asked for."""
-    arguments = [DeclareLaunchArgument(n, default_value=d, description=text) for n, (d, text) in ARGUMENTS.items()]
+    arguments = [
+        DeclareLaunchArgument(name, default_value=value, description=text, choices=SWITCH if value in SWITCH else None)
+        for name, (value, text) in ARGUMENTS.items()
+    ]
     return LaunchDescription([*arguments, OpaqueFunction(function=_nodes)])

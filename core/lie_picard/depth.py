@@ -26,7 +26,7 @@ GATE = 0.3
 INNER, OFFSET, OFFSET_SIGMA = 0.4, 0.67, 0.20
 # What more pixels do not improve: a sensor's bias as a share of the range; of a solid, its model's and rotation's
 # errors in radii. An edge of the region is known to some pixels.
-BIAS, MODEL_SIGMA, EDGE_SIGMA_PX = 0.002, 0.02, 1.0
+BIAS, MODEL_SIGMA, REGION_SIGMA_PX = 0.002, 0.02, 1.0
 # The fewest ranges that decide, and the least share of those that the solid should give.
 MIN_RANGES, MIN_SHARE = 16, 0.15
 _GRID = 48  # pixels a side that are looked at
@@ -76,7 +76,7 @@ def position_from_depth(
         return None
     distance, sigma = found
     along = math.hypot(sigma, BIAS * distance)
-    sideways = distance * EDGE_SIGMA_PX / math.sqrt(2) / float(camera.matrix[0, 0])
+    sideways = distance * REGION_SIGMA_PX / math.sqrt(2) / float(camera.matrix[0, 0])
     spread = np.diag([sideways**2, sideways**2, along**2])
     return axis * distance, view.camera_from_view @ spread @ view.camera_from_view.T
 

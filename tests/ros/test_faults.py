@@ -14,6 +14,7 @@ from helpers import wait
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, RegionOfInterest
+from tf2_msgs.msg import TFMessage
 
 from lie_picard.camera import Camera
 from lie_picard.model import checkpoint
@@ -178,3 +179,43 @@ def test_memory_does_not_grow_with_images(pose_node, bench):
     grown = answer(100) - full
     print(f"{grown:+.1f} MB after 100 images")
     assert grown < 15
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.05, 0.3])
+def test_a_second_signal_while_it_ends_changes_nothing(pose_node, bench, gap):
+    """A launch system forwards what the terminal has sent to the whole group already."""
+    process = start_with(pose_node, bench, CUBE, **QUICK)
+    process.popen.send_signal(signal.SIGINT)
+    again = time.monotonic() + gap
+    while time.monotonic() < again and process.alive:
+        time.sleep(0.005)
+    assert process.stop(signal.SIGINT) == 0
+    process.reader.join(10)
+    assert "Traceback" not in process.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--log-level", "verbose"], "verbose"),
+        (["-r", "image:=bad topic"], "bad topic"),
+        (["-p", "sampels:=3", "-p", "samples:=0"], "samples"),
+    ],
+)
+def test_ros_arguments_that_do_not_fit_are_one_line(start, domain, arguments, message):
+    process = start("pose_node", "--ros-args", *arguments)
+    assert process.popen.wait(60) == 1
+    process.reader.join(10)
+    assert message in process.output and "Traceback" not in process.output
+
+
+def test_a_misspelt_parameter_is_named(pose_node, bench):
+    process = pose_node(sampels=3, **QUICK)
+    assert "there is no parameter 'sampels'" in process.output
+
+
+def test_a_prefix_keeps_two_nodes_frames_apart(pose_node, bench):
+    start_with(pose_node, bench, CUBE, tf_prefix="left/", tf_modes=1, **QUICK)
+    bench.ask(messages.image(CUBE), messages.camera_info())
+    frames = [t.child_frame_id for m in bench.received[TFMessage] for t in m.transforms]
+    assert frames[0] == "left/cube" and frames[1].startswith("left/cube/mode_")

@@ -11,12 +11,13 @@ import time
 from pathlib import Path
 
 import rclpy
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 from rclpy.utilities import remove_ros_args
 from rosbags.highlevel import AnyReader
+
+from lie_picard_pose.running import running
 
 _WAIT_S = 60.0
 
@@ -74,16 +75,11 @@ def main() -> int:
             "usage: demo_player BAG [--ros-args -p rate:=1.0 -p listeners:=1]; BAG is a rosbag2 folder", file=sys.stderr
         )
         return 2
-    try:
-        rclpy.init()
+    with running("demo_player") as ended:
         player = DemoPlayer(Path(arguments[1]))
         count = player.play()
         player.get_logger().info(f"end of the recording: {count} messages")
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        rclpy.try_shutdown()
-    return 0
+    return ended.status
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import numpy as np
 import rclpy
 import torch
 from geometry_msgs.msg import Quaternion
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.utilities import remove_ros_args
@@ -32,6 +32,7 @@ from lie_picard.symsol.solids import SOLIDS, solid
 from lie_picard_msgs.msg import PoseHypothesisArray
 from lie_picard_pose.conversions import rotation_of
 from lie_picard_pose.demo_picture import Found, save_picture
+from lie_picard_pose.running import running
 
 _TRUTH = "truth/"
 _SHOWN = 3
@@ -266,9 +267,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def show(args: argparse.Namespace, alive: Callable[[], bool] = lambda: True) -> int:
     """Watch the demo to its end. Gives up when what it watches is no longer alive. Returns the exit status."""
     console = Console(width=None if sys.stdout.isatty() else 130)
-    status = 1
-    try:
-        rclpy.init()
+    with running("demo_view") as ended:
         view = DemoView()
         if _watch(view, console, args.timeout, alive):
             console.print()
@@ -278,14 +277,10 @@ def show(args: argparse.Namespace, alive: Callable[[], bool] = lambda: True) -> 
                 args.json.write_text(json.dumps(summary, indent=1))
             save_picture(args.picture, view.info, view.picture)
             console.print(f"picture: {args.picture}")
-            status = 0
         else:
             console.print("demo: no hypotheses arrived: is pose_node running, with the same ROS_DOMAIN_ID?")
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        rclpy.try_shutdown()
-    return status
+            ended.status = 1
+    return ended.status
 
 
 def main() -> int:

@@ -29,8 +29,6 @@ import rclpy
 import torch
 from geometry_msgs.msg import Pose, PoseWithCovariance
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from torch import Tensor
@@ -38,6 +36,7 @@ from torch import Tensor
 from lie_picard import grasps, so3
 from lie_picard_msgs.msg import Grasp, PoseHypothesisArray
 from lie_picard_pose.conversions import pose_of, rotation_of
+from lie_picard_pose.running import running
 
 _REPEAT_S = 5.0  # a complaint that repeats every message is logged this often
 _WAKE_S = 0.25
@@ -224,21 +223,11 @@ def _descriptor(entry: _Entry) -> ParameterDescriptor:
 
 def main() -> int:
     """Entry point of the executable `grasp_planner`. Returns the exit status: 1 where parameters do not fit."""
-    try:
-        rclpy.init()
+    with running("grasp_planner") as ended:
         node = GraspPlanner()
-        # With a limit: an executor that waits without one can sleep through SIGTERM.
         while rclpy.ok():
             rclpy.spin_once(node, timeout_sec=_WAKE_S)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except (ValueError, ParameterException) as error:
-        hint = "; write whole numbers with a point, 1.0" if "expecting type 'DOUBLE" in str(error) else ""
-        print(f"grasp_planner: {error}{hint}", file=sys.stderr)
-        return 1
-    finally:
-        rclpy.try_shutdown()
-    return 0
+    return ended.status
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ class Outputs:
         for message in result.messages + result.lost:
             self._hypotheses.publish(message)
         if settings.publish_tf and result.messages:
-            self._broadcaster.sendTransform(transforms(result.messages, settings.tf_modes))
+            self._broadcaster.sendTransform(transforms(result.messages, settings.tf_modes, settings.tf_prefix))
         if self._poses.get_subscription_count():
             self._poses.publish(sample_poses(header, result.poses))
         if self._markers.get_subscription_count():
@@ -77,14 +77,14 @@ class Outputs:
         self._broadcaster.close()
 
 
-def transforms(messages: list[PoseHypothesisArray], modes: int) -> list[TransformStamped]:
+def transforms(messages: list[PoseHypothesisArray], modes: int, prefix: str = "") -> list[TransformStamped]:
     """The pose that is followed as `<object_id>`, the leading ones as `<object_id>/mode_<id>`."""
     result = []
     for message in messages:
         named = [(message.object_id, message.best)]
         named += [(f"{message.object_id}/mode_{h.mode_id}", h.pose) for h in message.hypotheses[:modes]]
         for frame, pose in named:
-            transform = TransformStamped(header=message.header, child_frame_id=frame)
+            transform = TransformStamped(header=message.header, child_frame_id=prefix + frame)
             transform.transform = transform_of(pose.pose)
             result.append(transform)
     return result

@@ -78,6 +78,7 @@ TABLE: dict[str, _Entry] = {
     "max_age": _Entry(0.0, "Drop images older than this when their turn comes [s]; 0: never.", 0.0, 3600.0),
     "autostart": _Entry(True, "Configure and activate at once; off where a lifecycle manager does it.", read_only=True),
     "publish_tf": _Entry(True, "Publish the best hypothesis and the leading modes to TF."),
+    "tf_prefix": _Entry("", "Put before every frame's name in TF, so that two nodes' objects differ."),
     "tf_modes": _Entry(4, "Modes published to TF as <object>/mode_<id> besides the best.", 0, 100),
 }
 
@@ -102,6 +103,7 @@ class Settings:
     least_presence: float
     max_age: float
     publish_tf: bool
+    tf_prefix: str
     tf_modes: int
 
 
@@ -115,6 +117,13 @@ def declare(node: Node) -> None:
             else:
                 descriptor.integer_range = [IntegerRange(from_value=int(entry.low), to_value=int(entry.high), step=1)]
         node.declare_parameter(name, entry.default, descriptor)
+
+
+def unknown(node: Node) -> list[str]:
+    """Names that were given at the start and are none of the node's."""
+    known = ("use_sim_time", "start_type_description_service", "qos_overrides.")
+    given = node._parameter_overrides  # rclpy tells it nowhere else
+    return sorted(name for name in given if name not in TABLE and not name.startswith(known))
 
 
 def settings_of(values: dict[str, Any]) -> Settings:
@@ -174,6 +183,7 @@ def settings_of(values: dict[str, Any]) -> Settings:
         least_presence=values["least_presence"],
         max_age=values["max_age"],
         publish_tf=values["publish_tf"],
+        tf_prefix=values["tf_prefix"],
         tf_modes=values["tf_modes"],
     )
 

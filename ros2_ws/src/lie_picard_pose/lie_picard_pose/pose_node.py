@@ -13,8 +13,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
-from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.executors import MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -32,6 +31,7 @@ from lie_picard_pose.conversions import object_info
 from lie_picard_pose.inputs import Inputs
 from lie_picard_pose.outputs import Outputs
 from lie_picard_pose.pipeline import Frame, Pipeline
+from lie_picard_pose.running import RCLError, running
 from lie_picard_pose.worker import Limiter, StoppingError, Worker, result_of
 
 _REPEAT_S = 5.0  # a complaint that repeats every frame is logged this often
@@ -54,6 +54,8 @@ class PoseNode(LifecycleNodeMixin, Node):
         Node.__init__(self, "pose_node")
         LifecycleNodeMixin.__init__(self, callback_group=MutuallyExclusiveCallbackGroup())
         parameters.declare(self)
+        for name in parameters.unknown(self):
+            self.get_logger().warning(f"there is no parameter '{name}': see docs/node.md, or `ros2 param list`")
         self._device = pick_device(self.get_parameter("device").value)
         self._settings = parameters.settings_of(parameters.values_of(self))
         if threads := self.get_parameter("threads").value:
@@ -91,8 +93,12 @@ class PoseNode(LifecycleNodeMixin, Node):
     def _start(self) -> None:
         """Configure and activate; again when a parameter changes, should it fail."""
         self._starter.cancel()
-        if self.state == "unconfigured" and self.trigger_configure() == _DONE:
-            self.trigger_activate()
+        try:
+            if self.state == "unconfigured" and self.trigger_configure() == _DONE:
+                self.trigger_activate()
+        except RCLError:  # the context was shut down meanwhile
+            if rclpy.ok():
+                raise
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and warm up."""
@@ -309,30 +315,25 @@ class PoseNode(LifecycleNodeMixin, Node):
 
 def main() -> int:
     """Run a node until it is told to end. Returns the exit status: 1 where it cannot start."""
-    node, rested = None, True
-    try:
-        rclpy.init()
-        node = PoseNode()
+    nodes: list[PoseNode] = []
+    rested = True
+
+    def stop() -> None:
+        nonlocal rested
+        rested = all(node.stop() for node in nodes)
+
+    with running("pose_node", stop) as ended:
+        nodes.append(PoseNode())
         executor = MultiThreadedExecutor(num_threads=_THREADS)
-        executor.add_node(node)
-        # rclpy wakes a waiting executor before it shuts the context down: one that waits again in between, without a
-        # limit, would sleep through SIGTERM.
+        executor.add_node(nodes[0])
         while rclpy.ok():
             executor.spin_once(timeout_sec=_WAKE_S)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except (ValueError, ParameterException) as error:  # parameters that do not fit
-        hint = "; write whole numbers with a point, 1.0" if "expecting type 'DOUBLE" in str(error) else ""
-        print(f"pose_node: {error}{hint}", file=sys.stderr)
-        return 1
-    finally:
-        if node is not None:
-            rested = node.stop()
-        rclpy.try_shutdown()
     if not rested:  # a model that is just being loaded: Python would wait for its thread
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(0)
-    if node is not None:
-        node.destroy_node()
-    return 0
+        os._exit(ended.status)
+    return ended.status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

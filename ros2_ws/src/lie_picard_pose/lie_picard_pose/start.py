@@ -14,11 +14,10 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 def main() -> int:
     """Entry point."""
-    before = {number: signal.signal(number, _end) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end)
     from lie_picard_pose import pose_node
 
-    for number, handler in before.items():
-        signal.signal(number, handler)
     return pose_node.main()
 
 
