@@ -6,6 +6,7 @@ import array
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 import transforms3d
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Pose, PoseWithCovariance, Quaternion, Transform, Vector3
@@ -82,6 +83,12 @@ def quaternion_of(rotation: Array) -> Quaternion:
     return Quaternion(x=float(x), y=float(y), z=float(z), w=float(w))
 
 
+def quaternions_of(rotations: Array) -> list[Quaternion]:
+    """(M, 3, 3) -> M ROS quaternions."""
+    wxyz = so3.to_quaternion(torch.from_numpy(rotations)).tolist()
+    return [Quaternion(x=x, y=y, z=z, w=w) for w, x, y, z in wxyz]
+
+
 def rotation_of(quaternion: Quaternion) -> Array:
     """ROS quaternion -> (3, 3)."""
     return transforms3d.quaternions.quat2mat([quaternion.w, quaternion.x, quaternion.y, quaternion.z])
@@ -100,17 +107,17 @@ def transform_of(pose: Pose) -> Transform:
 
 
 def covariance_of(rotation: Array, tangent_covariance: Array, position_covariance: Array) -> Array:
-    """Row-major 6 x 6 about the fixed axes of the header's frame, from a body-frame (right) tangent covariance.
+    """Row-major 6 x 6 about the fixed axes of the header's frame, from body-frame (right) tangent covariances.
 
     R Exp(v) = Exp(R v) R: the rotation block is R S R^T. An unknown S (NaN) becomes -1 on its diagonal.
+    (..., 3, 3), (..., 3, 3), (3, 3) -> (..., 36).
     """
-    covariance = np.zeros((6, 6))
-    covariance[:3, :3] = position_covariance
-    if np.isfinite(tangent_covariance).all():
-        covariance[3:, 3:] = rotation @ tangent_covariance @ rotation.T
-    else:
-        covariance[3:, 3:] = np.diag([UNKNOWN] * 3)
-    return covariance.reshape(-1)
+    covariance = np.zeros((*rotation.shape[:-2], 6, 6))
+    covariance[..., :3, :3] = position_covariance
+    turned = rotation @ tangent_covariance @ np.swapaxes(rotation, -1, -2)
+    known = np.isfinite(turned).all((-2, -1), keepdims=True)
+    covariance[..., 3:, 3:] = np.where(known, turned, UNKNOWN * np.eye(3))
+    return covariance.reshape(*rotation.shape[:-2], 36)
 
 
 def hypothesis_array(
@@ -135,12 +142,19 @@ def hypothesis_array(
         return message
     if found.axis is not None:
         message.symmetry_axis = vector_of(found.axis.tolist())
+    # All at once, the followed pose last: one by one the modes would take longer than the encoder.
+    rotations = np.stack([*(mode.rotation.double().numpy() for mode in found.modes), tracked.best])
+    spreads = np.stack([*(mode.covariance.double().numpy() for mode in found.modes), tracked.best_covariance])
+    covariances = covariance_of(rotations, spreads, poses.position_covariance)
+    position = Point(x=float(poses.position[0]), y=float(poses.position[1]), z=float(poses.position[2]))
+    *modes, message.best = (
+        PoseWithCovariance(pose=Pose(position=position, orientation=orientation), covariance=covariance)
+        for orientation, covariance in zip(quaternions_of(rotations), covariances, strict=True)
+    )
     message.hypotheses = [
-        PoseHypothesis(mode_id=index, weight=mode.weight, samples=mode.count,
-                       pose=_with_covariance(mode.rotation.double().numpy(), mode.covariance.double().numpy(), poses))
-        for index, mode in zip(tracked.ids, found.modes, strict=True)
-    ]  # fmt: skip
-    message.best = _with_covariance(tracked.best, tracked.best_covariance, poses)
+        PoseHypothesis(mode_id=index, weight=mode.weight, samples=mode.count, pose=pose)
+        for index, mode, pose in zip(tracked.ids, found.modes, modes, strict=True)
+    ]
     message.best_mode_id = tracked.best_id
     message.sample_quaternions = flat_quaternions(found.rotations)
     return message
@@ -170,8 +184,3 @@ def flat_quaternions(rotations: Tensor) -> array.array[float]:
     """(N, 3, 3) -> x, y, z, w, x, y, z, w, ... An array: rclpy checks every number of a list."""
     wxyz = so3.to_quaternion(rotations.double())
     return array.array("f", wxyz[:, [1, 2, 3, 0]].float().numpy().tobytes())
-
-
-def _with_covariance(rotation: Array, tangent_covariance: Array, poses: ObjectPoses) -> PoseWithCovariance:
-    covariance = covariance_of(rotation, tangent_covariance, poses.position_covariance)
-    return PoseWithCovariance(pose=pose_of(rotation, poses.position), covariance=covariance)

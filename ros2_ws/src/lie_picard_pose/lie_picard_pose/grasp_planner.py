@@ -25,7 +25,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import rclpy
 import torch
 from geometry_msgs.msg import Pose, PoseWithCovariance
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -36,10 +35,9 @@ from torch import Tensor
 from lie_picard import grasps, so3
 from lie_picard_msgs.msg import Grasp, PoseHypothesisArray
 from lie_picard_pose.conversions import pose_of, rotation_of
-from lie_picard_pose.running import running
+from lie_picard_pose.running import running, spin
 
 _REPEAT_S = 5.0  # a complaint that repeats every message is logged this often
-_WAKE_S = 0.25
 _TURNS = 3600
 
 
@@ -224,9 +222,7 @@ def _descriptor(entry: _Entry) -> ParameterDescriptor:
 def main() -> int:
     """Entry point of the executable `grasp_planner`. Returns the exit status: 1 where parameters do not fit."""
     with running("grasp_planner") as ended:
-        node = GraspPlanner()
-        while rclpy.ok():
-            rclpy.spin_once(node, timeout_sec=_WAKE_S)
+        spin(GraspPlanner())
     return ended.status
 
 

@@ -13,7 +13,6 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -31,12 +30,10 @@ from lie_picard_pose.conversions import object_info
 from lie_picard_pose.inputs import Inputs
 from lie_picard_pose.outputs import Outputs
 from lie_picard_pose.pipeline import Frame, Pipeline
-from lie_picard_pose.running import RCLError, running
+from lie_picard_pose.running import RCLError, running, spin
 from lie_picard_pose.worker import Limiter, StoppingError, Worker, result_of
 
 _REPEAT_S = 5.0  # a complaint that repeats every frame is logged this often
-_WAKE_S = 0.25
-_THREADS = 4  # a transition, a service that waits for the model, parameters, images
 _PATIENCE_S = 1.0  # for what is being computed when the node is to end
 _BAD_INPUT = (ImageError, CameraError)
 _DONE, _FAILED = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -324,10 +321,7 @@ def main() -> int:
 
     with running("pose_node", stop) as ended:
         nodes.append(PoseNode())
-        executor = MultiThreadedExecutor(num_threads=_THREADS)
-        executor.add_node(nodes[0])
-        while rclpy.ok():
-            executor.spin_once(timeout_sec=_WAKE_S)
+        spin(nodes[0])
     if not rested:  # a model that is just being loaded: Python would wait for its thread
         sys.stdout.flush()
         sys.stderr.flush()
