@@ -11,7 +11,8 @@ from launch_ros.substitutions import FindPackageShare
 from launch import LaunchContext, LaunchDescription
 
 SHARE = FindPackageShare("lie_picard_pose")
-SWITCH = ["true", "false", "True", "False"]
+_SWITCH = ["true", "false", "True", "False"]
+SWITCHES = {"use_sim_time": _SWITCH, "rviz": _SWITCH, "autostart": ["", *_SWITCH]}
 DEFAULTS = PathJoinSubstitution([SHARE, "config", "pose.yaml"])
 
 ARGUMENTS = {
@@ -24,7 +25,7 @@ ARGUMENTS = {
     "detections": ("detections", "vision_msgs/Detection2DArray; where parameter regions_from is detections."),
     "transport": ("", "raw or compressed; empty: what params_file says."),
     "device": ("", "Where to compute: auto, cpu or cuda; empty: what params_file says."),
-    "autostart": ("true", "Configure and activate at once; false where a lifecycle manager does it."),
+    "autostart": ("", "false where a lifecycle manager configures and activates; empty: what params_file says."),
     "use_sim_time": ("false", "Take time from /clock (bags, simulators)."),
     "log_level": ("info", "Least severity that is logged: debug, info, warn, error."),
     "rviz": ("false", "Start RViz with the package's configuration."),
@@ -38,7 +39,8 @@ def _nodes(context: LaunchContext) -> list[Node]:
         raise FileNotFoundError(f"params_file '{value['params_file']}' does not exist")
     sim_time = {"use_sim_time": value["use_sim_time"].lower() == "true"}
     given = {name: value[name] for name in ("device", "transport") if value[name]}
-    given |= {"autostart": value["autostart"].lower() == "true"}
+    if value["autostart"]:
+        given["autostart"] = value["autostart"].lower() == "true"
     image = value["image"]
     topics = {name: value[name] for name in ("image", "camera_info", "depth", "mask", "detections")}
     topics["image/compressed"] = f"{image}/compressed"
@@ -76,7 +78,7 @@ def _nodes(context: LaunchContext) -> list[Node]:
 def generate_launch_description() -> LaunchDescription:
     """The node, and RViz where asked for."""
     arguments = [
-        DeclareLaunchArgument(name, default_value=value, description=text, choices=SWITCH if value in SWITCH else None)
+        DeclareLaunchArgument(name, default_value=value, description=text, choices=SWITCHES.get(name))
         for name, (value, text) in ARGUMENTS.items()
     ]
     return LaunchDescription([*arguments, OpaqueFunction(function=_nodes)])

@@ -223,7 +223,7 @@ class PoseEstimator:
         if warm is None or seed is None or options.method not in ("picard", "newton"):
             solution = self.sample(score, start, plan, options, condition=condition, draws=draws)
         else:
-            guess = warm.guess((id(self), options, samples, count, seed))
+            guess = warm.guess((id(self), options, samples, count, seed, tuple(names or ())))
             start = start if guess is None else guess[:, 0]
             solution = self.sample(score, start, plan, options, condition=condition, guess=guess, keep_trajectory=True)
             warm.keep(solution, count)

@@ -251,7 +251,7 @@ def _print_summary(console: Console, summary: dict[str, object]) -> None:
         name, frames, *figures = row.values()
         table.add_row(name, str(frames), *(f"{value:.2f}" if value < 10 else f"{value:.0f}" for value in figures))
     console.print(table)
-    console.print("deg: angle to the nearest pose that truly looks the same. best: the heaviest hypothesis.")
+    console.print("deg: angle to the nearest pose that truly looks the same. best: the pose that is followed.")
     console.print(
         "node: computation of all objects of an image. latency: from the image's arrival here to the hypotheses'."
     )

@@ -26,8 +26,9 @@ class Counts:
     received: int = 0
     processed: int = 0
     rejected: int = 0  # bad input; the reason is in the log
-    skipped: int = 0  # by max_rate or max_age
-    absent: int = 0  # objects that were looked for and not seen
+    skipped: int = 0  # by max_rate
+    outdated: int = 0  # by max_age
+    lost: int = 0  # objects whose presence was too low
 
 
 @dataclass
@@ -55,6 +56,7 @@ class Monitor:
     def clear(self) -> None:
         """Begin anew."""
         with self._lock:
+            self._seen = time.monotonic()
             self.counts, self.complaint = Counts(), ""
             self._latencies.clear()
             self._rounds.clear()
@@ -83,7 +85,7 @@ class Monitor:
         values |= {
             f"{kind} [Hz]": f"{(counts[kind] - before[kind]) / seconds:.1f}" for kind in ("received", "processed")
         }
-        values |= {kind: counts[kind] for kind in ("received", "processed", "rejected", "skipped", "absent")}
+        values |= {kind: counts[kind] for kind in ("received", "processed", "rejected", "skipped", "outdated", "lost")}
         values["dropped for newer ones"] = dropped
         for key, kept in latencies.items():
             p50, p95, p99 = np.percentile(kept, [50, 95, 99])
@@ -102,10 +104,12 @@ class Monitor:
             level, message = DiagnosticStatus.ERROR, self.failure or "no model is loaded"
         elif state != "active":
             message = state
-        elif silent:
-            level, message = DiagnosticStatus.WARN, f"no images on '{topic}': is the camera running, the topic right?"
         elif complaint:
             level, message = DiagnosticStatus.WARN, complaint
+        elif silent:
+            level, message = DiagnosticStatus.WARN, f"no images on '{topic}': is the camera running, the topic right?"
+        elif counts["received"] > before["received"] and counts["processed"] == before["processed"] > 0:
+            level, message = DiagnosticStatus.WARN, "images arrive but none was estimated in the last second"
         pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
         return DiagnosticStatus(
             level=level, name=name, message=message, hardware_id=str(values.get("device", "")), values=pairs

@@ -24,11 +24,21 @@ class Inputs:
     """Subscribes as the settings say and calls `on_frame` with each new frame. All callbacks share one group."""
 
     def __init__(
-        self, node: Node, settings: Settings, on_frame: Callable[[Frame], None], complain: Callable[[str], None]
+        self,
+        node: Node,
+        settings: Settings,
+        on_image: Callable[[], None],
+        on_frame: Callable[[Frame], None],
+        complain: Callable[[str], None],
+        before: Inputs | None = None,
     ) -> None:
-        self._node, self._on_frame, self._complain = node, on_frame, complain
-        self._info: CameraInfo | None = None
-        self._regions: dict[str, RegionOfInterest] = {}
+        """Args:
+        on_image: called with every image that arrives, whether or not it becomes a frame.
+        before: closed ones, whose calibration and regions still hold.
+        """
+        self._node, self._on_image, self._on_frame, self._complain = node, on_image, on_frame, complain
+        self._info: CameraInfo | None = before._info if before else None
+        self._regions: dict[str, RegionOfInterest] = before._regions if before else {}
         self._by_topic = settings.regions_from == "topics"
         self.image_topic = "image" if settings.transport == "raw" else "image/compressed"
         topics: dict[str, type] = {"image": Image if settings.transport == "raw" else CompressedImage}
@@ -40,15 +50,20 @@ class Inputs:
             topics["regions"] = detection_type()  # type: ignore[assignment]  # checked with the parameters
         self._gather = Gather(list(topics), settings.sync_tolerance)
         self._names = {"image": self.image_topic, "regions": settings.regions_from, "depth": "depth"}
-        self._subscriptions = [
-            self._subscribe(kind, self._names[role], functools.partial(self._on_message, role))
-            for role, kind in topics.items()
-        ]
-        self._subscriptions.append(self._subscribe(CameraInfo, "camera_info", self._on_camera_info))
+        wanted: list[tuple[type, str, Callable[[Any], None]]]
+        wanted = [(kind, self._names[role], functools.partial(self._on_message, role)) for role, kind in topics.items()]
+        wanted.append((CameraInfo, "camera_info", self._on_camera_info))
         if self._by_topic:
             for target in settings.targets:
-                take = lambda roi, name=target.object_id: self._regions.__setitem__(name, roi)  # noqa: E731
-                self._subscriptions.append(self._subscribe(RegionOfInterest, f"region/{target.object_id}", take))
+                take = functools.partial(self._regions.__setitem__, target.object_id)
+                wanted.append((RegionOfInterest, f"region/{target.object_id}", take))
+        self._subscriptions: list[Subscription] = []
+        try:
+            for kind, topic, callback in wanted:
+                self._subscriptions.append(self._subscribe(kind, topic, callback))
+        except BaseException:
+            self.close()
+            raise
 
     @staticmethod
     def needs(settings: Settings) -> tuple[Any, ...]:
@@ -86,6 +101,8 @@ class Inputs:
 
     def _on_message(self, role: str, message: Any) -> None:
         now, stamp = time.monotonic(), message.header.stamp
+        if role == "image":
+            self._on_image()
         found = self._gather.put(role, stamp.sec * 1_000_000_000 + stamp.nanosec, message)
         if role == "image" and (missing := self._gather.missing()):
             topics = " and ".join(f"'{self._node.resolve_topic_name(self._names[role])}'" for role in missing)

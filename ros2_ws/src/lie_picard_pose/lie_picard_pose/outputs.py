@@ -121,7 +121,7 @@ def markers(header: Header, messages: list[PoseHypothesisArray], settings: Setti
         name.pose.orientation.w = 1.0
         name.scale.z = 0.2 * size
         name.color = ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0)
-        name.text = f"{message.object_id}: {len(message.hypotheses)} modes, best {heaviest:.0%}"
+        name.text = f"{message.object_id}: {len(message.hypotheses)} modes, heaviest {heaviest:.0%}"
         result.markers += [lines, name]
     return result
 

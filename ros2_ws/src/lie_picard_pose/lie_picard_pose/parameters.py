@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -189,7 +192,20 @@ def settings_of(values: dict[str, Any]) -> Settings:
 
 
 def _symmetries(path: str, objects: list[str]) -> dict[str, Symmetry]:
-    return {name: Symmetry.from_models_info(path, name) for name in objects} if path else {}
+    """Of the objects that the file lists; an empty or damaged file is refused by the first object's name."""
+    if not path:
+        return {}
+    try:
+        listed = set(json.loads(Path(path).read_text()))
+    except (OSError, ValueError, TypeError):
+        listed = set(objects[:1])
+    return {name: read_symmetry(path, name) for name in objects if name in listed}
+
+
+@functools.lru_cache(maxsize=64)
+def read_symmetry(path: str, name: str) -> Symmetry:
+    """`Symmetry.from_models_info`, read once; cleared where the parameter is set anew."""
+    return Symmetry.from_models_info(path, name)
 
 
 def values_of(node: Node) -> dict[str, Any]:

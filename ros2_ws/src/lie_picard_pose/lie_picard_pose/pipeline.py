@@ -11,8 +11,9 @@ from typing import Any
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 
 from lie_picard import PoseEstimator
+from lie_picard.camera import Camera, CameraError
 from lie_picard.estimator import ImageError
-from lie_picard.poses import ObjectPoses, Target, ViewCache, estimate_poses
+from lie_picard.poses import ObjectPoses, Target, ViewCache, estimate_poses, whole
 from lie_picard.sampling import WarmStart
 from lie_picard.tracking import ModeTracker
 from lie_picard_msgs.msg import PoseHypothesisArray
@@ -46,12 +47,14 @@ class Result:
     Attributes:
         poses, messages: of every object that was looked for and is there, as one pair each.
         lost: messages without hypotheses, of objects that the model does not see.
+        complaints: of objects that could not be looked for, such as a region beside the image.
         milliseconds: how long each stage took.
     """
 
     poses: list[ObjectPoses]
     messages: list[PoseHypothesisArray]
     lost: list[PoseHypothesisArray]
+    complaints: list[str] = field(default_factory=list)
     milliseconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -61,12 +64,24 @@ class Pipeline:
     def __init__(self, estimator: PoseEstimator) -> None:
         self.estimator = estimator
         self._views = ViewCache()
+        self._trackers: dict[str, ModeTracker] = {}
         self.reset()
 
     def reset(self) -> None:
-        """Forget the images before."""
+        """Forget the images before; the modes' numbers go on."""
         self._warm = WarmStart()
-        self._trackers: dict[str, ModeTracker] = {}
+        self._last_stamp = -math.inf
+        for tracker in self._trackers.values():
+            tracker.reset()
+
+    def rehearse(self, settings: Settings) -> None:
+        """Go through everything once with a black image, so that the first real one takes no longer than the rest."""
+        info = CameraInfo(width=160, height=120, distortion_model="plumb_bob")
+        info.k = [200.0, 0.0, 80.0, 0.0, 200.0, 60.0, 0.0, 0.0, 1.0]
+        info.p = [200.0, 0.0, 80.0, 0.0, 0.0, 200.0, 60.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+        image = Image(width=160, height=120, encoding="rgb8", step=480, data=bytes(120 * 480))
+        targets = tuple(replace(target, region=None) for target in settings.targets)
+        self(Frame(image, info), replace(settings, targets=targets, least_presence=0.0), follow=False)
 
     def __call__(self, frame: Frame, settings: Settings, follow: bool = True) -> Result:
         """Estimate one image.
@@ -81,8 +96,13 @@ class Pipeline:
         camera = camera_of(frame.info, settings.rectified)
         image = to_rgb(frame.image)
         depth = None if frame.depth is None else to_depth(frame.depth)
-        targets = self._targets(frame, settings)
+        targets, complaints = self._visible(self._targets(frame, settings), camera)
         stages.append(time.monotonic())
+        if follow:
+            stamp = seconds_of(frame.image.header.stamp)
+            if stamp < self._last_stamp:  # a recording starts again
+                self.reset()
+            self._last_stamp = stamp
         warm = self._warm if settings.warm_start and follow else None
         found = []
         if targets:
@@ -101,7 +121,7 @@ class Pipeline:
             )
         stages.append(time.monotonic())
         stamp = seconds_of(frame.image.header.stamp)
-        result = Result([], [], [])
+        result = Result([], [], [], complaints)
         for poses in found:
             lost = settings.least_presence > 0 and poses.hypotheses.presence < settings.least_presence
             tracked = None
@@ -119,6 +139,20 @@ class Pipeline:
         names = "image", "estimate", "messages"
         spans = {name: (b - a) * 1e3 for name, a, b in zip(names, stages[:-1], stages[1:], strict=True)}
         return replace(result, milliseconds=spans)
+
+    def _visible(self, targets: tuple[Target, ...], camera: Camera) -> tuple[list[Target], list[str]]:
+        """The targets that a virtual camera can look at, and why the others cannot be; all of them: the error."""
+        seen, errors = [], []
+        config = self.estimator.config
+        for target in targets:
+            try:
+                self._views.view(camera, target.region or whole(camera), config.image_size, config.fill)
+                seen.append(target)
+            except CameraError as error:
+                errors.append(error)
+        if errors and not seen:
+            raise errors[0]
+        return seen, [str(error) for error in errors]
 
     def _targets(self, frame: Frame, settings: Settings) -> tuple[Target, ...]:
         """The objects to look for, where this image's regions say."""
@@ -140,6 +174,3 @@ class Pipeline:
                 if score > best.get(name, -math.inf):
                     best[name], regions[name] = score, region
         return tuple(replace(t, region=regions[t.object_id]) for t in settings.targets if t.object_id in regions)
-
-
-__all__ = ["Frame", "ImageError", "Pipeline", "Result"]

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import sys
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import NamedTuple
 
 import rclpy
 import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.time import Time
 from std_srvs.srv import Trigger
 
@@ -31,53 +35,63 @@ from lie_picard_pose.inputs import Inputs
 from lie_picard_pose.outputs import Outputs
 from lie_picard_pose.pipeline import Frame, Pipeline
 from lie_picard_pose.running import RCLError, running, spin
-from lie_picard_pose.worker import Limiter, StoppingError, Worker, result_of
+from lie_picard_pose.worker import Limiter, Worker, result_of
 
 _REPEAT_S = 5.0  # a complaint that repeats every frame is logged this often
+_POLL_S = 0.05
 _PATIENCE_S = 1.0  # for what is being computed when the node is to end
 _BAD_INPUT = (ImageError, CameraError)
 _DONE, _FAILED = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
+class _Work(NamedTuple):
+    """A frame with what it is to be estimated with: changes take effect on the next one, together."""
+
+    frame: Frame
+    settings: parameters.Settings
+    pipeline: Pipeline
+
+
 class PoseNode(LifecycleNodeMixin, Node):
-    """Subscribes to `image` and `camera_info`; publishes `~/hypotheses`, `~/poses`, `~/markers`, `~/objects` and TF.
+    """Subscribes to images, publishes hypotheses: see docs/node.md. One thread runs all callbacks, another computes.
 
     configure: load the model and warm up. activate: subscribe. deactivate: stop. cleanup: free the model.
     """
 
     def __init__(self) -> None:
-        # rclpy's LifecycleNode is these two. Transitions wait for the model: in a group of their own, other services
-        # answer meanwhile.
-        Node.__init__(self, "pose_node")
-        LifecycleNodeMixin.__init__(self, callback_group=MutuallyExclusiveCallbackGroup())
+        Node.__init__(self, "pose_node")  # rclpy's LifecycleNode is these two
+        LifecycleNodeMixin.__init__(self)
         parameters.declare(self)
         for name in parameters.unknown(self):
             self.get_logger().warning(f"there is no parameter '{name}': see docs/node.md, or `ros2 param list`")
         self._device = pick_device(self.get_parameter("device").value)
-        self._settings = parameters.settings_of(parameters.values_of(self))
+        self._settings = self._checked = parameters.settings_of(parameters.values_of(self))
         if threads := self.get_parameter("threads").value:
             torch.set_num_threads(threads)
         self._pipeline: Pipeline | None = None
-        self._candidate: PoseEstimator | None = None  # loaded and checked, not yet in use
+        self._candidate: Pipeline | None = None  # loaded and checked, not yet in use
+        self._loading: Future[Pipeline] | None = None  # while it starts itself
         self._inputs: Inputs | None = None
         self._outputs: Outputs | None = None
-        self._worker: Worker[Frame] = Worker(self._process_safely)
+        self._worker: Worker[_Work] = Worker(self._process_safely)
         self._monitor = diagnostics.Monitor()
         self._limiter = Limiter()
         self._complaints: dict[str, float] = {}
-        self._reduced = ""
+        self._said_reduced = ""
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._apply_parameters)
-        own = MutuallyExclusiveCallbackGroup
-        self.create_service(EstimatePose, "~/estimate", self._on_estimate, callback_group=own())
-        self.create_service(SetObject, "~/set_object", self._on_set_object, callback_group=own())
-        self.create_service(Trigger, "~/reset", self._on_reset, callback_group=own())
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", QoSProfile(depth=10))
+        self.create_service(EstimatePose, "~/estimate", self._on_estimate)
+        self.create_service(SetObject, "~/set_object", self._on_set_object)
+        self.create_service(Trigger, "~/reset", self._on_reset)
+        overrides = QoSOverridingOptions.with_default_policies()
+        self._diagnostics = self.create_publisher(
+            DiagnosticArray, "/diagnostics", QoSProfile(depth=10), qos_overriding_options=overrides
+        )
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
-        self.create_timer(1.0, self._report, callback_group=own(), clock=steady)
-        self._autostart = self.get_parameter("autostart").value
-        self._starter = self.create_timer(0.01, self._start, callback_group=own(), clock=steady)
-        if not self._autostart:
+        self.create_timer(1.0, self._report, clock=steady)
+        self._failed_start = False
+        self._starter = self.create_timer(_POLL_S, self._start, clock=steady)
+        if not self.get_parameter("autostart").value:
             self._starter.cancel()
 
     @property
@@ -88,116 +102,133 @@ class PoseNode(LifecycleNodeMixin, Node):
     # --- lifecycle
 
     def _start(self) -> None:
-        """Configure and activate; again when a parameter changes, should it fail."""
+        """Load, while services answer; then configure and activate. Again when a parameter changes, should it fail."""
+        if self.state != "unconfigured":  # somebody else leads
+            self._starter.cancel()
+            return
+        if self._loading is None:
+            self._loading = self._worker.call(self._load, self._settings)
+        if not self._loading.done():
+            return
         self._starter.cancel()
         try:
-            if self.state == "unconfigured" and self.trigger_configure() == _DONE:
-                self.trigger_activate()
+            self._failed_start = not (self.trigger_configure() == _DONE == self.trigger_activate())
         except RCLError:  # the context was shut down meanwhile
             if rclpy.ok():
                 raise
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and warm up."""
-        try:
-            estimator = result_of(self._worker.call(self._load, self._settings), rclpy.ok)
-        except (ValueError, OSError, StoppingError) as error:
-            self._monitor.failure = str(error)
-            if rclpy.ok():
-                hint = "set the parameter" if self._autostart else "set the parameter and configure again"
-                self.get_logger().error(f"not configured: {error}; {hint}")
-            return _FAILED
-        self._pipeline = Pipeline(estimator)
-        self._monitor = diagnostics.Monitor()
-        self._outputs = Outputs(self)
-        self._announce()
-        return _DONE
+        return self._transition("configured", self._configure)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe: from here on every image is answered."""
-        self._open_inputs()
-        return super().on_activate(state)
+        self._worker.clear()
+        self._monitor.clear()
+        return self._transition("activated", self._open_inputs)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop: nothing is published after this."""
-        self._close_inputs()
-        result_of(self._worker.call(lambda: None), rclpy.ok)  # the frame in work
-        if self._pipeline:
-            self._pipeline.reset()
-        return super().on_deactivate(state)
+        return self._transition("deactivated", self._close_inputs)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free the model's memory."""
-        if self._outputs:
-            self._outputs.close()
-        self._pipeline = self._outputs = self._candidate = None
-        gc.collect()
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
-        return _DONE
+        return self._transition("cleaned up", self._clean_up)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """As deactivate and cleanup."""
-        self._close_inputs()
-        return self.on_cleanup(state)
+        return self._transition("shut down", self._clean_up)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Back to unconfigured."""
+        return self._transition("cleaned up", self._clean_up)
+
+    def _transition(self, done: str, action: Callable[[], None]) -> TransitionCallbackReturn:
+        """rclpy drops an exception without a word: here it is said, and the transition fails."""
+        try:
+            action()
+        except Exception as error:
+            if rclpy.ok():
+                known = isinstance(error, (ValueError, OSError))
+                self._monitor.failure = str(error) if known else f"{type(error).__name__}: {error}"
+                self.get_logger().error(f"not {done}: {self._monitor.failure}")
+            return _FAILED
+        return _DONE
+
+    def _configure(self) -> None:
+        loading, self._loading = self._loading or self._worker.call(self._load, self._settings), None
+        pipeline = result_of(loading, rclpy.ok)
+        self._monitor = diagnostics.Monitor()
+        self._outputs, self._pipeline = Outputs(self), pipeline
+        self._announce()
+
+    def _clean_up(self) -> None:
         self._close_inputs()
-        return self.on_cleanup(state)
+        if self._outputs:
+            self._outputs.close()
+        self._pipeline = self._outputs = self._candidate = self._loading = None
+        gc.collect()
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _open_inputs(self, before: Inputs | None = None) -> None:
+        self._inputs = Inputs(self, self._settings, self._on_image, self._on_frame, self._complain, before)
+
+    def _close_inputs(self) -> None:
+        """End the subscriptions and wait for the frame in work."""
+        if self._inputs:
+            inputs, self._inputs = self._inputs, None
+            inputs.close()
+        self._worker.drain(rclpy.ok)
+        if self._pipeline:
+            self._pipeline.reset()
 
     def stop(self) -> bool:
         """End the computation. Whether it came to rest in time."""
         return self._worker.stop(_PATIENCE_S)
 
-    def _open_inputs(self) -> None:
-        self._inputs = Inputs(self, self._settings, self._on_frame, self._complain)
-
-    def _close_inputs(self) -> None:
-        if self._inputs:
-            inputs, self._inputs = self._inputs, None
-            inputs.close()
-
-    def _load(self, settings: parameters.Settings) -> PoseEstimator:
-        """Load a checkpoint and warm up, in the inference thread."""
-        estimator = PoseEstimator.from_checkpoint(settings.checkpoint, str(self._device))
-        size, began = estimator.config.image_size, time.monotonic()
-        blank = torch.zeros(size, size, dtype=torch.uint8).numpy()
+    def _load(self, settings: parameters.Settings) -> Pipeline:
+        """Load a checkpoint and warm up all that an image goes through, in the inference thread."""
+        pipeline = Pipeline(PoseEstimator.from_checkpoint(settings.checkpoint, str(self._device)))
+        began = time.monotonic()
         for _ in range(2):  # the first call chooses a method, makes buffers
-            estimator.estimate_batch([blank] * len(settings.targets), settings.samples, 0, settings.options)
+            pipeline.rehearse(settings)
         self.get_logger().info(
-            f"ready: checkpoint '{settings.checkpoint}' on {estimator.device}, {settings.samples} samples, "
+            f"ready: checkpoint '{settings.checkpoint}' on {pipeline.estimator.device}, {settings.samples} samples, "
             f"method {settings.options.method}, {settings.options.steps} {settings.options.integrator} steps, "
             f"objects {', '.join(t.object_id for t in settings.targets)}, warm after {time.monotonic() - began:.1f} s"
         )
-        return estimator
+        return pipeline
 
     # --- images
 
-    def _on_frame(self, frame: Frame) -> None:
+    def _on_image(self) -> None:
         self._monitor.count("received")
+
+    def _on_frame(self, frame: Frame) -> None:
+        assert self._pipeline
         if self._limiter.passes(self._settings.max_rate):
-            self._worker.offer(frame)
+            self._worker.offer(_Work(frame, self._settings, self._pipeline))
         else:
             self._monitor.count("skipped")
 
-    def _process_safely(self, frame: Frame) -> None:
+    def _process_safely(self, work: _Work) -> None:
         try:
-            self._process(frame)
+            self._process(*work)
         except _BAD_INPUT as error:
             self._reject(str(error))
         except Exception as error:  # the node outlives any frame
             if rclpy.ok():
                 self._reject(f"frame dropped: {type(error).__name__}: {error}")
 
-    def _process(self, frame: Frame) -> None:
-        settings, pipeline, outputs = self._settings, self._pipeline, self._outputs
-        if pipeline is None or outputs is None or self._inputs is None:  # stopped meanwhile
+    def _process(self, frame: Frame, settings: parameters.Settings, pipeline: Pipeline) -> None:
+        outputs = self._outputs
+        if outputs is None or self._inputs is None:  # stopped meanwhile
             return
         header = frame.image.header
         age = (self.get_clock().now() - Time.from_msg(header.stamp)).nanoseconds * 1e-9
         if settings.max_age and age > settings.max_age:
-            self._monitor.count("skipped")
+            self._monitor.count("outdated")
             self._complain(
                 "images are older than max_age when their turn comes: dropped; raise it, or check the clocks"
             )
@@ -210,14 +241,16 @@ class PoseNode(LifecycleNodeMixin, Node):
         spans = {"waiting": waited * 1e3} | result.milliseconds | {"publishing": (now - began) * 1e3}
         age = (self.get_clock().now() - Time.from_msg(header.stamp)).nanoseconds * 1e-6
         spans |= {"latency": (now - frame.received) * 1e3, "age of results": age}
-        self._monitor.count("absent", len(result.lost))
+        self._monitor.count("lost", len(result.lost))
+        for complaint in result.complaints:
+            self._complain(complaint)
         first = (result.messages + result.lost)[:1]
         self._monitor.add(
             spans, [(m.statistics.rounds, m.statistics.evaluations, m.statistics.converged) for m in first]
         )
-        if pipeline.estimator.reduced != self._reduced:
-            self._reduced = pipeline.estimator.reduced
-            self.get_logger().warning(self._reduced)
+        if (reduced := pipeline.estimator.reduced) and reduced != self._said_reduced:
+            self._said_reduced = reduced
+            self.get_logger().warning(reduced)
 
     # --- services
 
@@ -248,6 +281,7 @@ class PoseNode(LifecycleNodeMixin, Node):
             self._inputs.clear()
         if self._pipeline:
             result_of(self._worker.call(self._pipeline.reset), rclpy.ok)
+        self._worker.clear()
         self._monitor.clear()
         response.success, response.message = True, "modes, warm start and figures are forgotten"
         return response
@@ -255,26 +289,32 @@ class PoseNode(LifecycleNodeMixin, Node):
     # --- parameters
 
     def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
+        names = {p.name for p in changes}
         values = parameters.values_of(self) | {p.name: p.value for p in changes if p.name in parameters.TABLE}
+        self._candidate = None
         try:
-            settings = parameters.settings_of(values)
-            if self._pipeline and any(p.name == "checkpoint" for p in changes):
-                self._candidate = result_of(self._worker.call(self._load, settings), rclpy.ok)
-        except (ValueError, TypeError, StoppingError) as error:
-            return SetParametersResult(successful=False, reason=str(error))
+            if "symmetries" in names:
+                parameters.read_symmetry.cache_clear()
+            self._checked = parameters.settings_of(values)
+            if self._pipeline and "checkpoint" in names:
+                self._candidate = result_of(self._worker.call(self._load, self._checked), rclpy.ok)
+        except Exception as error:  # whatever loading a model may raise, the node goes on with the one it has
+            return SetParametersResult(successful=False, reason=str(error) or type(error).__name__)
         return SetParametersResult(successful=True)
 
     def _apply_parameters(self, changes: list[Parameter]) -> None:
-        before, self._settings = self._settings, parameters.settings_of(parameters.values_of(self))
+        before, self._settings = self._settings, self._checked
         if self._candidate is not None and self._pipeline:
-            self._pipeline, self._candidate = Pipeline(self._candidate), None
-        if self._autostart and self.state == "unconfigured":
+            self._pipeline, self._candidate = self._candidate, None
+        if self._failed_start:  # perhaps it can now
+            self._failed_start = False
             self._starter.reset()
         if self._outputs:
             self._announce()
         if self._inputs and Inputs.needs(before) != Inputs.needs(self._settings):
-            self._close_inputs()
-            self._open_inputs()
+            inputs, self._inputs = self._inputs, None
+            inputs.close()
+            self._transition("subscribed", lambda: self._open_inputs(inputs))
 
     def _announce(self) -> None:
         assert self._outputs and self._pipeline
@@ -301,12 +341,10 @@ class PoseNode(LifecycleNodeMixin, Node):
         self._complain(message)
 
     def _complain(self, message: str) -> None:
-        now = time.monotonic()
+        now, kind = time.monotonic(), re.sub(r"[-+.\d]+", "#", message)  # numbers change from image to image
         self._monitor.complaint = message
-        if now - self._complaints.get(message, -_REPEAT_S) >= _REPEAT_S:
-            if len(self._complaints) > 100:
-                self._complaints.clear()
-            self._complaints[message] = now
+        if now - self._complaints.get(kind, -_REPEAT_S) >= _REPEAT_S:
+            self._complaints[kind] = now
             self.get_logger().error(message)
 
 

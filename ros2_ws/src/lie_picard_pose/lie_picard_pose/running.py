@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 
 import rclpy
 from rclpy.exceptions import ParameterException
-from rclpy.executors import Executor, ExternalShutdownException, MultiThreadedExecutor
+from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
+
+from lie_picard_pose.worker import StoppingError
 
 RCLError = rclpy_implementation.RCLError
 _WAKE_S = 0.25
@@ -30,7 +32,7 @@ def spin(node: Node) -> None:
     try:
         from rclpy.experimental.events_executor import EventsExecutor
     except ImportError:
-        executor: Executor = MultiThreadedExecutor(num_threads=4)
+        executor: Executor = SingleThreadedExecutor()
     else:
         executor = EventsExecutor()
     executor.add_node(node)
@@ -57,14 +59,15 @@ def running(name: str, stop: Callable[[], None] = lambda: None) -> Iterator[Ende
     """
     for number in _ENDING:
         signal.signal(number, lambda *_: None)  # rclpy's handler, which is set above it, does all
-    ended = Ended()
+    ended, begun = Ended(), False
     try:
         rclpy.init()
+        begun = True
         yield ended
     except ExternalShutdownException:
         pass
-    except (ValueError, ParameterException, RCLError) as error:
-        if rclpy.ok() or not isinstance(error, RCLError):  # else it is only that the context is gone
+    except (ValueError, ParameterException, RCLError, StoppingError) as error:
+        if not begun or rclpy.ok():  # else it is only that the context is gone
             text = " ".join(str(error).split())
             hint = "; write whole numbers with a point, 1.0" if "expecting type 'DOUBLE" in text else ""
             print(f"{name}: {text}{hint}", file=sys.stderr)

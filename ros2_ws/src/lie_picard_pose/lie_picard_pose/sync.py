@@ -38,8 +38,16 @@ class Gather:
             others = {other: self._nearest(other, stamp) for other in self._others}
             if all(found is not None for found in others.values()):
                 self._given = stamp, lead
+                self._forget_before(stamp)
                 return {self._lead: lead, **others}
         return None
+
+    def _forget_before(self, stamp_ns: int) -> None:
+        """What no later set can need: images are large."""
+        for topic, kept in self._kept.items():
+            oldest = stamp_ns if topic == self._lead else stamp_ns - self._tolerance
+            while len(kept) > 1 and kept[0][0] < oldest:
+                kept.popleft()
 
     def clear(self) -> None:
         """Forget everything."""

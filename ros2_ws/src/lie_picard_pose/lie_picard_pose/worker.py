@@ -22,7 +22,7 @@ class StoppingError(RuntimeError):
 
 
 class Worker(Generic[T]):
-    """Runs `work` on the newest item that was offered, one at a time; nothing ever queues up."""
+    """Runs `work` on the newest item that was offered, one at a time; frames never queue up."""
 
     def __init__(self, work: Callable[[T], None]) -> None:
         self._work = work
@@ -32,8 +32,13 @@ class Worker(Generic[T]):
 
     @property
     def dropped(self) -> int:
-        """Items that newer ones displaced."""
+        """Items that newer ones displaced, since the last `clear`."""
         return self._newest.dropped
+
+    def clear(self) -> None:
+        """Forget what waits, and the count."""
+        self._newest.take()
+        self._newest.dropped = 0
 
     def offer(self, item: T) -> None:
         """Hand an item over, without waiting; after `stop`, nothing happens. `work` must not raise."""
@@ -46,10 +51,14 @@ class Worker(Generic[T]):
         self._last = self._pool.submit(function, *arguments)
         return self._last
 
-    def drain(self) -> None:
-        """Forget what was offered and wait for what is in work."""
+    def drain(self, alive: Callable[[], bool]) -> None:
+        """Forget what was offered and wait for what is in work, as long as the process is to live.
+
+        Raises:
+            StoppingError: it is not any more.
+        """
         self._newest.take()
-        self.call(lambda: None).result()
+        result_of(self.call(lambda: None), alive)
 
     def stop(self, patience_s: float) -> bool:
         """Take nothing more on. Whether the thread came to rest in time: what it computes cannot be interrupted."""
@@ -87,6 +96,7 @@ class Limiter:
         if rate <= 0:
             return True
         period = 1 / rate
+        self._due = min(self._due, now + period)  # the rate may have been lower
         if now < self._due - 0.1 * period:
             return False
         self._due = max(self._due, now - 0.1 * period) + period  # what was not used is not saved up
