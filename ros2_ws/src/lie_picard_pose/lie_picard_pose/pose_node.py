@@ -78,8 +78,7 @@ class PoseNode(LifecycleNodeMixin, Node):
         self._limiter = Limiter()
         self._complaints: dict[str, float] = {}
         self._said_reduced = ""
-        self.add_on_set_parameters_callback(self._check_parameters)
-        self.add_post_set_parameters_callback(self._apply_parameters)
+        self._failed_start = False
         self.create_service(EstimatePose, "~/estimate", self._on_estimate)
         self.create_service(SetObject, "~/set_object", self._on_set_object)
         self.create_service(Trigger, "~/reset", self._on_reset)
@@ -89,10 +88,11 @@ class PoseNode(LifecycleNodeMixin, Node):
         )
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
         self.create_timer(1.0, self._report, clock=steady)
-        self._failed_start = False
         self._starter = self.create_timer(_POLL_S, self._start, clock=steady)
         if not self.get_parameter("autostart").value:
             self._starter.cancel()
+        self.add_on_set_parameters_callback(self._check_parameters)
+        self.add_post_set_parameters_callback(self._apply_parameters)
 
     @property
     def state(self) -> str:
