@@ -55,12 +55,21 @@ class Camera:
             raise CameraError(
                 f"the camera is not calibrated (K[0] = {matrix.flat[0]:g}): publish camera_info with focal lengths > 0"
             )
+        if not np.allclose(matrix[2], (0, 0, 1)) or matrix[1, 0] != 0:
+            raise CameraError(
+                f"K is no camera matrix, its rows end in {matrix[1:].tolist()}: publish [0, fy, cy], [0, 0, 1]"
+            )
+        lengths = (4,) if self.fisheye else (0, 4, 5, 8, 12, 14)
+        if self.distortion.size not in lengths or not np.isfinite(self.distortion).all():
+            raise CameraError(
+                f"{self.distortion.size} distortion coefficients, of which "
+                f"{int(np.isfinite(self.distortion).sum())} are finite, fit no lens model: "
+                f"publish {' or '.join(map(str, lengths))} finite numbers"
+            )
         if self.width < 1 or self.height < 1:
             raise CameraError(
                 f"camera_info says the image is {self.width} x {self.height} pixels: set width and height"
             )
-        if not np.isfinite(self.distortion).all():
-            raise CameraError("distortion coefficients are not finite: calibrate the camera again")
 
     def rays(self, pixels: Array) -> Array:
         """Unit viewing directions in the camera frame. (N, 2) pixels -> (N, 3)."""

@@ -17,7 +17,7 @@ from rclpy.qos import QoSProfile
 from rclpy.utilities import remove_ros_args
 from rosbags.highlevel import AnyReader
 
-from lie_picard_pose.running import running
+from lie_picard_pose.running import run
 
 _WAIT_S = 60.0
 
@@ -75,11 +75,14 @@ def main() -> int:
             "usage: demo_player BAG [--ros-args -p rate:=1.0 -p listeners:=1]; BAG is a rosbag2 folder", file=sys.stderr
         )
         return 2
-    with running("demo_player") as ended:
+
+    def play() -> int:
         player = DemoPlayer(Path(arguments[1]))
         count = player.play()
         player.get_logger().info(f"end of the recording: {count} messages")
-    return ended.status
+        return 0
+
+    return run("demo_player", play)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from lie_picard.symsol.solids import SOLIDS, solid
 from lie_picard_msgs.msg import PoseHypothesisArray
 from lie_picard_pose.conversions import rotation_of
 from lie_picard_pose.demo_picture import Found, save_picture
-from lie_picard_pose.running import running
+from lie_picard_pose.running import run
 
 _TRUTH = "truth/"
 _SHOWN = 3
@@ -267,20 +267,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def show(args: argparse.Namespace, alive: Callable[[], bool] = lambda: True) -> int:
     """Watch the demo to its end. Gives up when what it watches is no longer alive. Returns the exit status."""
     console = Console(width=None if sys.stdout.isatty() else 130)
-    with running("demo_view") as ended:
+
+    def watch() -> int:
         view = DemoView()
-        if _watch(view, console, args.timeout, alive):
-            console.print()
-            summary = view.summary()
-            _print_summary(console, summary)
-            if args.json:
-                args.json.write_text(json.dumps(summary, indent=1))
-            save_picture(args.picture, view.info, view.picture)
-            console.print(f"picture: {args.picture}")
-        else:
+        if not _watch(view, console, args.timeout, alive):
             console.print("demo: no hypotheses arrived: is pose_node running, with the same ROS_DOMAIN_ID?")
-            ended.status = 1
-    return ended.status
+            return 1
+        console.print()
+        summary = view.summary()
+        _print_summary(console, summary)
+        if args.json:
+            args.json.write_text(json.dumps(summary, indent=1))
+        save_picture(args.picture, view.info, view.picture)
+        console.print(f"picture: {args.picture}")
+        return 0
+
+    return run("demo_view", watch)
 
 
 def main() -> int:

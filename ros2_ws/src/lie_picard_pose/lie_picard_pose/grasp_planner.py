@@ -35,7 +35,7 @@ from torch import Tensor
 from lie_picard import grasps, so3
 from lie_picard_msgs.msg import Grasp, PoseHypothesisArray
 from lie_picard_pose.conversions import pose_of, rotation_of
-from lie_picard_pose.running import running, spin
+from lie_picard_pose.running import run, spin
 
 _REPEAT_S = 5.0  # a complaint that repeats every message is logged this often
 _TURNS = 3600
@@ -221,9 +221,7 @@ def _descriptor(entry: _Entry) -> ParameterDescriptor:
 
 def main() -> int:
     """Entry point of the executable `grasp_planner`. Returns the exit status: 1 where parameters do not fit."""
-    with running("grasp_planner") as ended:
-        spin(GraspPlanner())
-    return ended.status
+    return run("grasp_planner", lambda: spin(GraspPlanner()))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from lie_picard_pose.conversions import object_info
 from lie_picard_pose.inputs import Inputs
 from lie_picard_pose.outputs import Outputs
 from lie_picard_pose.pipeline import Frame, Pipeline
-from lie_picard_pose.running import RCLError, running, spin
+from lie_picard_pose.running import RCLError, run, spin
 from lie_picard_pose.worker import Limiter, Worker, result_of
 
 _REPEAT_S = 5.0  # a complaint that repeats every frame is logged this often
@@ -353,18 +353,20 @@ def main() -> int:
     nodes: list[PoseNode] = []
     rested = True
 
+    def body() -> int:
+        nodes.append(PoseNode())
+        return spin(nodes[0])
+
     def stop() -> None:
         nonlocal rested
         rested = all(node.stop() for node in nodes)
 
-    with running("pose_node", stop) as ended:
-        nodes.append(PoseNode())
-        spin(nodes[0])
+    status = run("pose_node", body, stop)
     if not rested:  # a model that is just being loaded: Python would wait for its thread
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(ended.status)
-    return ended.status
+        os._exit(status)
+    return status
 
 
 if __name__ == "__main__":

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import rclpy
 from rclpy.exceptions import ParameterException
@@ -21,8 +20,8 @@ _SWITCH_S = 5e-5
 _ENDING = signal.SIGINT, signal.SIGTERM
 
 
-def spin(node: Node) -> None:
-    """Run a node's callbacks in this thread until the context is shut down, with little effort a message.
+def spin(node: Node) -> int:
+    """Run a node's callbacks in this thread until the context is shut down, with little effort a message. Returns 0.
 
     rclpy's ordinary executors build the whole set of what they wait for anew at every message, in Python; with images
     at 30 Hz that takes half a core and, worse, the interpreter's lock from whoever computes beside it. Its events
@@ -40,38 +39,34 @@ def spin(node: Node) -> None:
     # would sleep through the signal.
     while rclpy.ok():
         executor.spin_once(timeout_sec=_WAKE_S)
+    return 0
 
 
-class Ended:
-    """How a program ended; its status is what it returns to the shell."""
+def run(name: str, body: Callable[[], int], stop: Callable[[], None] = lambda: None) -> int:
+    """Run a program with rclpy and return its exit status: `body`'s, 0 where a signal ends it.
 
-    status = 0
-
-
-@contextlib.contextmanager
-def running(name: str, stop: Callable[[], None] = lambda: None) -> Iterator[Ended]:
-    """rclpy's context around a program. SIGINT and SIGTERM shut it down, and nothing else: no KeyboardInterrupt.
-
-    Where it cannot begin, parameters or ROS arguments that do not fit, it prints why in one line, with status 1.
+    SIGINT and SIGTERM shut rclpy's context down, and nothing else: there is no KeyboardInterrupt. Where the program
+    cannot begin, parameters or ROS arguments that do not fit, it says why in one line, with status 1.
 
     Args:
         stop: called before the context is shut down.
     """
     for number in _ENDING:
         signal.signal(number, lambda *_: None)  # rclpy's handler, which is set above it, does all
-    ended, begun = Ended(), False
+    begun = False
     try:
         rclpy.init()
         begun = True
-        yield ended
+        return body()
     except ExternalShutdownException:
-        pass
+        return 0
     except (ValueError, ParameterException, RCLError, StoppingError) as error:
-        if not begun or rclpy.ok():  # else it is only that the context is gone
-            text = " ".join(str(error).split())
-            hint = "; write whole numbers with a point, 1.0" if "expecting type 'DOUBLE" in text else ""
-            print(f"{name}: {text}{hint}", file=sys.stderr)
-            ended.status = 1
+        if begun and not rclpy.ok():  # it is only that the context is gone
+            return 0
+        text = " ".join(str(error).split())
+        hint = "; write whole numbers with a point, 1.0" if "expecting type 'DOUBLE" in text else ""
+        print(f"{name}: {text}{hint}", file=sys.stderr)
+        return 1
     finally:
         stop()
         rclpy.try_shutdown()
