@@ -184,6 +184,7 @@ def report(found: dict[str, Any], args: argparse.Namespace) -> str:
                       ("service_ms", "service answers after")):  # fmt: skip
         values = " ".join(f"{kind} {value:6.1f}" for kind, value in found[key].items())
         lines.append(f"{name:<26} {values} ms")
+    lines.append(f"the first image   {found['first_processing_ms']:.1f} ms in the node's work")
     lines.append(
         f"node's memory    {found['memory_mb']:.0f} MB, slope {found['memory_slope_mb_per_hour']:+.1f} MB/hour"
     )
