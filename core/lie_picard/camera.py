@@ -84,8 +84,8 @@ class Camera:
     def project(self, points: Array) -> Array:
         """Pixels of points in the camera frame, distortion included. (N, 3) -> (N, 2)."""
         if not self.distortion.size:  # OpenCV computes a Jacobian with it, for 65,000 points of a map
-            pixels = points @ self.matrix.T
-            return pixels[:, :2] / pixels[:, 2:]
+            projected = points @ self.matrix.T
+            return np.asarray(projected[:, :2] / projected[:, 2:])
         zero = np.zeros(3)
         if self.fisheye:
             pixels, _ = cv2.fisheye.projectPoints(points[:, None], zero, zero, self.matrix, self.distortion)
