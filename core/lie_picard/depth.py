@@ -75,10 +75,17 @@ def position_from_depth(
     if found is None:
         return None
     distance, sigma = found
-    along = math.hypot(sigma, BIAS * distance)
-    sideways = distance * REGION_SIGMA_PX / math.sqrt(2) / float(camera.matrix[0, 0])
-    spread = np.diag([sideways**2, sideways**2, along**2])
-    return axis * distance, view.camera_from_view @ spread @ view.camera_from_view.T
+    return axis * distance, position_covariance(view, camera, distance, math.hypot(sigma, BIAS * distance))
+
+
+def position_covariance(view: View, camera: Camera, distance: float, along: float) -> Array:
+    """Of a centre at a distance on the viewing ray of a region known to `REGION_SIGMA_PX`; (3, 3) m^2, camera frame.
+
+    Args:
+        along: standard deviation along the ray, metres.
+    """
+    sideways = distance * REGION_SIGMA_PX / float(camera.matrix[0, 0]) / math.sqrt(2)
+    return view.camera_from_view @ np.diag([sideways**2, sideways**2, along**2]) @ view.camera_from_view.T
 
 
 def _ranges(depth: NDArray[np.float32], camera: Camera, region: Region) -> tuple[Array, Array]:

@@ -109,17 +109,13 @@ class PoseEstimator:
                     if rows <= _FEWEST_ROWS:
                         raise
                     self._most_rows = max(_FEWEST_ROWS, rows // 2)
-                self._release()
+                torch.cuda.empty_cache()  # nothing where there is no GPU
                 self.reduced = (
                     f"the memory of {self.device} ran out: samples now come in batches of {self._most_rows}; "
                     "free memory there, or ask for fewer samples"
                 )
         finally:
             torch.set_num_threads(threads)
-
-    def _release(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
 
     def _to_cpu(self) -> None:
         reason = f"the memory of {self.device} ran out: computing on the CPU from now on"

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from lie_picard.camera import Camera, CameraError, Region, View, look_at
-from lie_picard.depth import REGION_SIGMA_PX, position_from_depth
+from lie_picard.depth import REGION_SIGMA_PX, position_covariance, position_from_depth
 from lie_picard.estimator import ImageError, PoseEstimator
 from lie_picard.hypotheses import Hypotheses
 from lie_picard.sampling import SamplerOptions, WarmStart
@@ -157,13 +157,10 @@ def _turned(hypotheses: Hypotheses, camera_from_view: NDArray[np.float64]) -> Hy
 
 def _position_covariance(look: View, target: Target, camera: Camera) -> NDArray[np.float64]:
     """First order: an angular error of a region's edge moves the centre sideways and changes its range."""
-    position = look.position(target.diameter)
-    distance = float(np.linalg.norm(position))
+    distance = float(np.linalg.norm(look.position(target.diameter)))
     edge = REGION_SIGMA_PX / float(camera.matrix[0, 0])
-    sideways = distance * edge / math.sqrt(2)
     along = distance * edge / math.sqrt(2) / math.tan(look.angular_radius)
-    spread = np.diag([sideways**2, sideways**2, along**2])
-    return look.camera_from_view @ spread @ look.camera_from_view.T
+    return position_covariance(look, camera, distance, along)
 
 
 __all__ = ["Camera", "CameraError", "ObjectPoses", "Region", "Target", "ViewCache", "estimate_poses", "whole"]

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
+from lie_picard import so3
 from lie_picard.symsol.solids import solid
 from lie_picard.symsol.truth import symmetries
 
@@ -139,7 +141,8 @@ class Symmetry:
         best = overlaps.argmax(-1)
         found = rotation @ self.rotations[best]
         if self.axes:
-            found = found @ _about(self.axes[0], np.take_along_axis(turns, best[..., None], -1)[..., 0])
+            angles = np.take_along_axis(turns, best[..., None], -1)[..., 0]
+            found = found @ so3.about_axis(torch.from_numpy(self.axes[0]), torch.from_numpy(angles)).numpy()
         return found
 
     def distance(self, rotation: Array, reference: Array) -> Array:
@@ -172,14 +175,6 @@ class Symmetry:
         )
         sideways = skew @ axis
         return along + np.hypot(across, sideways), np.arctan2(sideways, across)
-
-
-def _about(axis: Array, angles: Array) -> Array:
-    """Turns about a (3,) unit axis: (...) radians -> (..., 3, 3)."""
-    x, y, z = axis
-    hat = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    angles = angles[..., None, None]
-    return np.eye(3) + np.sin(angles) * hat + (1 - np.cos(angles)) * (hat @ hat)
 
 
 def _rotation(matrix: Array, what: str) -> Array:

@@ -94,10 +94,14 @@ def rotation_of(quaternion: Quaternion) -> Array:
     return transforms3d.quaternions.quat2mat([quaternion.w, quaternion.x, quaternion.y, quaternion.z])
 
 
+def point_of(position: Array) -> Point:
+    """(3,) metres -> Point."""
+    return Point(x=float(position[0]), y=float(position[1]), z=float(position[2]))
+
+
 def pose_of(rotation: Array, position: Array) -> Pose:
     """Rotation (3, 3) and position (3,) in metres -> Pose."""
-    return Pose(position=Point(x=float(position[0]), y=float(position[1]), z=float(position[2])),
-                orientation=quaternion_of(rotation))  # fmt: skip
+    return Pose(position=point_of(position), orientation=quaternion_of(rotation))
 
 
 def transform_of(pose: Pose) -> Transform:
@@ -146,7 +150,7 @@ def hypothesis_array(
     rotations = np.stack([*(mode.rotation.double().numpy() for mode in found.modes), tracked.best])
     spreads = np.stack([*(mode.covariance.double().numpy() for mode in found.modes), tracked.best_covariance])
     covariances = covariance_of(rotations, spreads, poses.position_covariance)
-    position = Point(x=float(poses.position[0]), y=float(poses.position[1]), z=float(poses.position[2]))
+    position = point_of(poses.position)
     *modes, message.best = (
         PoseWithCovariance(pose=Pose(position=position, orientation=orientation), covariance=covariance)
         for orientation, covariance in zip(quaternions_of(rotations), covariances, strict=True)

@@ -21,13 +21,12 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from geometry_msgs.msg import Pose, PoseWithCovariance
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from torch import Tensor
@@ -35,45 +34,34 @@ from torch import Tensor
 from lie_picard import grasps, so3
 from lie_picard_msgs.msg import Grasp, PoseHypothesisArray
 from lie_picard_pose.conversions import pose_of, rotation_of
+from lie_picard_pose.parameters import Entry, declare
 from lie_picard_pose.running import run, spin
 
 _REPEAT_S = 5.0  # a complaint that repeats every message is logged this often
 _TURNS = 3600
 
 
-@dataclass(frozen=True)
-class _Entry:
-    default: Any
-    description: str
-    low: float | None = None
-    high: float | None = None
-
-
 # Defaults are repeated in config/grasps.yaml; a test keeps the two equal.
 TABLE = {
-    "object_id": _Entry("cyl", "Object to grasp, as in the hypotheses."),
-    "axis": _Entry([0.0, 0.0, 1.0], "Axis in the object's frame for grasp_turns."),
-    "grasp_ids": _Entry(["label", "side"], "Name of each grasp; names may repeat."),
-    "grasp_poses": _Entry(
+    "object_id": Entry("cyl", "Object to grasp, as in the hypotheses."),
+    "axis": Entry([0.0, 0.0, 1.0], "Axis in the object's frame for grasp_turns."),
+    "grasp_ids": Entry(["label", "side"], "Name of each grasp; names may repeat."),
+    "grasp_poses": Entry(
         [-0.024, 0.0, 0.0, 0.5, 0.5, 0.5, 0.5, 0.0, 0.0, 0.0, -0.5, -0.5, 0.5, 0.5],
         "object_from_gripper of each grasp: x, y, z [m], qx, qy, qz, qw; z approaches, x closes.",
     ),
-    "grasp_tolerances": _Entry(
+    "grasp_tolerances": Entry(
         [0.35, math.pi, 0.01, 0.3, 0.3, 0.008],
         "Of each grasp: tilt of the approach [rad], turn about it [rad; 3.1416: any], displacement [m].",
     ),
-    "grasp_qualities": _Entry([0.95, 0.85], "Of each grasp: probability that it holds within its tolerances."),
-    "grasp_turns": _Entry([1, 36], "At how many equal turns about `axis` each grasp works alike; 36 stand for any."),
-    "gripper_symmetry": _Entry(
-        2, "Turns about its approach that leave the gripper alike: 2 for parallel jaws.", 1, 360
-    ),
-    "max_approach_angle": _Entry(
-        1.2, "Largest angle of the approach to the camera's optical axis [rad].", 0.0, math.pi
-    ),
-    "unknown_sigma": _Entry(
+    "grasp_qualities": Entry([0.95, 0.85], "Of each grasp: probability that it holds within its tolerances."),
+    "grasp_turns": Entry([1, 36], "At how many equal turns about `axis` each grasp works alike; 36 stand for any."),
+    "gripper_symmetry": Entry(2, "Turns about its approach that leave the gripper alike: 2 for parallel jaws.", 1, 360),
+    "max_approach_angle": Entry(1.2, "Largest angle of the approach to the camera's optical axis [rad].", 0.0, math.pi),
+    "unknown_sigma": Entry(
         grasps.UNKNOWN_SIGMA, "Standard deviation [rad] of a hypothesis whose rotation covariance is unknown.", 0.0, 1.0
     ),
-    "least_probability": _Entry(0.5, "Nothing is published where the best grasp succeeds less often.", 0.0, 1.0),
+    "least_probability": Entry(0.5, "Nothing is published where the best grasp succeeds less often.", 0.0, 1.0),
 }
 
 
@@ -82,8 +70,7 @@ class GraspPlanner(Node):
 
     def __init__(self) -> None:
         super().__init__("grasp_planner")
-        for name, entry in TABLE.items():
-            self.declare_parameter(name, entry.default, _descriptor(entry))
+        declare(self, {name: replace(entry, read_only=True) for name, entry in TABLE.items()})
         self._values = {name: self.get_parameter(name).value for name in TABLE}
         self._grasps = grasps_of(self._values)
         # Reliable, as the pose node's results are. Objects share the topic: a depth of 1 would lose ours to another's.
@@ -207,16 +194,6 @@ def _transform(pose: Pose) -> Tensor:
     if not abs(math.hypot(q.x, q.y, q.z, q.w) - 1) < 0.01:
         raise ValueError("a quaternion has not length 1")
     return grasps.rigid(torch.from_numpy(rotation_of(q)), torch.tensor([p.x, p.y, p.z], dtype=torch.float64))
-
-
-def _descriptor(entry: _Entry) -> ParameterDescriptor:
-    descriptor = ParameterDescriptor(description=entry.description, read_only=True)
-    if entry.low is not None and entry.high is not None:
-        if isinstance(entry.default, float):
-            descriptor.floating_point_range = [FloatingPointRange(from_value=entry.low, to_value=entry.high)]
-        else:
-            descriptor.integer_range = [IntegerRange(from_value=int(entry.low), to_value=int(entry.high), step=1)]
-    return descriptor
 
 
 def main() -> int:

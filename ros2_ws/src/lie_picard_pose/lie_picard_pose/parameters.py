@@ -23,7 +23,9 @@ from lie_picard_pose.regions import detection_type
 
 
 @dataclass(frozen=True)
-class _Entry:
+class Entry:
+    """A parameter: its default, what it means, its range, and whether it is fixed at start."""
+
     default: Any
     description: str
     low: float | None = None
@@ -36,53 +38,53 @@ TRANSPORTS = "raw", "compressed"
 MOST_SAMPLES = 10_000  # their distances are a matrix
 
 # Defaults are repeated in config/pose.yaml, where users change them; a test keeps the two equal.
-TABLE: dict[str, _Entry] = {
-    "checkpoint": _Entry("default", "Model file (.safetensors) or 'default' for the embedded one."),
-    "device": _Entry("auto", "Where to compute: auto, cpu or cuda.", read_only=True),
-    "threads": _Entry(0, "CPU threads of the computation; 0 leaves it to torch.", 0, 256, read_only=True),
-    "objects": _Entry(["object"], "Name of each object in messages and TF."),
-    "diameters": _Entry([0.1], "Diameter [m] of each object's circumscribed sphere."),
-    "regions": _Entry(
+TABLE: dict[str, Entry] = {
+    "checkpoint": Entry("default", "Model file (.safetensors) or 'default' for the embedded one."),
+    "device": Entry("auto", "Where to compute: auto, cpu or cuda.", read_only=True),
+    "threads": Entry(0, "CPU threads of the computation; 0 leaves it to torch.", 0, 256, read_only=True),
+    "objects": Entry(["object"], "Name of each object in messages and TF."),
+    "diameters": Entry([0.1], "Diameter [m] of each object's circumscribed sphere."),
+    "regions": Entry(
         [0.0, 0.0, 0.0, 0.0],
         "x, y, width, height [px] of each object's circumscribed sphere in the image; "
         "width 0: the largest centred square of the image.",
     ),
-    "regions_from": _Entry(
+    "regions_from": Entry(
         "parameters",
         "Where the regions come from: parameters; topics (region/<object>, RegionOfInterest); mask (an image of "
         "labels); detections (vision_msgs).",
     ),
-    "transport": _Entry("raw", "Images to subscribe to: raw (image) or compressed (image/compressed)."),
-    "depth": _Entry(False, "Take the range from depth images (topic depth, registered to the image)."),
-    "sync_tolerance": _Entry(0.02, "Stamps of image, depth, mask and detections may differ by this [s].", 0.0, 10.0),
-    "symmetries": _Entry(
+    "transport": Entry("raw", "Images to subscribe to: raw (image) or compressed (image/compressed)."),
+    "depth": Entry(False, "Take the range from depth images (topic depth, registered to the image)."),
+    "sync_tolerance": Entry(0.02, "Stamps of image, depth, mask and detections may differ by this [s].", 0.0, 10.0),
+    "symmetries": Entry(
         "", "File of symmetries, BOP's models_info.json by object name; empty: those of the model's own objects."
     ),
-    "rectified": _Entry(False, "The image is rectified (image_rect): use P of camera_info and no distortion."),
-    "samples": _Entry(32, "Rotations drawn for each object.", 1, MOST_SAMPLES),
-    "method": _Entry(
+    "rectified": Entry(False, "The image is rectified (image_rect): use P of camera_info and no distortion."),
+    "samples": Entry(32, "Rotations drawn for each object.", 1, MOST_SAMPLES),
+    "method": Entry(
         "auto",
         "How the steps are solved: one after another (ode), in parallel (picard, newton), whichever is fastest here "
         "(auto), or as a random walk (walk).",
     ),
-    "integrator": _Entry("multistep", f"Integrator of the ODE: {', '.join(INTEGRATORS)}."),
-    "steps": _Entry(8, "Noise levels; 8 for multistep are as good as 100 for euler.", 2, 1000),
-    "window": _Entry(0, "Evaluations in flight of picard and newton; 0: their own choice.", 0, 1000),
-    "tolerance": _Entry(0.03, "Tolerance of picard and newton, relative to the noise level.", 0.0, 1.0),
-    "restarts": _Entry(3, "How often a sample that ends between two poses starts again.", 0, 100),
-    "warm_start": _Entry(
+    "integrator": Entry("multistep", f"Integrator of the ODE: {', '.join(INTEGRATORS)}."),
+    "steps": Entry(8, "Noise levels; 8 for multistep are as good as 100 for euler.", 2, 1000),
+    "window": Entry(0, "Evaluations in flight of picard and newton; 0: their own choice.", 0, 1000),
+    "tolerance": Entry(0.03, "Tolerance of picard and newton, relative to the noise level.", 0.0, 1.0),
+    "restarts": Entry(3, "How often a sample that ends between two poses starts again.", 0, 100),
+    "warm_start": Entry(
         False, "Begin picard and newton with the last image's solution, turned on; for video. Saves rounds."
     ),
-    "seed": _Entry(0, "Seed of every image's draw; -1: a fresh one each.", -1, 2**31 - 1),
-    "max_rate": _Entry(0.0, "Images a second to estimate at most; 0: all.", 0.0, 1000.0),
-    "least_presence": _Entry(
+    "seed": Entry(0, "Seed of every image's draw; -1: a fresh one each.", -1, 2**31 - 1),
+    "max_rate": Entry(0.0, "Images a second to estimate at most; 0: all.", 0.0, 1000.0),
+    "least_presence": Entry(
         0.0, "An object is lost, and no longer published, where its presence is below this; 0: never.", 0.0, 1.0
     ),
-    "max_age": _Entry(0.0, "Drop images older than this when their turn comes [s]; 0: never.", 0.0, 3600.0),
-    "autostart": _Entry(True, "Configure and activate at once; off where a lifecycle manager does it.", read_only=True),
-    "publish_tf": _Entry(True, "Publish the best hypothesis and the leading modes to TF."),
-    "tf_prefix": _Entry("", "Put before every frame's name in TF, so that two nodes' objects differ."),
-    "tf_modes": _Entry(4, "Modes published to TF as <object>/mode_<id> besides the best.", 0, 100),
+    "max_age": Entry(0.0, "Drop images older than this when their turn comes [s]; 0: never.", 0.0, 3600.0),
+    "autostart": Entry(True, "Configure and activate at once; off where a lifecycle manager does it.", read_only=True),
+    "publish_tf": Entry(True, "Publish the best hypothesis and the leading modes to TF."),
+    "tf_prefix": Entry("", "Put before every frame's name in TF, so that two nodes' objects differ."),
+    "tf_modes": Entry(4, "Modes published to TF as <object>/mode_<id> besides the best.", 0, 100),
 }
 
 
@@ -110,9 +112,9 @@ class Settings:
     tf_modes: int
 
 
-def declare(node: Node) -> None:
-    """Declare every parameter with its description and range."""
-    for name, entry in TABLE.items():
+def declare(node: Node, table: Mapping[str, Entry]) -> None:
+    """Declare every parameter of a table with its description and range."""
+    for name, entry in table.items():
         descriptor = ParameterDescriptor(description=entry.description, read_only=entry.read_only)
         if entry.low is not None and entry.high is not None:
             if isinstance(entry.default, float):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from lie_picard import PoseEstimator
 from lie_picard.camera import Camera, CameraError
@@ -98,8 +98,8 @@ class Pipeline:
         depth = None if frame.depth is None else to_depth(frame.depth)
         targets, complaints = self._visible(self._targets(frame, settings), camera)
         stages.append(time.monotonic())
+        stamp = seconds_of(frame.image.header.stamp)
         if follow:
-            stamp = seconds_of(frame.image.header.stamp)
             if stamp < self._last_stamp:  # a recording starts again
                 self.reset()
             self._last_stamp = stamp
@@ -120,7 +120,6 @@ class Pipeline:
                 settings.symmetries,
             )
         stages.append(time.monotonic())
-        stamp = seconds_of(frame.image.header.stamp)
         result = Result([], [], [], complaints)
         for poses in found:
             lost = settings.least_presence > 0 and poses.hypotheses.presence < settings.least_presence
@@ -160,7 +159,7 @@ class Pipeline:
             return settings.targets
         names = [target.object_id for target in settings.targets]
         if isinstance(frame.regions, Mapping):
-            given = {name: region_of(roi) for name, roi in frame.regions.items() if isinstance(roi, RegionOfInterest)}
+            given = {name: region_of(roi) for name, roi in frame.regions.items()}
             return tuple(replace(t, region=given.get(t.object_id) or t.region) for t in settings.targets)
         if isinstance(frame.regions, Image):
             regions = regions_of_mask(to_mask(frame.regions), names)

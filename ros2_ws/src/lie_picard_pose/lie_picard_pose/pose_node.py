@@ -61,7 +61,7 @@ class PoseNode(LifecycleNodeMixin, Node):
     def __init__(self) -> None:
         Node.__init__(self, "pose_node")  # rclpy's LifecycleNode is these two
         LifecycleNodeMixin.__init__(self)
-        parameters.declare(self)
+        parameters.declare(self, parameters.TABLE)
         for name in parameters.unknown(self):
             self.get_logger().warning(f"there is no parameter '{name}': see docs/node.md, or `ros2 param list`")
         self._device = pick_device(self.get_parameter("device").value)
