@@ -8,9 +8,11 @@ import torch
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo
 
-from lie_picard import so3
+from lie_picard import Ambiguity, so3
 from lie_picard.camera import CameraError
-from lie_picard_pose import conversions
+from lie_picard.messages import read, write
+from lie_picard_msgs.msg import PoseHypothesisArray
+from lie_picard_pose.conversions import WRITER
 
 K = [500.0, 0, 320, 0, 510, 240, 0, 0, 1]
 
@@ -20,15 +22,15 @@ def rotation(seed=0):
 
 
 def test_quaternions_are_xyzw_as_scipys():
-    q = conversions.quaternion_of(rotation())
+    q = WRITER.quaternion_of(rotation())
     ours = np.array([q.x, q.y, q.z, q.w])
     theirs = Rotation.from_matrix(rotation()).as_quat()
     assert min(np.abs(ours - theirs).max(), np.abs(ours + theirs).max()) < 1e-9
-    np.testing.assert_allclose(conversions.rotation_of(q), rotation(), atol=1e-9)
+    np.testing.assert_allclose(read.rotation_of(q), rotation(), atol=1e-9)
 
 
 def test_flat_quaternions_repeat_xyzw():
-    flat = conversions.flat_quaternions(torch.from_numpy(np.stack([rotation(1), rotation(2)])))
+    flat = write.flat_quaternions(torch.from_numpy(np.stack([rotation(1), rotation(2)])))
     again = Rotation.from_quat(np.array(flat).reshape(2, 4)).as_matrix()
     np.testing.assert_allclose(again, [rotation(1), rotation(2)], atol=1e-6)
 
@@ -40,14 +42,14 @@ def test_covariance_is_that_of_samples_about_the_fixed_axes():
     perturbed = Rotation.from_matrix(centre) * Rotation.from_rotvec(draws)
     left = (perturbed * Rotation.from_matrix(centre).inv()).as_rotvec()
     position = np.diag([1.0, 2.0, 3.0])
-    covariance = conversions.covariance_of(centre, tangent, position).reshape(6, 6)
+    covariance = write.covariance_of(centre, tangent, position).reshape(6, 6)
     np.testing.assert_allclose(covariance[3:, 3:], np.cov(left.T), atol=2e-5)
     np.testing.assert_array_equal(covariance[:3, :3], position)
     assert not covariance[:3, 3:].any() and not covariance[3:, :3].any()
 
 
 def test_an_unknown_covariance_is_marked_not_zero():
-    covariance = conversions.covariance_of(rotation(), np.full((3, 3), math.nan), np.eye(3)).reshape(6, 6)
+    covariance = write.covariance_of(rotation(), np.full((3, 3), math.nan), np.eye(3)).reshape(6, 6)
     assert covariance.diagonal()[3:].tolist() == [-1.0] * 3 and np.isfinite(covariance).all()
 
 
@@ -60,22 +62,22 @@ def info(**changes):
 
 
 def test_a_rectified_image_uses_p_and_no_distortion():
-    camera = conversions.camera_of(info(), rectified=True)
+    camera = read.camera_of(info(), rectified=True)
     np.testing.assert_array_equal(camera.matrix, [[400, 0, 300], [0, 410, 200], [0, 0, 1]])
     assert camera.distortion.size == 0
 
 
 def test_a_raw_image_uses_k_and_d():
-    camera = conversions.camera_of(info(), rectified=False)
+    camera = read.camera_of(info(), rectified=False)
     np.testing.assert_array_equal(camera.matrix.reshape(-1), K)
     assert camera.distortion[0] == 0.1 and not camera.fisheye
-    assert conversions.camera_of(info(distortion_model="equidistant", d=[0.1] * 4), rectified=False).fisheye
+    assert read.camera_of(info(distortion_model="equidistant", d=[0.1] * 4), rectified=False).fisheye
 
 
 @pytest.mark.parametrize("d", [[], [0.0] * 4])
 def test_a_fisheye_without_coefficients_is_no_pinhole(d):
     """Equidistant: the angle to the axis is the distance from the centre over the focal length."""
-    camera = conversions.camera_of(info(distortion_model="equidistant", d=d), rectified=False)
+    camera = read.camera_of(info(distortion_model="equidistant", d=d), rectified=False)
     ray = camera.rays(np.array([[320.0 + 250.0, 240.0]]))[0]
     assert math.atan2(ray[0], ray[2]) == pytest.approx(0.5, abs=1e-3)
 
@@ -83,13 +85,18 @@ def test_a_fisheye_without_coefficients_is_no_pinhole(d):
 def test_region_of_interest_and_binning_move_and_scale_k():
     made = info(binning_x=2, binning_y=2)
     made.roi.x_offset, made.roi.y_offset, made.roi.width, made.roi.height = 100, 50, 400, 300
-    camera = conversions.camera_of(made, rectified=False)
+    camera = read.camera_of(made, rectified=False)
     assert (camera.width, camera.height) == (200, 150)
     assert camera.matrix[0].tolist() == [250, 0, 110] and camera.matrix[1].tolist() == [0, 255, 95]
 
 
 def test_a_camera_that_cannot_be_used_is_refused():
     with pytest.raises(CameraError, match=r"K\[0\] = 0"):
-        conversions.camera_of(info(k=np.zeros(9)), rectified=False)
+        read.camera_of(info(k=np.zeros(9)), rectified=False)
     with pytest.raises(CameraError, match="unknown distortion model 'pinched'"):
-        conversions.camera_of(info(distortion_model="pinched"), rectified=False)
+        read.camera_of(info(distortion_model="pinched"), rectified=False)
+
+
+def test_the_core_knows_the_messages_constants():
+    named = {kind: getattr(PoseHypothesisArray, f"AMBIGUITY_{kind.name}") for kind in Ambiguity}
+    assert named == write.AMBIGUITIES

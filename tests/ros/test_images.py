@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sensor_msgs.msg import CompressedImage, Image
 
 from lie_picard import ImageError
-from lie_picard_pose.images import COLOUR, DEPTH, MASK, to_depth, to_mask, to_rgb
+from lie_picard.messages.images import COLOUR, DEPTH, MASK, to_depth, to_mask, to_rgb
 
 HEIGHT, WIDTH = 6, 8
 

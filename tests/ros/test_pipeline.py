@@ -12,11 +12,12 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 from lie_picard import PoseEstimator
 from lie_picard.camera import Camera, CameraError, sphere_region
 from lie_picard.estimator import ImageError
+from lie_picard.messages.pipeline import Frame, Pipeline
+from lie_picard.messages.read import rotation_of
 from lie_picard.symsol.scene import Placed, render_scene
 from lie_picard.symsol.solids import solid
 from lie_picard_pose import parameters
-from lie_picard_pose.conversions import rotation_of
-from lie_picard_pose.pipeline import Frame, Pipeline
+from lie_picard_pose.conversions import WRITER
 
 DEFAULTS = {name: entry.default for name, entry in parameters.TABLE.items()}
 CUBE = messages.placed("cube", seed=7)
@@ -25,7 +26,7 @@ INFO = messages.camera_info()
 
 @pytest.fixture(scope="module")
 def pipeline():
-    return Pipeline(PoseEstimator.from_checkpoint("default", "cpu"))
+    return Pipeline(PoseEstimator.from_checkpoint("default", "cpu"), WRITER)
 
 
 def settings(placed=CUBE, **changes):

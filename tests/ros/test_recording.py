@@ -11,11 +11,12 @@ from sensor_msgs.msg import CameraInfo, Image
 from tf2_msgs.msg import TFMessage
 
 from lie_picard import PoseEstimator, so3
+from lie_picard.messages.pipeline import Frame, Pipeline
+from lie_picard.messages.read import rotation_of
 from lie_picard.symsol.solids import solid
 from lie_picard_pose import parameters
-from lie_picard_pose.conversions import rotation_of
+from lie_picard_pose.conversions import WRITER
 from lie_picard_pose.demo_recording import OBJECTS
-from lie_picard_pose.pipeline import Frame, Pipeline
 
 DEFAULTS = {name: entry.default for name, entry in parameters.TABLE.items()}
 
@@ -26,7 +27,7 @@ def run():
     changes = yaml.safe_load((SHARE / "config" / "demo.yaml").read_text())["/**"]["ros__parameters"]
     changes.pop("qos_overrides")
     settings = parameters.settings_of(DEFAULTS | changes)
-    pipeline = Pipeline(PoseEstimator.from_checkpoint("default", "cpu"))
+    pipeline = Pipeline(PoseEstimator.from_checkpoint("default", "cpu"), WRITER)
     best, truth, ids = ({name: [] for name in OBJECTS} for _ in range(3))
     info = None
     with AnyReader([SHARE / "demo" / "turning_solids"]) as bag:

@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 
 from lie_picard import ImageError, so3
 from lie_picard.camera import Camera, sphere_region
-from lie_picard.seeds import test_generator
-from lie_picard.symsol.renderer import cast
-from lie_picard.symsol.solids import solid
-from lie_picard_pose.regions import (
+from lie_picard.regions import (
     SPHERE_PER_CIRCLE,
     SPHERE_PER_SIDE,
-    detection_type,
     regions_of_detections,
     regions_of_mask,
 )
+from lie_picard.seeds import test_generator
+from lie_picard.symsol.renderer import cast
+from lie_picard.symsol.solids import solid
+from lie_picard_pose.parameters import detection_type
 
 CAMERA = Camera(np.array([[500.0, 0, 159.5], [0, 500.0, 119.5], [0, 0, 1]]), np.zeros(0), 320, 240)
 

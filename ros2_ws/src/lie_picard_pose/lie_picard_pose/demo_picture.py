@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from sensor_msgs.msg import CameraInfo, Image
 
+from lie_picard.messages.read import camera_of, rotation_of
 from lie_picard.plots import colour_of, draw_outline, hue_bar, plot_distribution
 from lie_picard.symsol.solids import SOLIDS, solid
 from lie_picard_msgs.msg import PoseHypothesisArray
-from lie_picard_pose.conversions import camera_of, rotation_of
+from lie_picard_pose.conversions import to_rgb
 from lie_picard_pose.demo_recording import DIAMETER
-from lie_picard_pose.images import to_rgb
 
 _OVERSIZE = 2  # the camera image is enlarged so that thin lines stay thin
 

@@ -7,8 +7,8 @@ from typing import Any
 from geometry_msgs.msg import PoseWithCovariance, Vector3
 from std_msgs.msg import Header
 
+from lie_picard.settings import Settings
 from lie_picard_msgs.msg import PoseHypothesisArray
-from lie_picard_pose.parameters import Settings
 
 try:
     from vision_msgs.msg import Detection3D, Detection3DArray, ObjectHypothesisWithPose

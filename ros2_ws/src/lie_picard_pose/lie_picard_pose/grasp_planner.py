@@ -32,8 +32,9 @@ from rclpy.qos import QoSProfile
 from torch import Tensor
 
 from lie_picard import grasps, so3
+from lie_picard.messages.read import rotation_of
 from lie_picard_msgs.msg import Grasp, PoseHypothesisArray
-from lie_picard_pose.conversions import pose_of, rotation_of
+from lie_picard_pose.conversions import WRITER
 from lie_picard_pose.parameters import Entry, declare
 from lie_picard_pose.running import run, spin
 
@@ -128,7 +129,7 @@ def plan(
         header=message.header,
         object_id=message.object_id,
         grasp_id=choice.grasp.grasp_id,
-        pose=pose_of(gripper[:3, :3], gripper[:3, 3]),
+        pose=WRITER.pose_of(gripper[:3, :3], gripper[:3, 3]),
         success_probability=choice.probability,
         best_pose_probability=naive.probability if naive else 0.0,
     )

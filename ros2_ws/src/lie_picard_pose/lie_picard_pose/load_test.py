@@ -32,10 +32,10 @@ from sensor_msgs.msg import CameraInfo, Image
 from tqdm import tqdm
 
 from lie_picard import machine, so3
+from lie_picard.messages.read import seconds_of
 from lie_picard.seeds import test_generator
 from lie_picard.symsol.scene import Placed, render_scene
 from lie_picard_msgs.msg import PoseHypothesisArray
-from lie_picard_pose.conversions import seconds_of
 from lie_picard_pose.demo_recording import CAMERA, CAMERA_FRAME, DIAMETER
 
 _VIEWS = 40  # different images, shown again and again

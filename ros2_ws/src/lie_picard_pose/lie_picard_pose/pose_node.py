@@ -27,13 +27,14 @@ from std_srvs.srv import Trigger
 from lie_picard import PoseEstimator
 from lie_picard.camera import CameraError
 from lie_picard.estimator import ImageError, pick_device
+from lie_picard.messages.pipeline import Frame, Pipeline
 from lie_picard.poses import symmetry_of
+from lie_picard.settings import read_symmetry
 from lie_picard_msgs.srv import EstimatePose, SetObject
 from lie_picard_pose import diagnostics, parameters, requests
-from lie_picard_pose.conversions import object_info
+from lie_picard_pose.conversions import WRITER, to_rgb
 from lie_picard_pose.inputs import Inputs
 from lie_picard_pose.outputs import Outputs
-from lie_picard_pose.pipeline import Frame, Pipeline
 from lie_picard_pose.running import RCLError, run, spin
 from lie_picard_pose.worker import Limiter, Worker, result_of
 
@@ -189,7 +190,7 @@ class PoseNode(LifecycleNodeMixin, Node):
 
     def _load(self, settings: parameters.Settings) -> Pipeline:
         """Load a checkpoint and warm up all that an image goes through, in the inference thread."""
-        pipeline = Pipeline(PoseEstimator.from_checkpoint(settings.checkpoint, str(self._device)))
+        pipeline = Pipeline(PoseEstimator.from_checkpoint(settings.checkpoint, str(self._device)), WRITER, to_rgb)
         began = time.monotonic()
         for _ in range(2):  # the first call chooses a method, makes buffers
             pipeline.rehearse(settings)
@@ -294,7 +295,7 @@ class PoseNode(LifecycleNodeMixin, Node):
         self._candidate = None
         try:
             if "symmetries" in names:
-                parameters.read_symmetry.cache_clear()
+                read_symmetry.cache_clear()
             self._checked = parameters.settings_of(values)
             if self._pipeline and "checkpoint" in names:
                 self._candidate = result_of(self._worker.call(self._load, self._checked), rclpy.ok)
@@ -323,7 +324,7 @@ class PoseNode(LifecycleNodeMixin, Node):
         for target in self._settings.targets:
             name = target.object_id if target.object_id in known else ""
             infos.append(
-                object_info(target, name, self._settings.symmetries.get(target.object_id) or symmetry_of(name))
+                WRITER.object_info(target, name, self._settings.symmetries.get(target.object_id) or symmetry_of(name))
             )
         self._outputs.announce(infos, self.get_clock().now().to_msg())
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from lie_picard.estimator import ImageError
+from lie_picard.messages.read import region_of
+from lie_picard.settings import MOST_SAMPLES, Settings
 from lie_picard_msgs.srv import EstimatePose, SetObject
-from lie_picard_pose.conversions import region_of
-from lie_picard_pose.parameters import MOST_SAMPLES, Settings
 
 _WHOLE = [0.0, 0.0, 0.0, 0.0]
 

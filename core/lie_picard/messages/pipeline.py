@@ -1,26 +1,27 @@
-"""From the messages of one image to what is published of it. No ROS node is needed: tools call it offline."""
+"""From the messages of one image to what is published of it; the node and the tools for recordings call it."""
 
 from __future__ import annotations
 
+import array
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+import numpy as np
+from numpy.typing import NDArray
 
-from lie_picard import PoseEstimator
 from lie_picard.camera import Camera, CameraError
-from lie_picard.estimator import ImageError
+from lie_picard.estimator import ImageError, PoseEstimator
+from lie_picard.messages import images
+from lie_picard.messages.read import camera_of, region_of, seconds_of
+from lie_picard.messages.write import Writer
 from lie_picard.poses import ObjectPoses, Target, ViewCache, estimate_poses, whole
+from lie_picard.regions import regions_of_detections, regions_of_mask
 from lie_picard.sampling import WarmStart
+from lie_picard.settings import Settings
 from lie_picard.tracking import ModeTracker
-from lie_picard_msgs.msg import PoseHypothesisArray
-from lie_picard_pose.conversions import camera_of, hypothesis_array, region_of, seconds_of
-from lie_picard_pose.images import to_depth, to_mask, to_rgb
-from lie_picard_pose.parameters import Settings
-from lie_picard_pose.regions import regions_of_detections, regions_of_mask
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,16 @@ class Frame:
     """One image with the messages that belong to it.
 
     Attributes:
+        image: sensor_msgs/Image or CompressedImage. info: sensor_msgs/CameraInfo.
         regions: where the objects are, as `Settings.regions_from` says: a mask, detections, or RegionOfInterest by
             object; None: as the parameters say.
         depth: registered to the image. received: time.monotonic() when it came in.
     """
 
-    image: Image | CompressedImage
-    info: CameraInfo
+    image: Any
+    info: Any
     regions: Any = None
-    depth: Image | None = None
+    depth: Any = None
     received: float = 0.0
 
 
@@ -45,15 +47,16 @@ class Result:
     """What one image gave.
 
     Attributes:
-        poses, messages: of every object that was looked for and is there, as one pair each.
+        poses, messages: of every object that was looked for and is there, as one pair each; a message is a
+            PoseHypothesisArray.
         lost: messages without hypotheses, of objects that the model does not see.
         complaints: of objects that could not be looked for, such as a region beside the image.
         milliseconds: how long each stage took.
     """
 
     poses: list[ObjectPoses]
-    messages: list[PoseHypothesisArray]
-    lost: list[PoseHypothesisArray]
+    messages: list[Any]
+    lost: list[Any]
     complaints: list[str] = field(default_factory=list)
     milliseconds: dict[str, float] = field(default_factory=dict)
 
@@ -61,8 +64,13 @@ class Result:
 class Pipeline:
     """Estimates one image after the other and follows the modes of each object from one to the next."""
 
-    def __init__(self, estimator: PoseEstimator) -> None:
-        self.estimator = estimator
+    def __init__(
+        self,
+        estimator: PoseEstimator,
+        writer: Writer,
+        to_rgb: Callable[[Any], NDArray[np.uint8]] = images.to_rgb,
+    ) -> None:
+        self.estimator, self._writer, self._to_rgb = estimator, writer, to_rgb
         self._views = ViewCache()
         self._trackers: dict[str, ModeTracker] = {}
         self.reset()
@@ -76,10 +84,11 @@ class Pipeline:
 
     def rehearse(self, settings: Settings) -> None:
         """Go through everything once with a black image, so that the first real one takes no longer than the rest."""
-        info = CameraInfo(width=160, height=120, distortion_model="plumb_bob")
-        info.k = [200.0, 0.0, 80.0, 0.0, 200.0, 60.0, 0.0, 0.0, 1.0]
-        info.p = [200.0, 0.0, 80.0, 0.0, 0.0, 200.0, 60.0, 0.0, 0.0, 0.0, 1.0, 0.0]
-        image = Image(width=160, height=120, encoding="rgb8", step=480, data=bytes(120 * 480))
+        t = self._writer.types
+        info = t.CameraInfo(width=160, height=120, distortion_model="plumb_bob")
+        info.k = np.array([200.0, 0.0, 80.0, 0.0, 200.0, 60.0, 0.0, 0.0, 1.0])
+        info.p = np.array([200.0, 0.0, 80.0, 0.0, 0.0, 200.0, 60.0, 0.0, 0.0, 0.0, 1.0, 0.0])
+        image = t.Image(width=160, height=120, encoding="rgb8", step=480, data=array.array("B", bytes(120 * 480)))
         targets = tuple(replace(target, region=None) for target in settings.targets)
         self(Frame(image, info), replace(settings, targets=targets, least_presence=0.0), follow=False)
 
@@ -94,8 +103,8 @@ class Pipeline:
         """
         stages = [time.monotonic()]
         camera = camera_of(frame.info, settings.rectified)
-        image = to_rgb(frame.image)
-        depth = None if frame.depth is None else to_depth(frame.depth)
+        image = self._to_rgb(frame.image)
+        depth = None if frame.depth is None else images.to_depth(frame.depth)
         targets, complaints = self._visible(self._targets(frame, settings), camera)
         stages.append(time.monotonic())
         stamp = seconds_of(frame.image.header.stamp)
@@ -127,7 +136,7 @@ class Pipeline:
             if not lost:
                 tracker = self._trackers.setdefault(poses.object_id, ModeTracker()) if follow else ModeTracker()
                 tracked = tracker.update(poses.hypotheses, stamp, poses.symmetry)
-            message = hypothesis_array(frame.image.header, poses, tracked, settings.options)
+            message = self._writer.hypothesis_array(frame.image.header, poses, tracked, settings.options)
             message.statistics.processing_ms = (time.monotonic() - stages[0]) * 1e3
             if lost:
                 result.lost.append(message)
@@ -161,8 +170,8 @@ class Pipeline:
         if isinstance(frame.regions, Mapping):
             given = {name: region_of(roi) for name, roi in frame.regions.items()}
             return tuple(replace(t, region=given.get(t.object_id) or t.region) for t in settings.targets)
-        if isinstance(frame.regions, Image):
-            regions = regions_of_mask(to_mask(frame.regions), names)
+        if not hasattr(frame.regions, "detections"):
+            regions = regions_of_mask(images.to_mask(frame.regions), names)
         else:
             best: dict[str, float] = {}
             regions = {}

@@ -84,15 +84,6 @@ def regions_of_detections(message: Any) -> tuple[list[Detected], list[str]]:
     return found, skipped
 
 
-def detection_type() -> type[Any] | None:
-    """vision_msgs' Detection2DArray, or None where that package is not installed."""
-    try:
-        from vision_msgs.msg import Detection2DArray
-    except ImportError:
-        return None
-    return Detection2DArray  # type: ignore[no-any-return]
-
-
 def _best(results: Sequence[Any]) -> Any | None:
     """The hypothesis with the highest score."""
     known = [one.hypothesis for one in results if one.hypothesis.class_id and math.isfinite(one.hypothesis.score)]

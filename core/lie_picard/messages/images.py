@@ -1,22 +1,22 @@
 """sensor_msgs/Image and CompressedImage to RGB, depth and label arrays.
 
-Colours are converted by cv_bridge where a ROS is installed, by rosbags-image elsewhere. Both ignore row padding and
+Colours are converted by cv_bridge where the caller brings it, by rosbags-image elsewhere. Both ignore row padding and
 trust the header, so every message is checked and packed here first: a bad one is an `ImageError`, whatever is in it.
 """
 
 from __future__ import annotations
 
-import functools
 import re
 import struct
 import sys
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from sensor_msgs.msg import CompressedImage, Image
+from rosbags.image import message_to_cvimage
 
 from lie_picard.estimator import ImageError
 
@@ -40,25 +40,27 @@ MAX_COMPRESSED_PIXELS = 1 << 26
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 
 
-@functools.cache
-def _converter() -> Callable[[Image], Any]:
-    """The library that this installation has, as a function to RGB."""
-    from ament_index_python import PackageNotFoundError, get_package_prefix
+@dataclass(frozen=True)
+class Raw:
+    """The fields of a sensor_msgs/Image that conversion libraries read."""
 
-    try:
-        get_package_prefix("cv_bridge")  # PyPI's package of that name is ROS 1's: only a ROS install counts
-    except PackageNotFoundError:
-        from rosbags.image import message_to_cvimage
-
-        return lambda message: message_to_cvimage(message, "rgb8")
-    from cv_bridge import CvBridge
-
-    bridge = CvBridge()
-    return lambda message: bridge.imgmsg_to_cv2(message, "rgb8")
+    height: int
+    width: int
+    encoding: str
+    is_bigendian: int
+    step: int
+    data: bytes
 
 
-def to_rgb(message: Image | CompressedImage) -> NDArray[np.uint8]:
+def _by_rosbags(message: Any) -> Any:
+    return message_to_cvimage(message, "rgb8")
+
+
+def to_rgb(message: Any, convert: Callable[[Any], Any] = _by_rosbags) -> NDArray[np.uint8]:
     """The image as (H, W, 3) uint8 RGB; JPEG and PNG as stored, whatever orientation their EXIF asks for.
+
+    Args:
+        convert: from a checked raw image to RGB.
 
     Raises:
         ImageError: unknown encoding, empty image, or data that does not fit its header; one line with the remedy.
@@ -66,7 +68,7 @@ def to_rgb(message: Image | CompressedImage) -> NDArray[np.uint8]:
     message = _raw(message, lossless=False)
     packed = _packed(message, _pixels(message, COLOUR))
     try:
-        rgb = np.ascontiguousarray(_converter()(packed))
+        rgb = np.ascontiguousarray(convert(packed))
     except Exception as error:  # whatever a conversion library raises, the frame is bad and the node lives
         raise ImageError(
             f"image of encoding '{message.encoding}' cannot be converted: {' '.join(str(error).split())}"
@@ -76,7 +78,7 @@ def to_rgb(message: Image | CompressedImage) -> NDArray[np.uint8]:
     return rgb
 
 
-def to_depth(message: Image | CompressedImage) -> NDArray[np.float32]:
+def to_depth(message: Any) -> NDArray[np.float32]:
     """Distances along the optical axis, (H, W) float32 metres; NaN where unknown (0, negative or not finite).
 
     32FC1 holds metres, 16UC1 and mono16 millimetres (REP-118).
@@ -93,7 +95,7 @@ def to_depth(message: Image | CompressedImage) -> NDArray[np.float32]:
     return depth
 
 
-def to_mask(message: Image | CompressedImage) -> NDArray[np.int32]:
+def to_mask(message: Any) -> NDArray[np.int32]:
     """Labels (H, W), 0 where there is no object (negative ones, too).
 
     Raises:
@@ -103,7 +105,7 @@ def to_mask(message: Image | CompressedImage) -> NDArray[np.int32]:
     return np.maximum(_pixels(message, MASK)[..., 0].astype(np.int32), 0)
 
 
-def _pixels(message: Image, known: Collection[str]) -> NDArray[Any]:
+def _pixels(message: Any, known: Collection[str]) -> NDArray[Any]:
     """(H, W, C) in this machine's byte order, without row padding, after checking that the numbers agree."""
     width, height, step, encoding = message.width, message.height, message.step, message.encoding
     if encoding not in known:
@@ -124,19 +126,16 @@ def _pixels(message: Image, known: Collection[str]) -> NDArray[Any]:
     return pixels.byteswap() if foreign else pixels
 
 
-def _packed(message: Image, pixels: NDArray[Any]) -> Image:
+def _packed(message: Any, pixels: NDArray[Any]) -> Any:
     """The message with these pixels of it, under an encoding that both libraries know."""
     encoding, row = _ALIAS.get(message.encoding, message.encoding), pixels[0].nbytes
     native = sys.byteorder == "big"
     if (encoding, row, native) == (message.encoding, message.step, bool(message.is_bigendian)):
         return message
-    packed = Image(header=message.header, height=message.height, width=message.width, encoding=encoding, step=row)
-    packed.is_bigendian = int(native)
-    packed.data.frombytes(pixels.tobytes())  # assigning bytes goes through a slow element-wise check
-    return packed
+    return Raw(message.height, message.width, encoding, int(native), row, pixels.tobytes())
 
 
-def _raw(message: Image | CompressedImage, lossless: bool) -> Image:
+def _raw(message: Any, lossless: bool) -> Any:
     """The message itself, or what its JPEG or PNG holds.
 
     Args:
@@ -159,10 +158,8 @@ def _raw(message: Image | CompressedImage, lossless: bool) -> Image:
     if pixels is None or pixels.shape[:2] != (height, width):
         raise ImageError(f"compressed image of {len(data)} bytes cannot be decoded: check the camera and the network")
     pixels = pixels.reshape(height, width, -1)
-    raw = Image(header=message.header, height=height, width=width, encoding=_encoding(message.format, pixels))
-    raw.step, raw.is_bigendian = pixels[0].nbytes, int(sys.byteorder == "big")
-    raw.data.frombytes(pixels.tobytes())
-    return raw
+    encoding, native = _encoding(message.format, pixels), int(sys.byteorder == "big")
+    return Raw(height, width, encoding, native, pixels[0].nbytes, pixels.tobytes())
 
 
 def _encoding(description: str, pixels: NDArray[Any]) -> str:

@@ -1,0 +1,78 @@
+"""From messages to the core's types. With `write`, the only place that knows quaternion order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import transforms3d
+from numpy.typing import NDArray
+
+from lie_picard.camera import Camera, CameraError, Region
+
+Array = NDArray[np.float64]
+
+_FISHEYE = ("equidistant", "fisheye")
+_PERSPECTIVE = ("plumb_bob", "rational_polynomial", "")
+
+
+def camera_of(info: Any, rectified: bool) -> Camera:
+    """The camera of a sensor_msgs/CameraInfo.
+
+    Args:
+        rectified: use P and no distortion (an `image_rect`) instead of K and D (an `image_raw`).
+
+    Raises:
+        CameraError: not calibrated, or an unknown distortion model.
+    """
+    if rectified:
+        matrix, distortion, fisheye = np.array(info.p, float).reshape(3, 4)[:, :3], np.zeros(0), False
+    else:
+        matrix, distortion = np.array(info.k, float).reshape(3, 3), np.array(info.d, float)
+        fisheye = info.distortion_model in _FISHEYE
+        if not fisheye and info.distortion_model not in _PERSPECTIVE:
+            raise CameraError(
+                f"unknown distortion model '{info.distortion_model}': use plumb_bob, rational_polynomial or "
+                "equidistant, or send a rectified image and set `rectified`"
+            )
+        if fisheye:  # without coefficients it is still not a pinhole
+            distortion = np.append(distortion, np.zeros(4))[:4]
+        elif not distortion.any():
+            distortion = np.zeros(0)
+    # REP-104: K and P hold for the full resolution; the image may be a part of it, then binned.
+    matrix = matrix.copy()
+    width, height = info.width, info.height
+    if info.roi.width and info.roi.height:
+        matrix[0, 2] -= info.roi.x_offset
+        matrix[1, 2] -= info.roi.y_offset
+        width, height = info.roi.width, info.roi.height
+    for row, binning in ((0, info.binning_x), (1, info.binning_y)):
+        if binning > 1:
+            matrix[row] /= binning
+    width, height = width // max(1, info.binning_x), height // max(1, info.binning_y)
+    return Camera(matrix, distortion, width, height, fisheye)
+
+
+def region_of(roi: Any) -> Region | None:
+    """A region of interest; None where its width is 0 (all of the image)."""
+    return Region(roi.x_offset, roi.y_offset, roi.width, roi.height) if roi.width and roi.height else None
+
+
+def rotation_of(quaternion: Any) -> Array:
+    """ROS quaternion -> (3, 3)."""
+    return transforms3d.quaternions.quat2mat([quaternion.w, quaternion.x, quaternion.y, quaternion.z])
+
+
+def vector_of(message: Any) -> Array:
+    """A Point or Vector3. -> (3,)."""
+    return np.array([message.x, message.y, message.z])
+
+
+def nanoseconds_of(stamp: Any) -> int:
+    """A stamp in nanoseconds."""
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+def seconds_of(stamp: Any) -> float:
+    """A stamp in seconds."""
+    return float(stamp.sec) + 1e-9 * float(stamp.nanosec)

@@ -1,0 +1,160 @@
+"""From the core's results to messages: hypotheses, poses and transforms.
+
+A `Writer` makes them of whatever message classes it is given: a node's, or those of a recording
+(`lie_picard.recording.types`).
+"""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import transforms3d
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lie_picard import so3
+from lie_picard.hypotheses import Ambiguity
+from lie_picard.poses import ObjectPoses, Target
+from lie_picard.sampling import SamplerOptions
+from lie_picard.symmetry import Symmetry
+from lie_picard.tracking import Tracked
+
+Array = NDArray[np.float64]
+
+# The constants of lie_picard_msgs/PoseHypothesisArray.
+AMBIGUITIES = {
+    Ambiguity.ONE_POSE: 0,
+    Ambiguity.DISCRETE: 1,
+    Ambiguity.AXIAL: 2,
+    Ambiguity.UNRESOLVED: 3,
+}
+UNKNOWN = -1.0
+
+
+def covariance_of(rotation: Array, tangent_covariance: Array, position_covariance: Array) -> Array:
+    """Row-major 6 x 6 about the fixed axes of the header's frame, from body-frame (right) tangent covariances.
+
+    R Exp(v) = Exp(R v) R: the rotation block is R S R^T. An unknown S (NaN) becomes -1 on its diagonal.
+    (..., 3, 3), (..., 3, 3), (3, 3) -> (..., 36).
+    """
+    covariance = np.zeros((*rotation.shape[:-2], 6, 6))
+    covariance[..., :3, :3] = position_covariance
+    turned = rotation @ tangent_covariance @ np.swapaxes(rotation, -1, -2)
+    known = np.isfinite(turned).all((-2, -1), keepdims=True)
+    covariance[..., 3:, 3:] = np.where(known, turned, UNKNOWN * np.eye(3))
+    return covariance.reshape(*rotation.shape[:-2], 36)
+
+
+def flat_quaternions(rotations: Tensor) -> array.array[float]:
+    """(N, 3, 3) -> x, y, z, w, x, y, z, w, ... An array: rclpy checks every number of a list."""
+    wxyz = so3.to_quaternion(rotations.double())
+    return array.array("f", wxyz[:, [1, 2, 3, 0]].float().numpy().tobytes())
+
+
+class Writer:
+    """Makes messages of the classes `types.Point`, `types.PoseHypothesisArray`, and so on."""
+
+    def __init__(self, types: Any) -> None:
+        self.types = types
+
+    def quaternion_of(self, rotation: Array) -> Any:
+        """(3, 3) -> ROS quaternion (x, y, z, w); transforms3d gives w first."""
+        w, x, y, z = transforms3d.quaternions.mat2quat(rotation)
+        return self.types.Quaternion(x=float(x), y=float(y), z=float(z), w=float(w))
+
+    def quaternions_of(self, rotations: Array) -> list[Any]:
+        """(M, 3, 3) -> M ROS quaternions."""
+        wxyz = so3.to_quaternion(torch.from_numpy(rotations)).tolist()
+        return [self.types.Quaternion(x=x, y=y, z=z, w=w) for w, x, y, z in wxyz]
+
+    def point_of(self, position: Array) -> Any:
+        """(3,) metres -> Point."""
+        return self.types.Point(x=float(position[0]), y=float(position[1]), z=float(position[2]))
+
+    def pose_of(self, rotation: Array, position: Array) -> Any:
+        """Rotation (3, 3) and position (3,) in metres -> Pose."""
+        return self.types.Pose(position=self.point_of(position), orientation=self.quaternion_of(rotation))
+
+    def transform_of(self, pose: Any) -> Any:
+        """The transform that places a child frame at a pose."""
+        p = pose.position
+        return self.types.Transform(translation=self.types.Vector3(x=p.x, y=p.y, z=p.z), rotation=pose.orientation)
+
+    def hypothesis_array(
+        self, header: Any, poses: ObjectPoses, tracked: Tracked | None, options: SamplerOptions
+    ) -> Any:
+        """One object's hypotheses, with the image's header; none of them where it is lost (`tracked` None)."""
+        found = poses.hypotheses
+        message = self.types.PoseHypothesisArray(
+            header=header, object_id=poses.object_id, ambiguity=AMBIGUITIES[found.ambiguity], presence=found.presence
+        )
+        message.statistics = self.types.SamplerStatistics(
+            method=found.method,
+            integrator=options.integrator if options.method != "walk" else "euler",
+            steps=options.steps,
+            rounds=found.rounds,
+            evaluations=float(found.evaluations),
+            inefficiency=float(found.inefficiency),
+            converged=found.converged,
+        )
+        if tracked is None:
+            message.ambiguity = AMBIGUITIES[Ambiguity.UNRESOLVED]
+            return message
+        if found.axis is not None:
+            message.symmetry_axis = self.vector_of(found.axis.tolist())
+        # All at once, the followed pose last: one by one the modes would take longer than the encoder.
+        rotations = np.stack([*(mode.rotation.double().numpy() for mode in found.modes), tracked.best])
+        spreads = np.stack([*(mode.covariance.double().numpy() for mode in found.modes), tracked.best_covariance])
+        covariances = covariance_of(rotations, spreads, poses.position_covariance)
+        position = self.point_of(poses.position)
+        *modes, message.best = (
+            self.types.PoseWithCovariance(
+                pose=self.types.Pose(position=position, orientation=orientation), covariance=covariance
+            )
+            for orientation, covariance in zip(self.quaternions_of(rotations), covariances, strict=True)
+        )
+        message.hypotheses = [
+            self.types.PoseHypothesis(mode_id=index, weight=mode.weight, samples=mode.count, pose=pose)
+            for index, mode, pose in zip(tracked.ids, found.modes, modes, strict=True)
+        ]
+        message.best_mode_id = tracked.best_id
+        message.sample_quaternions = flat_quaternions(found.rotations)
+        return message
+
+    def object_info(self, target: Target, model_object: str, symmetry: Symmetry) -> Any:
+        """What is known of an object beforehand; a ball is continuous about two axes."""
+        info = self.types.ObjectInfo(object_id=target.object_id, model_object=model_object, diameter=target.diameter)
+        turns = [turn for turn in symmetry.rotations if not np.allclose(turn, np.eye(3), atol=1e-6)]
+        info.symmetries_discrete = [self.types.Transform(rotation=self.quaternion_of(turn)) for turn in turns]
+        info.symmetries_continuous = [
+            self.types.SymmetryAxis(axis=self.vector_of(axis.tolist())) for axis in symmetry.axes
+        ]
+        return info
+
+    def vector_of(self, values: Sequence[float]) -> Any:
+        """Three numbers as a Vector3."""
+        x, y, z = values
+        return self.types.Vector3(x=x, y=y, z=z)
+
+    def transforms(self, messages: list[Any], modes: int, prefix: str = "") -> list[Any]:
+        """The pose that is followed as `<object_id>`, the leading ones as `<object_id>/mode_<id>`."""
+        result = []
+        for message in messages:
+            named = [(message.object_id, message.best)]
+            named += [(f"{message.object_id}/mode_{h.mode_id}", h.pose) for h in message.hypotheses[:modes]]
+            for frame, pose in named:
+                transform = self.types.TransformStamped(header=message.header, child_frame_id=prefix + frame)
+                transform.transform = self.transform_of(pose.pose)
+                result.append(transform)
+        return result
+
+    def sample_poses(self, header: Any, found: list[ObjectPoses]) -> Any:
+        """Every sample of every object as a pose."""
+        poses: list[Any] = []
+        for one in found:
+            poses += [self.pose_of(rotation, one.position) for rotation in one.hypotheses.rotations.double().numpy()]
+        return self.types.PoseArray(header=header, poses=poses)

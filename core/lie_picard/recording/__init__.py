@@ -1,0 +1,1 @@
+"""ROS recordings without ROS: read, scored against the truth, annotated, reported."""

@@ -1,0 +1,184 @@
+"""What the node and the tools for recordings are told: one table, checked as a whole, read into one immutable value."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lie_picard.camera import Region
+from lie_picard.poses import Target
+from lie_picard.sampling import INTEGRATORS, SamplerOptions
+from lie_picard.symmetry import Symmetry
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A parameter: its default, what it means, its range, and whether it is fixed at start."""
+
+    default: Any
+    description: str
+    low: float | None = None
+    high: float | None = None
+    read_only: bool = False
+
+
+REGION_SOURCES = "parameters", "topics", "mask", "detections"
+TRANSPORTS = "raw", "compressed"
+MOST_SAMPLES = 10_000  # their distances are a matrix
+
+# Defaults are repeated in config/pose.yaml, where users change them; a test keeps the two equal.
+TABLE: dict[str, Entry] = {
+    "checkpoint": Entry("default", "Model file (.safetensors) or 'default' for the embedded one."),
+    "device": Entry("auto", "Where to compute: auto, cpu or cuda.", read_only=True),
+    "threads": Entry(0, "CPU threads of the computation; 0 leaves it to torch.", 0, 256, read_only=True),
+    "objects": Entry(["object"], "Name of each object in messages and TF."),
+    "diameters": Entry([0.1], "Diameter [m] of each object's circumscribed sphere."),
+    "regions": Entry(
+        [0.0, 0.0, 0.0, 0.0],
+        "x, y, width, height [px] of each object's circumscribed sphere in the image; "
+        "width 0: the largest centred square of the image.",
+    ),
+    "regions_from": Entry(
+        "parameters",
+        "Where the regions come from: parameters; topics (region/<object>, RegionOfInterest); mask (an image of "
+        "labels); detections (vision_msgs).",
+    ),
+    "transport": Entry("raw", "Images to subscribe to: raw (image) or compressed (image/compressed)."),
+    "depth": Entry(False, "Take the range from depth images (topic depth, registered to the image)."),
+    "sync_tolerance": Entry(0.02, "Stamps of image, depth, mask and detections may differ by this [s].", 0.0, 10.0),
+    "symmetries": Entry(
+        "", "File of symmetries, BOP's models_info.json by object name; empty: those of the model's own objects."
+    ),
+    "rectified": Entry(False, "The image is rectified (image_rect): use P of camera_info and no distortion."),
+    "samples": Entry(32, "Rotations drawn for each object.", 1, MOST_SAMPLES),
+    "method": Entry(
+        "auto",
+        "How the steps are solved: one after another (ode), in parallel (picard, newton), whichever is fastest here "
+        "(auto), or as a random walk (walk).",
+    ),
+    "integrator": Entry("multistep", f"Integrator of the ODE: {', '.join(INTEGRATORS)}."),
+    "steps": Entry(8, "Noise levels; 8 for multistep are as good as 100 for euler.", 2, 1000),
+    "window": Entry(0, "Evaluations in flight of picard and newton; 0: their own choice.", 0, 1000),
+    "tolerance": Entry(0.03, "Tolerance of picard and newton, relative to the noise level.", 0.0, 1.0),
+    "restarts": Entry(3, "How often a sample that ends between two poses starts again.", 0, 100),
+    "warm_start": Entry(
+        False, "Begin picard and newton with the last image's solution, turned on; for video. Saves rounds."
+    ),
+    "seed": Entry(0, "Seed of every image's draw; -1: a fresh one each.", -1, 2**31 - 1),
+    "max_rate": Entry(0.0, "Images a second to estimate at most; 0: all.", 0.0, 1000.0),
+    "least_presence": Entry(
+        0.0, "An object is lost, and no longer published, where its presence is below this; 0: never.", 0.0, 1.0
+    ),
+    "max_age": Entry(0.0, "Drop images older than this when their turn comes [s]; 0: never.", 0.0, 3600.0),
+    "autostart": Entry(True, "Configure and activate at once; off where a lifecycle manager does it.", read_only=True),
+    "publish_tf": Entry(True, "Publish the best hypothesis and the leading modes to TF."),
+    "tf_prefix": Entry("", "Put before every frame's name in TF, so that two nodes' objects differ."),
+    "tf_modes": Entry(4, "Modes published to TF as <object>/mode_<id> besides the best.", 0, 100),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The parameters' values, checked together."""
+
+    checkpoint: str
+    targets: tuple[Target, ...]
+    regions_from: str
+    transport: str
+    depth: bool
+    sync_tolerance: float
+    symmetries: Mapping[str, Symmetry]
+    rectified: bool
+    samples: int
+    options: SamplerOptions
+    warm_start: bool
+    seed: int | None
+    max_rate: float
+    least_presence: float
+    max_age: float
+    publish_tf: bool
+    tf_prefix: str
+    tf_modes: int
+
+
+def settings_of(values: Mapping[str, Any]) -> Settings:
+    """Check values together and make them one thing.
+
+    Raises:
+        ValueError: one line that names the parameter and the remedy.
+    """
+    objects, diameters = list(values["objects"]), list(values["diameters"])
+    flat = [float(value) for value in values["regions"]]
+    if not objects or len(set(objects)) != len(objects) or not all(objects):
+        raise ValueError(f"objects must be distinct names, got {objects}")
+    if len(diameters) != len(objects) or len(flat) != 4 * len(objects):
+        raise ValueError(
+            f"{len(objects)} objects need {len(objects)} diameters and {4 * len(objects)} numbers in regions, "
+            f"got {len(diameters)} and {len(flat)}"
+        )
+    targets = []
+    for index, (name, diameter) in enumerate(zip(objects, diameters, strict=True)):
+        x, y, width, height = box = flat[4 * index : 4 * index + 4]
+        whole = width == height == 0
+        if not all(map(math.isfinite, box)) or not (whole or min(width, height) >= 2):
+            raise ValueError(f"region {box} of '{name}': width and height must be at least 2 pixels, or both 0")
+        targets.append(Target(name, diameter, None if whole else Region(x, y, width, height)))
+    for name, choices in (("regions_from", REGION_SOURCES), ("transport", TRANSPORTS)):
+        if values[name] not in choices:
+            raise ValueError(f"unknown {name} '{values[name]}': choose from {', '.join(choices)}")
+    if values["regions_from"] == "topics":
+        unfit = next((name for name in objects if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name)), None)
+        if unfit is not None:
+            raise ValueError(
+                f"object '{unfit}' cannot name a topic: use letters, digits and _, or another regions_from"
+            )
+    return Settings(
+        checkpoint=values["checkpoint"],
+        targets=tuple(targets),
+        regions_from=values["regions_from"],
+        transport=values["transport"],
+        depth=values["depth"],
+        sync_tolerance=values["sync_tolerance"],
+        symmetries=_symmetries(values["symmetries"], objects),
+        rectified=values["rectified"],
+        samples=values["samples"],
+        options=SamplerOptions(
+            values["method"],
+            values["steps"],
+            values["window"] or None,
+            values["tolerance"],
+            values["integrator"],
+            values["restarts"],
+        ),
+        warm_start=values["warm_start"],
+        seed=values["seed"] if values["seed"] >= 0 else None,
+        max_rate=values["max_rate"],
+        least_presence=values["least_presence"],
+        max_age=values["max_age"],
+        publish_tf=values["publish_tf"],
+        tf_prefix=values["tf_prefix"],
+        tf_modes=values["tf_modes"],
+    )
+
+
+def _symmetries(path: str, objects: list[str]) -> dict[str, Symmetry]:
+    """Of the objects that the file lists; an empty or damaged file is refused by the first object's name."""
+    if not path:
+        return {}
+    try:
+        listed = set(json.loads(Path(path).read_text()))
+    except (OSError, ValueError, TypeError):
+        listed = set(objects[:1])
+    return {name: read_symmetry(path, name) for name in objects if name in listed}
+
+
+@functools.lru_cache(maxsize=64)
+def read_symmetry(path: str, name: str) -> Symmetry:
+    """`Symmetry.from_models_info`, read once; cleared where the parameter is set anew."""
+    return Symmetry.from_models_info(path, name)
