@@ -43,6 +43,20 @@ class Frame:
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """What one image says on its own.
+
+    Attributes:
+        found: every object that was looked for. complaints: of objects that could not be, such as a region beside the
+            image. milliseconds: how long each stage took.
+    """
+
+    found: list[ObjectPoses]
+    complaints: list[str] = field(default_factory=list)
+    milliseconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Result:
     """What one image gave.
 
@@ -50,8 +64,7 @@ class Result:
         poses, messages: of every object that was looked for and is there, as one pair each; a message is a
             PoseHypothesisArray.
         lost: messages without hypotheses, of objects that the model does not see.
-        complaints: of objects that could not be looked for, such as a region beside the image.
-        milliseconds: how long each stage took.
+        complaints, milliseconds: as of `Estimate`.
     """
 
     poses: list[ObjectPoses]
@@ -59,6 +72,43 @@ class Result:
     lost: list[Any]
     complaints: list[str] = field(default_factory=list)
     milliseconds: dict[str, float] = field(default_factory=dict)
+
+
+class Follower:
+    """Follows the modes of each object from one image to the next, and makes the messages."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._trackers: dict[str, ModeTracker] = {}
+
+    def reset(self) -> None:
+        """Forget the images before; the modes' numbers go on."""
+        for tracker in self._trackers.values():
+            tracker.reset()
+
+    def __call__(self, header: Any, estimate: Estimate, settings: Settings, follow: bool = True) -> Result:
+        """The messages of an image with this header.
+
+        Args:
+            follow: as the next image of a stream; False: on its own.
+        """
+        began, before = time.monotonic(), sum(estimate.milliseconds.values())
+        result = Result([], [], [], estimate.complaints)
+        for poses in estimate.found:
+            lost = settings.least_presence > 0 and poses.hypotheses.presence < settings.least_presence
+            tracked = None
+            if not lost:
+                tracker = self._trackers.setdefault(poses.object_id, ModeTracker()) if follow else ModeTracker()
+                tracked = tracker.update(poses.hypotheses, seconds_of(header.stamp), poses.symmetry)
+            message = self._writer.hypothesis_array(header, poses, tracked, settings.options)
+            message.statistics.processing_ms = before + (time.monotonic() - began) * 1e3
+            if lost:
+                result.lost.append(message)
+            else:
+                result.poses.append(poses)
+                result.messages.append(message)
+        spans = estimate.milliseconds | {"messages": (time.monotonic() - began) * 1e3}
+        return replace(result, milliseconds=spans)
 
 
 class Pipeline:
@@ -72,15 +122,14 @@ class Pipeline:
     ) -> None:
         self.estimator, self._writer, self._to_rgb = estimator, writer, to_rgb
         self._views = ViewCache()
-        self._trackers: dict[str, ModeTracker] = {}
+        self._follower = Follower(writer)
         self.reset()
 
     def reset(self) -> None:
         """Forget the images before; the modes' numbers go on."""
         self._warm = WarmStart()
         self._last_stamp = -math.inf
-        for tracker in self._trackers.values():
-            tracker.reset()
+        self._follower.reset()
 
     def rehearse(self, settings: Settings) -> None:
         """Go through everything once with a black image, so that the first real one takes no longer than the rest."""
@@ -101,14 +150,18 @@ class Pipeline:
         Raises:
             ImageError, CameraError: what is wrong with the input, and what to do.
         """
+        return self._follower(frame.image.header, self.estimate(frame, settings, follow), settings, follow)
+
+    def estimate(self, frame: Frame, settings: Settings, follow: bool = False) -> Estimate:
+        """The first half of it: all but following. Arguments and errors are the same."""
         stages = [time.monotonic()]
         camera = camera_of(frame.info, settings.rectified)
         image = self._to_rgb(frame.image)
         depth = None if frame.depth is None else images.to_depth(frame.depth)
         targets, complaints = self._visible(self._targets(frame, settings), camera)
         stages.append(time.monotonic())
-        stamp = seconds_of(frame.image.header.stamp)
         if follow:
+            stamp = seconds_of(frame.image.header.stamp)
             if stamp < self._last_stamp:  # a recording starts again
                 self.reset()
             self._last_stamp = stamp
@@ -129,24 +182,8 @@ class Pipeline:
                 settings.symmetries,
             )
         stages.append(time.monotonic())
-        result = Result([], [], [], complaints)
-        for poses in found:
-            lost = settings.least_presence > 0 and poses.hypotheses.presence < settings.least_presence
-            tracked = None
-            if not lost:
-                tracker = self._trackers.setdefault(poses.object_id, ModeTracker()) if follow else ModeTracker()
-                tracked = tracker.update(poses.hypotheses, stamp, poses.symmetry)
-            message = self._writer.hypothesis_array(frame.image.header, poses, tracked, settings.options)
-            message.statistics.processing_ms = (time.monotonic() - stages[0]) * 1e3
-            if lost:
-                result.lost.append(message)
-            else:
-                result.poses.append(poses)
-                result.messages.append(message)
-        stages.append(time.monotonic())
-        names = "image", "estimate", "messages"
-        spans = {name: (b - a) * 1e3 for name, a, b in zip(names, stages[:-1], stages[1:], strict=True)}
-        return replace(result, milliseconds=spans)
+        spans = {name: (b - a) * 1e3 for name, a, b in zip(("image", "estimate"), stages[:-1], stages[1:], strict=True)}
+        return Estimate(found, complaints, spans)
 
     def _visible(self, targets: tuple[Target, ...], camera: Camera) -> tuple[list[Target], list[str]]:
         """The targets that a virtual camera can look at, and why the others cannot be; all of them: the error."""

@@ -1,0 +1,213 @@
+"""The images of a recording, each with the messages that belong to it, as the node would have gathered them.
+
+Where the node takes what happened to arrive, here the choice is the recording's alone, so every run makes the same:
+the last calibration and regions before the image, and depth, mask and detections with the nearest stamp.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+from rosbags.highlevel import AnyReader
+
+from lie_picard.messages.pipeline import Frame
+from lie_picard.messages.read import nanoseconds_of
+from lie_picard.recording.bag import BagError
+from lie_picard.settings import Settings
+
+_IMAGES = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+_INFO, _ROI, _DETECTIONS = (
+    "sensor_msgs/msg/CameraInfo", "sensor_msgs/msg/RegionOfInterest", "vision_msgs/msg/Detection2DArray",
+)  # fmt: skip
+_MARGIN_NS = 2_000_000_000  # how far from a span of time companions of its images are looked for
+
+
+@dataclass(frozen=True)
+class Topics:
+    """Names of a recording's topics; empty where it is to be found out."""
+
+    image: str = ""
+    camera_info: str = ""
+    depth: str = ""
+    mask: str = ""
+    detections: str = ""
+
+    @classmethod
+    def fields(cls) -> tuple[str, ...]:
+        """The names of the parts."""
+        return tuple(field.name for field in fields(cls))
+
+
+def resolve(reader: AnyReader, given: Topics, settings: Settings) -> Topics:
+    """The topics that the settings need, all of them found.
+
+    Raises:
+        BagError: one is missing, or there are several and none was named.
+    """
+    image = _choose(reader, _IMAGES, given.image, "image", avoid=("depth", "mask"))
+    folder = image.removesuffix("/compressed").rpartition("/")[0]
+    return Topics(
+        image=image,
+        camera_info=_choose(reader, (_INFO,), given.camera_info, "camera_info", prefer=f"{folder}/camera_info"),
+        depth=_choose(reader, _IMAGES, given.depth, "depth", prefer="depth") if settings.depth else "",
+        mask=_choose(reader, _IMAGES, given.mask, "mask", prefer="mask") if settings.regions_from == "mask" else "",
+        detections=_choose(reader, (_DETECTIONS,), given.detections, "detections")
+        if settings.regions_from == "detections"
+        else "",
+    )
+
+
+def _choose(
+    reader: AnyReader, kinds: tuple[str, ...], given: str, what: str, prefer: str = "", avoid: tuple[str, ...] = ()
+) -> str:
+    names = sorted({c.topic for c in reader.connections if c.msgtype in kinds})
+    if given:
+        if given in names:
+            return given
+        raise BagError(f"no topic '{given}' of type {' or '.join(kinds)}: give --{what.replace('_', '-')} one of "
+                       f"{', '.join(names) or 'none'}")  # fmt: skip
+    likely = [name for name in names if not any(word in name for word in avoid)]
+    if prefer:
+        likely = [n for n in likely if n == prefer] or [n for n in likely if prefer in n.split("/")] or likely
+    if len(likely) == 1:
+        return likely[0]
+    if not names:
+        raise BagError(f"no topic of type {' or '.join(kinds)}: record the {what} too")
+    raise BagError(f"several topics could be the {what}: give --{what.replace('_', '-')} one of {', '.join(names)}")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An image of a recording.
+
+    Attributes:
+        log_ns: when it was recorded. frame: with what belongs to it. problem: why there is none.
+    """
+
+    log_ns: int
+    frame: Frame | None
+    problem: str = ""
+
+    @property
+    def stamp_ns(self) -> int:
+        """The image's own stamp, or where it cannot be told when it was recorded."""
+        return self.log_ns if self.frame is None else nanoseconds_of(self.frame.image.header.stamp)
+
+
+def frames(
+    reader: AnyReader, topics: Topics, settings: Settings, start_ns: int | None = None, stop_ns: int | None = None
+) -> Iterator[Seen]:
+    """The images recorded in [start_ns, stop_ns), in order.
+
+    Raises:
+        Exception: whatever the storage raises where it is damaged; all images before it were given.
+    """
+    companions = _Companions(reader, topics, settings, start_ns, stop_ns)
+    connections = [c for c in reader.connections if c.topic == topics.image]
+    for connection, log_ns, data in reader.messages(connections, start=start_ns, stop=stop_ns):
+        try:
+            image: Any = reader.deserialize(data, connection.msgtype)
+        except Exception as error:  # a message whose bytes are no message
+            yield Seen(log_ns, None, f"cannot be read: {' '.join(str(error).split())}")
+            continue
+        yield companions.join(image, log_ns)
+
+
+class _Companions:
+    """What was recorded around a span of time, besides the images."""
+
+    def __init__(
+        self, reader: AnyReader, topics: Topics, settings: Settings, start_ns: int | None, stop_ns: int | None
+    ) -> None:
+        self._reader, self._settings = reader, settings
+        self._span = (
+            None if start_ns is None else max(0, start_ns - _MARGIN_NS),
+            None if stop_ns is None else stop_ns + _MARGIN_NS,
+        )
+        self._infos = self._logged(topics.camera_info, stop_ns)
+        names = [t.object_id for t in settings.targets] if settings.regions_from == "topics" else []
+        self._by_topic = bool(names)
+        self._regions = {name: self._logged(self._region_topic(name), stop_ns) for name in names}
+        self._depth = self._stamped(topics.depth)
+        self._masks = self._stamped(topics.mask or topics.detections)
+
+    def join(self, image: Any, log_ns: int) -> Seen:
+        """The image with its companions."""
+        info = self._infos.before(log_ns)
+        if info is None:
+            return Seen(log_ns, None, "no camera_info: record it together with the images")
+        stamp, tolerance = nanoseconds_of(image.header.stamp), round(self._settings.sync_tolerance * 1e9)
+        regions: Any = None
+        if self._by_topic:
+            given = {name: found.before(log_ns, wait=False) for name, found in self._regions.items()}
+            regions = {name: roi for name, roi in given.items() if roi is not None}
+        elif self._masks is not None:
+            regions = self._masks.nearest(stamp, tolerance)
+            if regions is None:
+                return Seen(log_ns, None, f"no {self._settings.regions_from} within sync_tolerance of the image")
+        depth = None if self._depth is None else self._depth.nearest(stamp, tolerance)
+        if self._depth is not None and depth is None:
+            return Seen(log_ns, None, "no depth image within sync_tolerance of the image")
+        return Seen(log_ns, Frame(image, info, regions, depth))
+
+    def _region_topic(self, name: str) -> str:
+        topics = sorted({c.topic for c in self._reader.connections if c.msgtype == _ROI})
+        found = [topic for topic in topics if topic.split("/")[-2:] == ["region", name]]
+        if not found:
+            raise BagError(f"no topic region/{name} of type {_ROI}: record it, or choose another regions_from")
+        return found[0]
+
+    def _logged(self, topic: str, stop_ns: int | None) -> _Logged:
+        connections = [c for c in self._reader.connections if c.topic == topic]
+        messages = list(self._reader.messages(connections, start=self._span[0], stop=stop_ns))
+        if not messages and self._span[0] is not None:
+            # Latched long before, or not published before the first images.
+            messages = list(self._reader.messages(connections, stop=stop_ns))[-1:]
+        if not messages:
+            first = next(iter(self._reader.messages(connections)), None)
+            messages = [] if first is None else [first]
+        return _Logged(
+            [log_ns for _, log_ns, _ in messages],
+            [self._reader.deserialize(data, connection.msgtype) for connection, _, data in messages],
+        )
+
+    def _stamped(self, topic: str) -> _Stamped | None:
+        if not topic:
+            return None
+        connections = [c for c in self._reader.connections if c.topic == topic]
+        messages: list[Any] = [
+            self._reader.deserialize(data, connection.msgtype)
+            for connection, _, data in self._reader.messages(connections, start=self._span[0], stop=self._span[1])
+        ]
+        return _Stamped(sorted(((nanoseconds_of(m.header.stamp), m) for m in messages), key=lambda pair: pair[0]))
+
+
+class _Logged:
+    """Messages by when they were recorded."""
+
+    def __init__(self, log_ns: list[int], messages: list[Any]) -> None:
+        self._log_ns, self._messages = log_ns, messages
+
+    def before(self, log_ns: int, wait: bool = True) -> Any:
+        """The last one up to a time; where there is none and `wait`, the first one after it."""
+        index = bisect.bisect_right(self._log_ns, log_ns) - 1
+        if index < 0:
+            return self._messages[0] if wait and self._messages else None
+        return self._messages[index]
+
+
+class _Stamped:
+    """Messages by their stamps."""
+
+    def __init__(self, pairs: list[tuple[int, Any]]) -> None:
+        self._stamps, self._messages = [stamp for stamp, _ in pairs], [message for _, message in pairs]
+
+    def nearest(self, stamp: int, tolerance: int) -> Any:
+        """The one with the nearest stamp, if that is near enough."""
+        index = bisect.bisect_left(self._stamps, stamp)
+        near = [k for k in (index - 1, index) if 0 <= k < len(self._stamps)]
+        best = min(near, key=lambda k: abs(self._stamps[k] - stamp), default=None)
+        return None if best is None or abs(self._stamps[best] - stamp) > tolerance else self._messages[best]
