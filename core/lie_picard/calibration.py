@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from lie_picard.evaluation import Draws, EvaluationOptions
 from lie_picard.hypotheses import MODE_RADIUS, Calibration, Mode, summarise
 from lie_picard.sampling import SamplerOptions
 from lie_picard.seeds import test_generator
-from lie_picard.testset import Case, cases
+from lie_picard.testset import cases
 
 LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
 _FITTED_FROM = 0.9
@@ -44,9 +44,7 @@ class Evidence:
 
     def probabilities(self, calibration: Calibration) -> Tensor:
         """The smallest confidence whose region holds a true pose, for each image. -> (M,)."""
-        spread = calibration(self.covariances.double())
-        squared = self.residuals.double()[:, None] @ torch.linalg.solve(spread, self.residuals.double()[..., None])
-        return torch.special.gammainc(self.freedom.double() / 2, squared.flatten() / 2)
+        return confidence(self.residuals, calibration(self.covariances.double()), self.freedom)
 
 
 def gather(
@@ -69,7 +67,9 @@ def gather(
                 poses, axis = case.poses.listed(k), case.poses.axis(k)
                 if poses is None or best.covariance.isnan().any():
                     continue
-                residual, spread = _miss(best, case, k, axis)
+                near = case.poses.listed(k, 0.5)
+                assert near is not None
+                residual, spread = miss(best, near[so3.angle(near, best.rotation).argmin()], axis)
                 residuals.append(residual)
                 covariances.append(spread)
                 freedom.append(3 if axis is None else 2)
@@ -87,17 +87,24 @@ def gather(
                     torch.cat(weights or [none]), torch.cat(hits or [none.bool()]))  # fmt: skip
 
 
-def _miss(mode: Mode, case: Case, image: int, axis: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Body-frame turn from a mode to its nearest true pose (3,) and the mode's covariance; across the axis if any."""
-    poses = case.poses.listed(image, 0.5)
-    assert poses is not None
-    nearest = poses[so3.angle(poses, mode.rotation).argmin()]
+def miss(mode: Mode, nearest: Tensor, axis: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Body-frame turn from a mode to its nearest true pose (3,) and the mode's covariance; across the axis if any.
+
+    Args:
+        axis: (3,) unit vector in the object's frame any turn about which is a symmetry.
+    """
     residual, spread = so3.log(mode.rotation.mT @ nearest), mode.covariance
     if axis is not None:
-        across = torch.eye(3) - torch.outer(axis, axis)
+        across = torch.eye(3).to(spread) - torch.outer(axis, axis)
         residual = across @ residual
         spread = across @ spread @ across + torch.outer(axis, axis)  # a unit variance that meets a zero residual
     return residual, spread
+
+
+def confidence(residual: Tensor, spread: Tensor, freedom: Tensor) -> Tensor:
+    """The smallest confidence whose Gaussian region holds a point. (M, D), (M, D, D), (M,) -> (M,)."""
+    squared = residual.double()[:, None] @ torch.linalg.solve(spread.double(), residual.double()[..., None])
+    return torch.special.gammainc(freedom.double() / 2, squared.flatten() / 2)
 
 
 def fit(evidence: Sequence[Evidence]) -> Calibration:
@@ -119,35 +126,44 @@ def fit(evidence: Sequence[Evidence]) -> Calibration:
 
 def coverage(evidence: Evidence, calibration: Calibration) -> dict[float, float]:
     """Share of images whose heaviest mode's region of each confidence holds a true pose."""
-    inside = evidence.probabilities(calibration)
+    return covered(evidence.probabilities(calibration))
+
+
+def covered(inside: Tensor) -> dict[float, float]:
+    """Share of images whose region of each confidence holds the truth, from the smallest such confidence (M,)."""
     return {level: float((inside <= level).double().mean()) for level in LEVELS}
 
 
-def reliability(evidence: Evidence) -> list[dict[str, float]]:
-    """How often a mode of a weight is the one the image was rendered with, by bins of the weight."""
+def reliability(weights: Tensor, hits: Tensor) -> list[dict[str, float]]:
+    """How often a mode of a weight is the true one, by bins of the weight. Both (W,), see `Evidence`."""
     rows = []
     for low, high in itertools.pairwise(_BINS):
-        chosen = (evidence.weights > low) & (evidence.weights <= high)
+        chosen = (weights > low) & (weights <= high)
         if chosen.any():
             rows.append(
                 {
                     "weight_above": low,
                     "modes": int(chosen.sum()),
-                    "mean_weight": float(evidence.weights[chosen].mean()),
-                    "frequency": float(evidence.hits[chosen].float().mean()),
+                    "mean_weight": float(weights[chosen].mean()),
+                    "frequency": float(hits[chosen].float().mean()),
                 }
             )
     return rows
 
 
-def report(evidence: Evidence, calibration: Calibration) -> dict[str, Any]:
-    """Coverage of the regions and calibration error of the weights."""
-    covered, bins = coverage(evidence, calibration), reliability(evidence)
+def calibration_error(bins: Sequence[Mapping[str, float]]) -> float:
+    """Mean gap between weight and frequency, by `reliability`'s bins (expected calibration error)."""
     modes = sum(row["modes"] for row in bins)
     gap = sum(row["modes"] * abs(row["mean_weight"] - row["frequency"]) for row in bins)
+    return gap / modes if modes else math.nan
+
+
+def report(evidence: Evidence, calibration: Calibration) -> dict[str, Any]:
+    """Coverage of the regions and calibration error of the weights."""
+    shares, bins = coverage(evidence, calibration), reliability(evidence.weights, evidence.hits)
     return {
         "images": len(evidence.freedom),
-        **{f"inside_{level:.0%}_region": covered[level] for level in LEVELS},
-        "expected_calibration_error_of_weights": gap / modes if modes else math.nan,
+        **{f"inside_{level:.0%}_region": shares[level] for level in LEVELS},
+        "expected_calibration_error_of_weights": calibration_error(bins),
         "reliability": bins,
     }

@@ -11,10 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from lie_picard.camera import Region
+from lie_picard.mesh import Mesh
 from lie_picard.poses import Target
 from lie_picard.sampling import INTEGRATORS, SamplerOptions
 from lie_picard.symmetry import Symmetry
+from lie_picard.symsol.solids import SOLIDS
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,11 @@ TABLE: dict[str, Entry] = {
     "symmetries": Entry(
         "", "File of symmetries, BOP's models_info.json by object name; empty: those of the model's own objects."
     ),
+    "meshes": Entry(
+        [""],
+        "Mesh file (PLY, OBJ, STL; metres) of each object, for pictures and markers; empty: the embedded solid of the "
+        "object's name, or none.",
+    ),
     "rectified": Entry(False, "The image is rectified (image_rect): use P of camera_info and no distortion."),
     "samples": Entry(32, "Rotations drawn for each object.", 1, MOST_SAMPLES),
     "method": Entry(
@@ -94,6 +103,7 @@ class Settings:
     depth: bool
     sync_tolerance: float
     symmetries: Mapping[str, Symmetry]
+    meshes: Mapping[str, Mesh]
     rectified: bool
     samples: int
     options: SamplerOptions
@@ -146,6 +156,7 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
         depth=values["depth"],
         sync_tolerance=values["sync_tolerance"],
         symmetries=_symmetries(values["symmetries"], objects),
+        meshes=_meshes(list(values["meshes"]), targets),
         rectified=values["rectified"],
         samples=values["samples"],
         options=SamplerOptions(
@@ -178,7 +189,80 @@ def _symmetries(path: str, objects: list[str]) -> dict[str, Symmetry]:
     return {name: read_symmetry(path, name) for name in objects if name in listed}
 
 
+def _meshes(files: list[str], targets: list[Target]) -> dict[str, Mesh]:
+    """Of the objects that have one."""
+    if len(files) != len(targets) and any(files):
+        raise ValueError(
+            f"{len(targets)} objects need {len(targets)} meshes, empty ones where there is none, got {files}"
+        )
+    found = {}
+    for index, target in enumerate(targets):
+        if index < len(files) and files[index]:
+            found[target.object_id] = read_mesh(files[index], target.diameter)
+        elif target.object_id in SOLIDS:
+            found[target.object_id] = _solid(target.object_id, target.diameter)
+    return found
+
+
+_solid = functools.lru_cache(maxsize=64)(Mesh.of_solid)
+
+
+@functools.lru_cache(maxsize=64)
+def read_mesh(path: str, diameter: float) -> Mesh:
+    """`Mesh.read`, read once; cleared where the parameter is set anew."""
+    return Mesh.read(path, diameter)
+
+
 @functools.lru_cache(maxsize=64)
 def read_symmetry(path: str, name: str) -> Symmetry:
     """`Symmetry.from_models_info`, read once; cleared where the parameter is set anew."""
     return Symmetry.from_models_info(path, name)
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """All values, as a node has them that is started with this parameters file (ROS 2's YAML): defaults for the rest.
+
+    Raises:
+        ValueError: it cannot be read, or names what there is not.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise ValueError(f"params file {path}: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"params file {path} holds no parameters: begin with '/**:' and 'ros__parameters:'")
+    sections = [
+        one["ros__parameters"] for one in content.values() if isinstance(one, dict) and "ros__parameters" in one
+    ]
+    given: dict[str, Any] = {}
+    for section in sections or [content]:
+        given |= section or {}
+    unknown = given.keys() - TABLE.keys() - {"use_sim_time", "qos_overrides"}
+    if unknown:
+        raise ValueError(f"params file {path}: there is no parameter '{min(unknown)}', see docs/node.md")
+    return {name: given.get(name, entry.default) for name, entry in TABLE.items()}
+
+
+def checked(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as their parameters' types and in their ranges, as a node takes them.
+
+    Raises:
+        ValueError: one is not.
+    """
+    return {name: _typed(name, value, TABLE[name]) for name, value in values.items()}
+
+
+def _typed(name: str, value: Any, entry: Entry) -> Any:
+    """The value as the parameter's type, in its range; a node would refuse another one.
+
+    Raises:
+        ValueError: it is not.
+    """
+    kind = type(entry.default)
+    kinds = {float: (int, float), list: (list, tuple)}.get(kind, (kind,))
+    if not isinstance(value, kinds) or (isinstance(value, bool) and kind is not bool):
+        raise ValueError(f"parameter {name} must be a {kind.__name__}, got {value!r}")
+    number: Any = value
+    if entry.low is not None and entry.high is not None and not entry.low <= number <= entry.high:
+        raise ValueError(f"parameter {name} must be in {entry.low:g} to {entry.high:g}, got {number:g}")
+    return float(number) if kind is float else value

@@ -130,6 +130,15 @@ class Symmetry:
         """Whether all poses look the same."""
         return len(self.axes) > 1
 
+    def equivalents(self, rotation: Array, step_deg: float) -> Array:
+        """All rotations that look like a (3, 3) one; about an axis on a grid. -> (M, 3, 3). Not for balls."""
+        turns = self.rotations
+        if self.axes:
+            angles = torch.arange(0, 360, step_deg, dtype=torch.float64).deg2rad()
+            about = so3.about_axis(torch.from_numpy(self.axes[0]), angles).numpy()
+            turns = (turns[:, None] @ about).reshape(-1, 3, 3)
+        return rotation @ turns
+
     def nearest(self, rotation: Array, reference: Array) -> Array:
         """Of the poses that look like `rotation`, the one nearest in angle to `reference`. Exact.
 

@@ -10,8 +10,11 @@ import numpy as np
 import torch
 from sensor_msgs.msg import CameraInfo, Image
 
-from lie_picard.messages.read import camera_of, rotation_of
-from lie_picard.plots import colour_of, draw_outline, hue_bar, plot_distribution
+from lie_picard.camera import Camera
+from lie_picard.mesh import Mesh
+from lie_picard.messages.read import camera_of, rotation_of, vector_of
+from lie_picard.overlay import Drawn, Outline, colour_of, draw_overlay
+from lie_picard.plots import hue_bar, plot_distribution
 from lie_picard.symsol.solids import SOLIDS, solid
 from lie_picard_msgs.msg import PoseHypothesisArray
 from lie_picard_pose.conversions import to_rgb
@@ -52,31 +55,40 @@ def save_picture(path: Path, info: CameraInfo | None, found: dict[str, Found]) -
         truth = shape.equivalents(one.truth, axial_step_deg=3.0)
         modes = len(one.message.hypotheses)
         title = f"{name}: {len(one.samples)} samples, {modes} mode{'s' if modes > 1 else ''}"
-        plot_distribution(panel, one.samples, truth=truth, title=title)
+        means = torch.from_numpy(_rotations(one.message))
+        weights = [hypothesis.weight for hypothesis in one.message.hypotheses]
+        plot_distribution(panel, one.samples, truth, title, means, weights)
         panel.title.set_color([c / 255 * 0.7 for c in colour_of(index)])
     bar = right.add_subplot(grid[rows, :])
     hue_bar(bar)
-    right.suptitle("SO(3): where a pointer on the object points; dots: samples, rings: true poses", fontsize=11)
+    right.suptitle("SO(3): where a pointer on the object points; discs: modes, rings: true poses", fontsize=11)
     figure.savefig(path, dpi=100)
     pyplot.close(figure)
 
 
 def _overlay(info: CameraInfo, found: list[Found]) -> np.ndarray:
     camera = camera_of(info, rectified=False)
-    image = np.ascontiguousarray(np.repeat(np.repeat(to_rgb(found[0].image), _OVERSIZE, 0), _OVERSIZE, 1))
-    large = type(camera)(
+    image = np.repeat(np.repeat(to_rgb(found[0].image), _OVERSIZE, 0), _OVERSIZE, 1)
+    large = Camera(
         np.diag([_OVERSIZE, _OVERSIZE, 1]) @ camera.matrix + np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]]),
         camera.distortion,
         camera.width * _OVERSIZE,
         camera.height * _OVERSIZE,
     )
-    for index, one in enumerate(found):
-        segments = solid(one.message.object_id).corners * (DIAMETER / 2)
-        heaviest = one.message.hypotheses[0].weight
-        for hypothesis in reversed(one.message.hypotheses):
-            p = hypothesis.pose.pose.position
-            position = np.array([p.x, p.y, p.z])
-            opacity = max(0.12, hypothesis.weight / heaviest)
-            rotation = rotation_of(hypothesis.pose.pose.orientation)
-            draw_outline(image, large, segments, rotation, position, colour_of(index), opacity, 2)
-    return image
+    items = [
+        Drawn(
+            one.message.object_id,
+            Outline.of(Mesh.of_solid(one.message.object_id, DIAMETER)),
+            colour_of(index),
+            vector_of(one.message.best.pose.position),
+            _rotations(one.message),
+            np.array([hypothesis.weight for hypothesis in one.message.hypotheses]),
+            best=rotation_of(one.message.best.pose.orientation),
+        )
+        for index, one in enumerate(found)
+    ]
+    return draw_overlay(image, large, items)
+
+
+def _rotations(message: PoseHypothesisArray) -> np.ndarray:
+    return np.stack([rotation_of(hypothesis.pose.pose.orientation) for hypothesis in message.hypotheses])

@@ -29,7 +29,7 @@ from lie_picard.camera import CameraError
 from lie_picard.estimator import ImageError, pick_device
 from lie_picard.messages.pipeline import Frame, Pipeline
 from lie_picard.poses import symmetry_of
-from lie_picard.settings import read_symmetry
+from lie_picard.settings import read_mesh, read_symmetry
 from lie_picard_msgs.srv import EstimatePose, SetObject
 from lie_picard_pose import diagnostics, parameters, requests
 from lie_picard_pose.conversions import WRITER, to_rgb
@@ -296,6 +296,8 @@ class PoseNode(LifecycleNodeMixin, Node):
         try:
             if "symmetries" in names:
                 read_symmetry.cache_clear()
+            if "meshes" in names:
+                read_mesh.cache_clear()
             self._checked = parameters.settings_of(values)
             if self._pipeline and "checkpoint" in names:
                 self._candidate = result_of(self._worker.call(self._load, self._checked), rclpy.ok)

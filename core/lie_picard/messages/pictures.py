@@ -1,0 +1,103 @@
+"""An image's result as pictures: drawn into the camera image, and as distributions on SO(3)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lie_picard.camera import Camera
+from lie_picard.mesh import Mesh
+from lie_picard.messages.pipeline import Result
+from lie_picard.messages.read import rotation_of, vector_of
+from lie_picard.overlay import Drawn, Outline, colour_of, draw_overlay
+from lie_picard.plots import distribution_image
+from lie_picard.poses import ObjectPoses
+from lie_picard.settings import Settings
+
+Array = NDArray[np.float64]
+Image = NDArray[np.uint8]
+
+_TRUE_STEP_DEG = 3.0
+_PANEL = 480, 320  # pixels of one object's distribution among several
+
+
+def overlay(
+    image: Image, camera: Camera, result: Result, settings: Settings, truth: Mapping[str, Array] | None = None
+) -> Image:
+    """The camera image (H, W, 3) RGB with every object's modes; one without a mesh is drawn as a ball.
+
+    Args:
+        truth: (4, 4) camera_from_object by object, metres.
+    """
+    sizes = {target.object_id: target.diameter for target in settings.targets}
+    colours = {target.object_id: colour_of(index) for index, target in enumerate(settings.targets)}
+    items = []
+    for message in result.messages:
+        name, modes = message.object_id, message.hypotheses
+        position = vector_of(message.best.pose.position)
+        items.append(
+            Drawn(
+                name,
+                _outline(settings.meshes.get(name) or _ball(sizes[name])),
+                colours[name],
+                position,
+                np.stack([rotation_of(mode.pose.pose.orientation) for mode in modes]),
+                np.array([mode.weight for mode in modes]),
+                best=rotation_of(message.best.pose.orientation),
+                truth=(truth or {}).get(name),
+                note=f"{len(modes)} mode{'s' if len(modes) > 1 else ''}, heaviest {modes[0].weight:.0%}",
+            )
+        )
+    return draw_overlay(image, camera, items)
+
+
+def distributions(result: Result, truth: Mapping[str, Array] | None = None) -> Image:
+    """Every object's distribution on SO(3), side by side. -> (H, W, 3) RGB."""
+    shown = result.poses
+    size = (720, 480) if len(shown) == 1 else _PANEL
+    panels = [distribution(poses, (truth or {}).get(poses.object_id), size) for poses in shown]
+    columns = max(1, int(np.ceil(np.sqrt(len(panels)))))
+    blank = np.full((size[1], size[0], 3), 255, np.uint8)
+    panels += [blank] * (-len(panels) % columns or (0 if panels else 1))
+    rows = [np.concatenate(panels[k : k + columns], 1) for k in range(0, len(panels), columns)]
+    return np.concatenate(rows)
+
+
+def distribution(poses: ObjectPoses, truth: Array | None = None, size: tuple[int, int] = (720, 480)) -> Image:
+    """One object's distribution on SO(3), with all its true poses where one (4, 4) is known."""
+    found = poses.hypotheses
+    count = len(found.modes)
+    title = (
+        f"{poses.object_id}: {len(found.rotations)} samples, {count} mode{'s' if count > 1 else ''}, "
+        f"{found.ambiguity.value}"
+    )
+    equal = None
+    if truth is not None and not poses.symmetry.is_ball:
+        equal = torch.from_numpy(poses.symmetry.equivalents(truth[:3, :3], _TRUE_STEP_DEG))
+    means = torch.stack([mode.rotation for mode in found.modes])
+    return distribution_image(found.rotations, means, [mode.weight for mode in found.modes], equal, title, size)
+
+
+def jpeg(image: Image, quality: int = 85) -> Any:
+    """An RGB image as a JPEG file. -> (bytes,) uint8."""
+    _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return data.reshape(-1)
+
+
+@functools.lru_cache(maxsize=64)
+def _outline(mesh: Mesh) -> Outline:
+    return Outline.of(mesh)
+
+
+@functools.lru_cache(maxsize=64)
+def _ball(diameter: float) -> Mesh:
+    return Mesh.of_solid("sphereX", diameter)
+
+
+__all__ = ["distribution", "distributions", "jpeg", "overlay"]

@@ -1,0 +1,198 @@
+"""Hypotheses drawn into the camera image: each mode's outline as opaque as its weight, the followed pose, the truth."""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lie_picard.camera import Camera
+from lie_picard.mesh import Mesh
+
+Array = NDArray[np.float64]
+Image = NDArray[np.uint8]
+Colour = tuple[int, int, int]
+
+MOST_MODES = 64
+_SHARP = math.cos(math.radians(30.0))
+_FAINTEST = 0.18
+_NEAR = 1e-3  # metres in front of the camera
+_FAR_PX = 30_000.0  # OpenCV draws with 16-bit fractions: points beyond are as good as infinitely far
+_SHIFT = 4
+_AXES: tuple[Colour, ...] = ((255, 70, 70), (70, 220, 70), (90, 140, 255))
+
+
+def colour_of(index: int) -> Colour:
+    """A distinct bright RGB colour for the index-th object."""
+    red, green, blue = colorsys.hsv_to_rgb((0.08 + index * 0.381966) % 1.0, 0.65, 1.0)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """A mesh's edges, ready to find those that make up its outline from any side.
+
+    Attributes:
+        vertices: (V, 3) metres. edges: (E, 2) vertices of each edge. faces: (E, 2) the triangles beside it.
+        sharp: (E,) whether they meet at more than 30 degrees. normals: (T, 3). offsets: (T,) of the triangles' planes.
+    """
+
+    vertices: Array
+    edges: NDArray[np.int64]
+    faces: NDArray[np.int64]
+    sharp: NDArray[np.bool_]
+    normals: Array
+    offsets: Array
+
+    @classmethod
+    def of(cls, mesh: Mesh) -> Outline:
+        """Of a mesh, closed or not; corners at the same place are one."""
+        vertices, same = np.unique(mesh.vertices.round(9), axis=0, return_inverse=True)
+        triangles = same.reshape(-1)[mesh.triangles]
+        corners = vertices[triangles]
+        normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        lengths = np.linalg.norm(normals, axis=1, keepdims=True)
+        whole = lengths[:, 0] > 0
+        triangles, corners, normals = triangles[whole], corners[whole], normals[whole] / lengths[whole]
+        sides = np.sort(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]), axis=1)
+        owner = np.tile(np.arange(len(triangles)), 3)
+        edges, index = np.unique(sides, axis=0, return_inverse=True)
+        order = np.argsort(index.reshape(-1), kind="stable")
+        first = np.searchsorted(index.reshape(-1)[order], np.arange(len(edges)))
+        last = np.searchsorted(index.reshape(-1)[order], np.arange(len(edges)), side="right") - 1
+        faces = np.stack([owner[order[first]], owner[order[last]]], 1)
+        sharp = np.einsum("ed,ed->e", normals[faces[:, 0]], normals[faces[:, 1]]) < _SHARP
+        sharp |= faces[:, 0] == faces[:, 1]  # the rim of an open surface
+        return cls(vertices, edges, faces, sharp, normals, np.einsum("td,td->t", normals, corners[:, 0]))
+
+    def lines(self, camera: Camera, rotations: Array, position: Array) -> list[tuple[Array, Array]]:
+        """Of poses (M, 3, 3) at (3,) metres: pixels (S, 2, 2) of the silhouette, and of visible sharp edges within it.
+
+        What the camera cannot see is left out.
+        """
+        eyes = -np.swapaxes(rotations, -1, -2) @ position  # the camera's centre in the object's frame
+        facing = eyes @ self.normals.T > self.offsets
+        sides = facing[:, self.faces]
+        rim = sides[..., 0] != sides[..., 1]
+        within = self.sharp & sides.any(-1) & ~rim
+        border = self.sharp & (self.faces[:, 0] == self.faces[:, 1])
+        rim |= border
+        found = []
+        for rotation, silhouette, inner in zip(rotations, rim, within & ~border, strict=True):
+            points = self.vertices @ rotation.T + position
+            found.append((_pixels(camera, points, self.edges[silhouette]), _pixels(camera, points, self.edges[inner])))
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """What is drawn of one object.
+
+    Attributes:
+        name, outline, colour: of the object. position: (3,) its centre in the camera frame, metres.
+        rotations: (M, 3, 3) modes, camera_from_object. weights: (M,) theirs. best: (3, 3) followed pose.
+        truth: (4, 4) camera_from_object, metres. note: behind the name in the label.
+    """
+
+    name: str
+    outline: Outline
+    colour: Colour
+    position: Array
+    rotations: Array
+    weights: Array
+    best: Array | None = None
+    truth: Array | None = None
+    note: str = ""
+
+
+def draw_overlay(image: Image, camera: Camera, items: Sequence[Drawn]) -> Image:
+    """A copy of the image with the objects drawn in.
+
+    Args:
+        image: (H, W, 3) RGB as the camera gives it (distorted if `camera` is).
+    """
+    result = image.copy()
+    scale = max(1.0, min(image.shape[:2]) / 480)
+    for item in items:
+        order = np.argsort(-item.weights, kind="stable")[:MOST_MODES][::-1]  # the heaviest last, on top
+        lines = item.outline.lines(camera, item.rotations[order], item.position)
+        opacity = np.maximum(_FAINTEST, item.weights[order] / item.weights.max())
+        _blend(result, lines, opacity, item.colour, scale)
+        if item.truth is not None:
+            rim = item.outline.lines(camera, item.truth[None, :3, :3], item.truth[:3, 3])
+            _blend(result, [(rim[0][0], np.zeros((0, 2, 2)))], np.ones(1), (255, 255, 255), scale)
+    for item in items:
+        size = float(np.linalg.norm(item.outline.vertices, axis=1).max())
+        if item.best is not None:
+            _axes(result, camera, item.best, item.position, size, scale)
+        _label(result, camera, item, size, scale)
+    return result
+
+
+def _pixels(camera: Camera, points: Array, edges: NDArray[np.int64]) -> Array:
+    """(V, 3) metres, (E, 2) -> (S, 2, 2) of the edges that lie in front of the camera."""
+    ends = points[edges]
+    seen = (ends[..., 2] > _NEAR).all(-1)
+    if not seen.any():
+        return np.zeros((0, 2, 2))
+    pixels = camera.project(ends[seen].reshape(-1, 3)).reshape(-1, 2, 2)
+    return pixels[(np.abs(pixels) < _FAR_PX).all((1, 2))]  # also drops what is not finite
+
+
+def _blend(image: Image, lines: Sequence[tuple[Array, Array]], opacity: Array, colour: Colour, scale: float) -> None:
+    """Draw outlines of one colour, later ones over earlier ones, each with its opacity."""
+    every = [part.reshape(-1, 2) for pair in lines for part in pair if len(part)]
+    if not every:
+        return
+    points = np.concatenate(every)
+    height, width = image.shape[:2]
+    low = np.clip(np.floor(points.min(0)) - 4, 0, (width, height)).astype(int)
+    high = np.clip(np.ceil(points.max(0)) + 5, 0, (width, height)).astype(int)
+    if (high <= low).any():
+        return
+    mask = np.zeros((high[1] - low[1], high[0] - low[0]), np.uint8)
+    for (rim, inner), share in zip(lines, opacity, strict=True):
+        for part, strength, thickness in ((inner, 0.55, round(scale)), (rim, 1.0, round(1.6 * scale))):
+            if len(part):
+                fixed = np.round((part - low) * (1 << _SHIFT)).astype(np.int32)
+                value = round(255 * float(share) * strength)
+                cv2.polylines(mask, list(fixed), False, value, max(1, thickness), cv2.LINE_AA, _SHIFT)
+    window = image[low[1] : high[1], low[0] : high[0]]
+    alpha = mask[..., None].astype(np.float32) / 255
+    window[:] = (window * (1 - alpha) + np.array(colour, np.float32) * alpha).astype(np.uint8)
+
+
+def _axes(image: Image, camera: Camera, rotation: Array, position: Array, size: float, scale: float) -> None:
+    """The followed pose's axes, half as long again as the object is large."""
+    tips = position + 0.75 * size * rotation.T
+    ends = np.concatenate([position[None], tips])
+    if not (ends[:, 2] > _NEAR).all():
+        return
+    pixels = camera.project(ends)
+    if not (np.abs(pixels) < _FAR_PX).all():
+        return
+    centre, *others = (tuple(np.round(p * (1 << _SHIFT)).astype(int).tolist()) for p in pixels)
+    for width, colours in ((round(3.2 * scale), [(0, 0, 0)] * 3), (round(1.6 * scale), list(_AXES))):
+        for tip, colour in zip(others, colours, strict=True):
+            cv2.line(image, centre, tip, colour, width, cv2.LINE_AA, _SHIFT)
+
+
+def _label(image: Image, camera: Camera, item: Drawn, size: float, scale: float) -> None:
+    """The object's name above it, kept inside the image, readable on anything."""
+    if item.position[2] <= _NEAR + size:
+        return
+    top = item.position - np.array([0.0, 1.15 * size, 0.0])
+    (x, y), text = camera.project(top[None])[0], f"{item.name} {item.note}".strip()
+    if not (abs(x) < _FAR_PX and abs(y) < _FAR_PX):
+        return
+    font, size_of_text = cv2.FONT_HERSHEY_SIMPLEX, 0.42 * scale
+    (wide, high), below = cv2.getTextSize(text, font, size_of_text, 1)
+    left = int(np.clip(x - wide / 2, 2, max(2, image.shape[1] - wide - 2)))
+    base = int(np.clip(y, high + 2, max(high + 2, image.shape[0] - below - 2)))
+    for thickness, colour in ((round(3 * scale), (0, 0, 0)), (max(1, round(scale)), item.colour)):
+        cv2.putText(image, text, (left, base), font, size_of_text, colour, thickness, cv2.LINE_AA)

@@ -1,0 +1,121 @@
+"""`lie-picard evaluate-bag`: arguments, progress, and what is left when it is interrupted."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from lie_picard import settings
+from lie_picard.recording import evaluate, html
+from lie_picard.recording.annotate import Annotation
+from lie_picard.recording.frames import Topics
+from lie_picard.recording.worst import Worst
+
+TEXT = "Score recordings of a camera (rosbag2, no ROS needed) with the pose node's own estimator, against true poses."
+
+
+def add_arguments(p: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    p.add_argument("bags", nargs="+", type=Path, metavar="BAG", help="rosbag2 folders, or .mcap or .db3 files")
+    p.add_argument("--params", type=Path, required=True, metavar="FILE", help="the pose node's parameters file: what "
+                   "to look for, where, how")  # fmt: skip
+    p.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a parameter of it")
+    p.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="for report.html, report.json, the "
+                   "annotated recordings, and what is needed to go on after an interruption")  # fmt: skip
+    p.add_argument("--truth", nargs="*", default=[], metavar="OBJECT=PLACE", help="true poses: a topic of poses "
+                   "(begins with /) or a frame of TF; default: the frame truth/OBJECT")  # fmt: skip
+    p.add_argument("--truth-gap", type=float, default=1.0, metavar="S", help="longest time between two true poses that "
+                   "one in between is made of, seconds")  # fmt: skip
+    p.add_argument("--models-info", type=Path, metavar="FILE", help="BOP's models_info.json: symmetries by object name")
+    for name in Topics.fields():
+        p.add_argument(f"--{name.replace('_', '-')}", default="", metavar="TOPIC", help="default: found out")
+    p.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    p.add_argument("--workers", type=int, default=0, help="processes; 0: one for a single recording, else one a core")
+    p.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster that has the recordings in reach")
+    p.add_argument("--no-annotate", action="store_true", help="write no annotated recordings")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Score, and write all that was asked for. Returns what report.json holds.
+
+    Raises:
+        KeyboardInterrupt: after a report of what had been done was written.
+        ValueError: one line with the remedy.
+    """
+    options = _options(args)
+    work = args.output / "work"
+    work.mkdir(parents=True, exist_ok=True)
+    recordings, useless = evaluate.prepare(args.bags, options, work)
+    interrupted = False
+    with tqdm(total=sum(r.images for r in recordings), unit="image", disable=None, desc="estimating") as bar:
+        try:
+            evaluate.estimate(recordings, options, work, bar.update)
+        except KeyboardInterrupt:
+            interrupted = True
+    tallies, worst = [], Worst(options.settings)
+    with tqdm(total=sum(r.images for r in recordings), unit="image", disable=None, desc="scoring") as bar:
+        for recording in recordings:
+            tally = evaluate.Tally()
+            target = args.output / f"{recording.bag.name}-annotated"
+            with Annotation(None if args.no_annotate else target, recording, options) as annotation:
+                for image in evaluate.score(recording, options, work):
+                    tally.add(image)
+                    annotation.add(image)
+                    worst.add(recording, image)
+                    bar.update()
+            tallies.append(tally)
+    result = evaluate.conclude(recordings, useless, tallies, options)
+    (args.output / "report.json").write_text(json.dumps(result) + "\n")
+    html.write(args.output / "report.html", result, worst.pictures(options))
+    if interrupted:
+        raise KeyboardInterrupt(f"the report in {args.output} is of {sum(t.images for t in tallies)} images; the same "
+                                "command goes on from there")  # fmt: skip
+    return result
+
+
+def _options(args: argparse.Namespace) -> evaluate.Options:
+    values = settings.read_values(args.params)
+    for change in args.set:
+        name, equals, text = change.partition("=")
+        if not equals or name not in settings.TABLE:
+            raise ValueError(f"--set {change}: give NAME=VALUE, of a parameter in docs/node.md")
+        try:
+            values[name] = json.loads(text)
+        except ValueError:
+            values[name] = text
+    if args.models_info:
+        values["symmetries"] = str(args.models_info)
+    chosen = settings.settings_of(settings.checked(values))
+    # Every image on its own and always the same way: what depends on its neighbours or on a stopwatch is left out.
+    sampler = chosen.options
+    if sampler.method == "auto":
+        sampler = dataclasses.replace(sampler, method="ode")
+    chosen = dataclasses.replace(chosen, options=sampler, warm_start=False, seed=chosen.seed or 0)
+    sizes = {target.object_id: target.diameter for target in chosen.targets}
+    if args.workers < 0:
+        raise ValueError(f"--workers must be at least 0, got {args.workers}")
+    return evaluate.Options(
+        settings=chosen,
+        topics=Topics(**{name: getattr(args, name) for name in Topics.fields()}),
+        truth=_pairs(args.truth, "--truth", sizes),
+        truth_gap_s=args.truth_gap,
+        device=args.device,
+        workers=args.workers,
+        scheduler=args.scheduler,
+    )
+
+
+def _pairs(texts: Sequence[str], option: str, objects: dict[str, float]) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not value or name not in objects:
+            raise ValueError(f"{option} {text}: give OBJECT=..., one of {', '.join(objects)}")
+        pairs[name] = value
+    return pairs

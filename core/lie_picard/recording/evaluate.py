@@ -1,0 +1,290 @@
+"""Score recordings: every image by the node's own estimator, against the true poses; many recordings on many processes.
+
+Two passes. The estimator's, in jobs that any process can take up, kept as they are done; then, image by image and here,
+what depends on the one before: modes are followed, records made, the annotated recording written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lie_picard import machine
+from lie_picard.estimator import pick_device
+from lie_picard.messages.pipeline import Follower, Frame, Result
+from lie_picard.recording import live, summary
+from lie_picard.recording.bag import Bag, BagError, find
+from lie_picard.recording.frames import Topics, frames, resolve
+from lie_picard.recording.jobs import Estimated, Job, Store, run_all, spans
+from lie_picard.recording.score import Scorer
+from lie_picard.recording.truth import NoTruthError, Truth, read_truth
+from lie_picard.recording.types import types, writer
+from lie_picard.settings import Settings
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to score.
+
+    Attributes:
+        settings: the node's. topics: of the images and what belongs to them; empty ones are found out.
+        truth: by object, its true frame in TF or a topic of poses; else the frame `truth/<object>`.
+        truth_gap_s: longest time between two samples of a moving true frame.
+        workers: processes on this machine; 0: one for a single recording, else one a core.
+        scheduler: address of a Dask scheduler that all recordings are in reach of, instead.
+    """
+
+    settings: Settings
+    topics: Topics = field(default_factory=Topics)
+    truth: Mapping[str, str] = field(default_factory=dict)
+    truth_gap_s: float = 1.0
+    device: str = "auto"
+    workers: int = 0
+    scheduler: str | None = None
+
+
+@dataclass
+class Image:
+    """One image of a recording after both passes.
+
+    Attributes:
+        done: what the estimator said. result: its messages; None where the image cannot be used.
+        truth: (4, 4) camera_from_object by object, where it is known. records: one an object.
+        frame: the image itself, where it is wanted.
+    """
+
+    done: Estimated
+    result: Result | None
+    truth: dict[str, Array]
+    records: list[dict[str, Any]]
+    frame: Frame | None = None
+
+
+@dataclass
+class Recording:
+    """A recording that is scored.
+
+    Attributes:
+        images: number of its images. jobs: in order of time. done: those that were done, by their start.
+        problems: what is wrong with it, one line each.
+    """
+
+    bag: Bag
+    topics: Topics
+    images: int
+    jobs: list[Job]
+    truth: Truth
+    problems: list[str]
+    done: set[int] = field(default_factory=set)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every job has a result."""
+        return len(self.done) == len(self.jobs)
+
+
+@dataclass
+class Tally:
+    """What is kept of a recording's images: their records, when each usable one came, and what it cost."""
+
+    records: list[dict[str, Any]] = field(default_factory=list)
+    arrivals_s: list[float] = field(default_factory=list)
+    milliseconds: list[dict[str, float]] = field(default_factory=list)
+    images: int = 0
+
+    def add(self, image: Image) -> None:
+        """Take in the next image."""
+        self.images += 1
+        self.records += image.records
+        if image.result is not None:
+            self.arrivals_s.append(image.done.log_ns * 1e-9)
+            self.milliseconds.append(image.result.milliseconds)
+
+
+def prepare(paths: Sequence[Path], options: Options, work: Path) -> tuple[list[Recording], list[dict[str, Any]]]:
+    """The recordings that can be scored, and those that cannot be, with the reason.
+
+    Args:
+        work: folder for what is kept between runs.
+
+    Raises:
+        BagError: none can be.
+    """
+    usable, useless = [], []
+    for path in dict.fromkeys(path.resolve() for path in paths):
+        try:
+            usable.append(_prepare(path, options, work))
+        except BagError as error:
+            useless.append({"bag": str(path), "problem": str(error)})
+    if not usable:
+        raise BagError("; ".join(str(one["problem"]) for one in useless) or "no recordings were given")
+    return usable, useless
+
+
+def _prepare(path: Path, options: Options, work: Path) -> Recording:
+    bag = find(path, work / "rescued")
+    problems = list(bag.problems)
+    objects = [target.object_id for target in options.settings.targets]
+    with bag.opened() as reader:
+        try:
+            topics = resolve(reader, options.topics, options.settings)
+            truth = read_truth(reader, objects, options.truth, options.truth_gap_s)
+        except BagError as error:
+            raise BagError(f"{path}: {error}") from None
+        count = sum(c.msgcount for c in reader.connections if c.topic == topics.image)
+        parts = list(spans(reader.start_time, reader.end_time)) if count else []
+    problems += [f"the recording has no true pose of '{name}'" for name in objects if name not in truth]
+    jobs = [Job(bag, topics, options.settings, start, stop, options.device) for start, stop in parts]
+    return Recording(bag, topics, count, jobs, truth, problems)
+
+
+def estimate(recordings: Sequence[Recording], options: Options, work: Path, on_images: Callable[[int], None]) -> None:
+    """The first pass, as far as it was not done before. Interrupt it at any time: what is done is kept.
+
+    Args:
+        on_images: called with the number of images done since the last call.
+    """
+    store, waiting = Store(work), []
+    owner = {(job.bag, job.start_ns): recording for recording in recordings for job in recording.jobs}
+    for recording in recordings:
+        for job in recording.jobs:
+            done = store.get(job)
+            if done is None or done.problem:  # a damaged place may have been the disk's bad moment
+                waiting.append(job)
+            else:
+                recording.done.add(job.start_ns)
+                on_images(len(done.images))
+    for job, done in run_all(waiting, processes(recordings, options), options.scheduler, on_images) if waiting else ():
+        store.put(job, done)
+        recording = owner[job.bag, job.start_ns]
+        recording.done.add(job.start_ns)
+        if done.problem:
+            begin = (job.start_ns - recording.jobs[0].start_ns) * 1e-9
+            recording.problems.append(f"damaged between {begin:.0f} s and {begin + 2:.0f} s: {done.problem}")
+
+
+def processes(recordings: Sequence[Recording], options: Options) -> int:
+    """How many are to estimate at once on this machine."""
+    return options.workers or (1 if len(recordings) == 1 else min(len(recordings), os.cpu_count() or 1))
+
+
+def score(recording: Recording, options: Options, work: Path, pictures: bool = True) -> Iterator[Image]:
+    """The second pass: the images in order, with their records.
+
+    Args:
+        pictures: read the camera images again, for drawing.
+    """
+    follower, scorer, settings = Follower(writer()), Scorer(options.settings.meshes), options.settings
+    for done, picture in _estimated(recording, options, work, pictures):
+        stamp = types().Time(sec=done.stamp_ns // 10**9, nanosec=done.stamp_ns % 10**9)
+        header = types().Header(stamp=stamp, frame_id=done.frame_id)
+        result = None if done.estimate is None else follower(header, done.estimate, settings)
+        truth: dict[str, Array] = {}
+        records = []
+        for target in settings.targets:
+            record = {"bag": recording.bag.name, "stamp_ns": done.stamp_ns, "object": target.object_id}
+            record |= _record(recording, done, result, target.object_id, truth, scorer)
+            if record["state"] != "scored":
+                scorer.lose(target.object_id)
+            records.append(record)
+        yield Image(done, result, truth, records, picture)
+
+
+def _estimated(
+    recording: Recording, options: Options, work: Path, pictures: bool
+) -> Iterator[tuple[Estimated, Frame | None]]:
+    """What the first pass left, each image with its frame where that is wanted and can be read."""
+    # All that a picture needs is the image and its calibration.
+    settings, store = dataclasses.replace(options.settings, depth=False, regions_from="parameters"), Store(work)
+    for job in recording.jobs:
+        kept = store.get(job) if job.start_ns in recording.done else None
+        if kept is None or not kept.images:
+            continue
+        if not pictures:
+            yield from ((done, None) for done in kept.images)
+            continue
+        with job.bag.opened() as reader:
+            seen = frames(reader, job.topics, settings, job.start_ns, job.stop_ns)
+            for done in kept.images:  # what was readable then is readable now
+                yield done, next(seen).frame
+
+
+def _record(
+    recording: Recording, done: Estimated, result: Result | None, name: str, truth: dict[str, Array], scorer: Scorer
+) -> dict[str, Any]:
+    try:
+        truth[name] = recording.truth.pose(name, done.frame_id, done.stamp_ns)
+    except NoTruthError as error:
+        unknown = str(error)
+    if result is None:
+        return {"state": "unusable", "why": done.problem}
+    found = next(((p, m) for p, m in zip(result.poses, result.messages, strict=True) if p.object_id == name), None)
+    if found is None:
+        if any(message.object_id == name for message in result.lost):
+            return {"state": "lost"}
+        return {"state": "unusable", "why": "; ".join(result.complaints) or "no region of it"}
+    if name not in truth:
+        return {"state": "no truth", "why": unknown}
+    return {"state": "scored"} | scorer(*found, truth[name])
+
+
+def conclude(
+    recordings: Sequence[Recording], useless: Sequence[dict[str, Any]], tallies: Sequence[Tally], options: Options
+) -> dict[str, Any]:
+    """All figures, as the JSON has them."""
+    records = [record for tally in tallies for record in tally.records]
+    work = [spans for tally in tallies for spans in tally.milliseconds]
+    bags = [_bag(recording, tally) for recording, tally in zip(recordings, tallies, strict=True)]
+    stages = {name: [spans.get(name, 0.0) for spans in work] for name in ("image", "estimate", "messages")}
+    return {
+        "machine": machine.describe(pick_device(options.device)),
+        "settings": _described(options.settings),
+        "complete": all(recording.complete for recording in recordings),
+        "processes": options.scheduler or processes(recordings, options),
+        "bags": [*bags, *useless],
+        "rows": summary.rows(records, {target.object_id: target.diameter for target in options.settings.targets}),
+        "milliseconds": {name: summary.percentiles(values) for name, values in stages.items()}
+        | {"total": summary.percentiles([sum(spans.values()) for spans in work])},
+        "dropped_if_live": sum(bag["dropped_if_live"] for bag in bags),
+        "frames": records,
+    }
+
+
+def _bag(recording: Recording, tally: Tally) -> dict[str, Any]:
+    arrivals = tally.arrivals_s
+    answered = live.kept(arrivals, [sum(spans.values()) * 1e-3 for spans in tally.milliseconds])
+    seconds = arrivals[-1] - arrivals[0] if len(arrivals) > 1 else 0.0
+    return {
+        "bag": str(recording.bag.path),
+        "images": recording.images,
+        "estimated": tally.images,
+        "complete": recording.complete,
+        "camera_hz": (len(arrivals) - 1) / seconds if seconds else None,
+        "dropped_if_live": answered.count(False),
+        "topics": dataclasses.asdict(recording.topics),
+        "problems": recording.problems,
+    }
+
+
+def _described(settings: Settings) -> dict[str, Any]:
+    """The settings that matter for results."""
+    return {
+        "checkpoint": settings.checkpoint,
+        "objects": {t.object_id: {"diameter": t.diameter} for t in settings.targets},
+        "regions_from": settings.regions_from,
+        "depth": settings.depth,
+        "rectified": settings.rectified,
+        "samples": settings.samples,
+        "seed": settings.seed,
+        "sampler": dataclasses.asdict(settings.options),
+        "least_presence": settings.least_presence,
+    }

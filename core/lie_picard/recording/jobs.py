@@ -1,0 +1,179 @@
+"""The estimator's part of scoring a recording, in spans of time that any process on any machine can take up.
+
+Every image is estimated on its own, so it does not matter who does what, in what order, and how often one tries.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import pickle
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from lie_picard import __version__
+from lie_picard.camera import CameraError
+from lie_picard.estimator import ImageError, PoseEstimator
+from lie_picard.messages.pipeline import Estimate, Pipeline
+from lie_picard.model import checkpoint
+from lie_picard.recording.bag import Bag
+from lie_picard.recording.frames import Topics, frames
+from lie_picard.recording.types import writer
+from lie_picard.settings import Settings
+
+SPAN_NS = 2_000_000_000
+
+
+@dataclass(frozen=True)
+class Job:
+    """Some of a recording's images.
+
+    Attributes:
+        start_ns, stop_ns: recorded in [start, stop). threads: of the computation, 0: torch decides.
+    """
+
+    bag: Bag
+    topics: Topics
+    settings: Settings
+    start_ns: int
+    stop_ns: int
+    device: str = "auto"
+    threads: int = 0
+
+
+@dataclass(frozen=True)
+class Estimated:
+    """An image's estimate.
+
+    Attributes:
+        log_ns, stamp_ns: when it was recorded, and taken. frame_id: its frame.
+        estimate: None where the image cannot be used; problem: why.
+    """
+
+    log_ns: int
+    stamp_ns: int
+    frame_id: str
+    estimate: Estimate | None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A job's result: its images in order, and what ended it early."""
+
+    images: list[Estimated]
+    problem: str = ""
+
+
+def spans(start_ns: int, end_ns: int) -> Iterator[tuple[int, int]]:
+    """Parts of a recording from its first message to its end."""
+    for begin in range(start_ns, max(end_ns, start_ns + 1), SPAN_NS):
+        yield begin, begin + SPAN_NS
+
+
+def run(job: Job, on_image: Callable[[], None] = lambda: None) -> Done:
+    """Estimate a job's images. A damaged place in the recording ends it; what was read before counts."""
+    if job.threads:
+        torch.set_num_threads(job.threads)
+    pipeline = _pipeline(job.settings, job.device)
+    images: list[Estimated] = []
+    try:
+        with job.bag.opened() as reader:
+            for seen in frames(reader, job.topics, job.settings, job.start_ns, job.stop_ns):
+                header = None if seen.frame is None else seen.frame.image.header
+                name = "" if header is None else str(header.frame_id)
+                estimate, problem = None, seen.problem
+                if seen.frame is not None:
+                    try:
+                        estimate = pipeline.estimate(seen.frame, job.settings)
+                    except (ImageError, CameraError) as error:
+                        problem = str(error)
+                images.append(Estimated(seen.log_ns, seen.stamp_ns, name, estimate, problem))
+                on_image()
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # storage libraries raise whatever they meet in a damaged file
+        return Done(images, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+    return Done(images)
+
+
+_warm: dict[str, Pipeline] = {}
+
+
+def _pipeline(settings: Settings, device: str) -> Pipeline:
+    """The estimator, warm, once a process and setting."""
+    key = repr((settings, device, torch.get_num_threads()))
+    if key not in _warm:
+        _warm.clear()
+        pipeline = Pipeline(PoseEstimator.from_checkpoint(settings.checkpoint, device), writer())
+        for _ in range(2):  # the first call chooses a method, makes buffers
+            pipeline.rehearse(settings)
+        _warm[key] = pipeline
+    return _warm[key]
+
+
+class Store:
+    """Results of jobs as files, so that a run that was cut goes on where it was. Its own cache: never share it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def get(self, job: Job) -> Done | None:
+        """A job's result, if it is there."""
+        try:
+            return pickle.loads(self._file(job).read_bytes())  # type: ignore[no-any-return]
+        except (OSError, EOFError, pickle.UnpicklingError):
+            return None
+
+    def put(self, job: Job, done: Done) -> None:
+        """Keep a job's result: all of it or nothing."""
+        file = self._file(job)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as part:
+            part.write(pickle.dumps(done))
+        os.replace(part.name, file)
+
+    def _file(self, job: Job) -> Path:
+        # Not by number of threads: it changes no result.
+        return (
+            self._folder
+            / f"{job.bag.key}-{_fingerprint(job.settings, job.topics, job.device)}"
+            / f"{job.start_ns}.pickle"
+        )
+
+
+def _fingerprint(settings: Settings, topics: Topics, device: str) -> str:
+    """Changes whenever a result might."""
+    parts = __version__, _digest(checkpoint.resolve(settings.checkpoint)), settings, topics, device, SPAN_NS
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+@functools.lru_cache(maxsize=8)
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def run_all(
+    jobs: Sequence[Job], workers: int, scheduler: str | None, on_images: Callable[[int], None]
+) -> Iterator[tuple[Job, Done]]:
+    """Results of jobs as they come.
+
+    Args:
+        workers: processes on this machine; 1: in this one. scheduler: address of a Dask scheduler, instead.
+        on_images: called with the number of images done since the last call.
+    """
+    if scheduler is None and workers == 1:
+        for job in jobs:
+            yield job, run(job, lambda: on_images(1))
+        return
+    from lie_picard.recording import cluster
+
+    share = max(1, (os.cpu_count() or 1) // workers) if scheduler is None else 0
+    for job, done in cluster.run(run, [replace(job, threads=job.threads or share) for job in jobs], workers, scheduler):
+        on_images(len(done.images))
+        yield job, done

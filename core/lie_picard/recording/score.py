@@ -1,0 +1,148 @@
+"""One image's hypotheses of one object against its true pose: a flat record, from which everything else is made.
+
+Angles are in degrees, lengths in millimetres. True poses are all that look like the recorded one, by the object's
+symmetry; about an axis of continuous symmetry on a grid for recall, exactly for precision.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from lie_picard import metrics, so3
+from lie_picard.calibration import confidence, miss
+from lie_picard.hypotheses import MODE_RADIUS
+from lie_picard.mesh import Mesh
+from lie_picard.messages.read import rotation_of
+from lie_picard.poses import ObjectPoses
+from lie_picard.symmetry import Symmetry
+
+Array = NDArray[np.float64]
+_RECALL_STEP_DEG = 5.0
+_MSSD_STEP_DEG = 5.0
+_POINTS = 1000
+
+
+class Scorer:
+    """Scores the images of one recording in order."""
+
+    def __init__(self, meshes: Mapping[str, Mesh]) -> None:
+        self._meshes = meshes
+        self._points = {name: mesh.points(_POINTS, seed=0) for name, mesh in meshes.items()}
+        self._last: dict[str, tuple[Array, Array]] = {}  # the followed and the true rotation of the image before
+
+    def __call__(self, poses: ObjectPoses, message: Any, truth: Array) -> dict[str, Any]:
+        """A record of an object that was found.
+
+        Args:
+            message: the PoseHypothesisArray of it. truth: (4, 4) camera_from_object, metres.
+        """
+        symmetry, name = poses.symmetry, poses.object_id
+        best = rotation_of(message.best.pose.orientation)
+        record = {
+            "presence": poses.hypotheses.presence,
+            "ambiguity": poses.hypotheses.ambiguity.value,
+            "best_deg": math.degrees(float(symmetry.distance(best, truth[:3, :3]))),
+            "jump_deg": self._jump(name, best, truth[:3, :3]),
+        }
+        record |= _precision(poses, truth[:3, :3]) | _recall(poses, truth[:3, :3])
+        record |= _honesty(poses, truth) | _translation(poses, truth)
+        if name in self._meshes:
+            estimate = np.eye(4)
+            estimate[:3, :3], estimate[:3, 3] = best, poses.position
+            record["adds_mm"] = 1e3 * add_s(self._points[name], estimate, truth)
+            record["mssd_mm"] = 1e3 * mssd(self._meshes[name].vertices, estimate, truth, symmetry)
+        return record
+
+    def lose(self, name: str) -> None:
+        """An image in which the object is lost, or its truth unknown: the next one is compared with none."""
+        self._last.pop(name, None)
+
+    def _jump(self, name: str, best: Array, truth: Array) -> float | None:
+        """By how much more the followed pose turned since the image before than the object did."""
+        before, self._last[name] = self._last.get(name), (best, truth)
+        if before is None:
+            return None
+        return _angle(before[0], best) - _angle(before[1], truth)
+
+
+def _precision(poses: ObjectPoses, truth: Array) -> dict[str, Any]:
+    samples = poses.hypotheses.rotations.double().numpy()
+    errors = np.degrees(poses.symmetry.distance(samples, truth))
+    return metrics.precision(torch.from_numpy(np.atleast_1d(errors)))
+
+
+def _recall(poses: ObjectPoses, truth: Array) -> dict[str, Any]:
+    if poses.symmetry.is_ball:
+        return {}
+    equal = torch.from_numpy(poses.symmetry.equivalents(truth, _RECALL_STEP_DEG))
+    nearest = metrics.nearest_samples(equal, poses.hypotheses.rotations.double())
+    return {
+        "recall_deg": float(nearest.mean()),
+        "modes": len(equal),
+        "modes_reached": float((nearest <= metrics.REACHED_DEG).double().mean()),
+        "modes_reached_if_uniform": metrics.modes_reached_if_uniform(len(equal), len(poses.hypotheses.rotations)),
+    }
+
+
+def _honesty(poses: ObjectPoses, truth: Array) -> dict[str, Any]:
+    """Smallest confidences whose regions hold the truth, and which mode is the recorded pose's."""
+    modes, symmetry = poses.hypotheses.modes, poses.symmetry
+    best, covariance = modes[0], poses.position_covariance
+    gap = torch.from_numpy(poses.position - truth[:3, 3])[None]
+    record: dict[str, Any] = {
+        "position_confidence": float(confidence(gap, torch.from_numpy(covariance)[None], torch.tensor([3]))[0]),
+    }
+    if symmetry.is_ball:
+        return record
+    if not best.covariance.isnan().any():
+        rotation = best.rotation.double()
+        nearest = torch.from_numpy(symmetry.nearest(truth[:3, :3], rotation.numpy()))
+        axis = torch.from_numpy(symmetry.axes[0]) if symmetry.axes else None
+        residual, spread = miss(_double(best), nearest, axis)
+        freedom = torch.tensor([3 if axis is None else 2])
+        record["rotation_confidence"] = float(confidence(residual[None], spread[None], freedom)[0])
+    if not symmetry.axes:
+        means = torch.stack([mode.rotation for mode in modes]).double()
+        angles = so3.angle(means, torch.from_numpy(truth[:3, :3]))
+        record["weights"] = [round(mode.weight, 4) for mode in modes]
+        record["true_mode"] = int(angles.argmin()) if float(angles.min()) <= MODE_RADIUS else None
+    return record
+
+
+def _double(mode: Any) -> Any:
+    return type(mode)(mode.rotation.double(), mode.weight, mode.covariance.double(), mode.count)
+
+
+def _translation(poses: ObjectPoses, truth: Array) -> dict[str, Any]:
+    error, distance = np.linalg.norm(poses.position - truth[:3, 3]), np.linalg.norm(truth[:3, 3])
+    return {"translation_mm": 1e3 * float(error), "translation_percent": 100 * float(error / distance)}
+
+
+def add_s(points: Array, estimate: Array, truth: Array) -> float:
+    """Mean distance of the object's points (P, 3) at its true pose to the nearest at the estimated one (ADD-S)."""
+    there, here = _placed(points, truth), _placed(points, estimate)
+    return float(cKDTree(here).query(there)[0].mean())
+
+
+def mssd(vertices: Array, estimate: Array, truth: Array, symmetry: Symmetry) -> float:
+    """BOP's MSSD: the largest distance of a vertex (V, 3), least over all equal poses."""
+    here = _placed(vertices, estimate)
+    if symmetry.is_ball:
+        return float(np.linalg.norm(estimate[:3, 3] - truth[:3, 3]))
+    there = vertices @ np.swapaxes(symmetry.equivalents(truth[:3, :3], _MSSD_STEP_DEG), -1, -2) + truth[:3, 3]
+    return float(np.linalg.norm(there - here, axis=-1).max(-1).min())
+
+
+def _placed(points: Array, pose: Array) -> Array:
+    return points @ pose[:3, :3].T + pose[:3, 3]
+
+
+def _angle(first: Array, second: Array) -> float:
+    return math.degrees(float(so3.angle(torch.from_numpy(first), torch.from_numpy(second))))

@@ -1,0 +1,85 @@
+"""The images on which the estimator did worst, kept for the report while the recordings go by."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lie_picard.messages import pictures
+from lie_picard.messages.images import to_rgb
+from lie_picard.messages.read import camera_of
+from lie_picard.recording.evaluate import Image, Recording
+from lie_picard.settings import Settings
+
+_EACH = 3  # of one object
+_APART_NS = 1_000_000_000  # neighbours show the same
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What went wrong in one image.
+
+    Attributes:
+        record: of the object in question. seconds: since the recording's begin.
+        overlay, distribution: (H, W, 3) RGB.
+    """
+
+    record: dict[str, Any]
+    seconds: float
+    overlay: NDArray[np.uint8]
+    distribution: NDArray[np.uint8]
+
+
+@dataclass(order=True)
+class _Entry:
+    error: float
+    number: int
+    image: Image = field(compare=False)
+    record: dict[str, Any] = field(compare=False)
+    seconds: float = field(compare=False)
+
+
+class Worst:
+    """The images of each object whose samples are farthest from the truth in the mean, no two within a second."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._heaps: dict[str, list[_Entry]] = {target.object_id: [] for target in settings.targets}
+        self._count = 0
+
+    def add(self, recording: Recording, image: Image) -> None:
+        """Take in the next image."""
+        seconds = (image.done.log_ns - recording.jobs[0].start_ns) * 1e-9
+        for record in image.records:
+            if record["state"] == "scored" and image.frame is not None:
+                self._count += 1
+                self._offer(_Entry(record["mean_deg"], self._count, image, record, seconds))
+
+    def _offer(self, entry: _Entry) -> None:
+        heap = self._heaps[entry.record["object"]]
+        near = [one for one in heap if one.record["bag"] == entry.record["bag"]
+                and abs(one.record["stamp_ns"] - entry.record["stamp_ns"]) < _APART_NS]  # fmt: skip
+        if any(one.error >= entry.error for one in near):
+            return
+        for one in near:
+            heap.remove(one)
+        heapq.heapify(heap)
+        heapq.heappush(heap, entry)
+        if len(heap) > _EACH:
+            heapq.heappop(heap)
+
+    def pictures(self) -> list[Picture]:
+        """Of every object, the worst first."""
+        return [self._drawn(entry) for heap in self._heaps.values() for entry in sorted(heap, reverse=True)]
+
+    def _drawn(self, entry: _Entry) -> Picture:
+        image, name = entry.image, entry.record["object"]
+        assert image.frame is not None and image.result is not None
+        camera = camera_of(image.frame.info, self._settings.rectified)
+        overlay = pictures.overlay(to_rgb(image.frame.image), camera, image.result, self._settings, image.truth)
+        poses = next(poses for poses in image.result.poses if poses.object_id == name)
+        return Picture(entry.record, entry.seconds, overlay, pictures.distribution(poses, image.truth[name]))
