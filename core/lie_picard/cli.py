@@ -25,6 +25,8 @@ from lie_picard.evaluation import CALIBRATION_SEED, VALIDATION_SEED, EvaluationO
 from lie_picard.model import checkpoint
 from lie_picard.model.score_model import ScoreModel
 from lie_picard.randomisation import Randomisation
+from lie_picard.recording import command as bags
+from lie_picard.recording import compare, summary
 from lie_picard.sampling import INTEGRATORS, METHODS, SamplerOptions
 from lie_picard.symsol import dataset
 from lie_picard.symsol.solids import SOLIDS
@@ -32,7 +34,8 @@ from lie_picard.training import make_fabric, train
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point. Returns the exit status: 0, 2 for bad input, 130 when interrupted."""
+    """Entry point. Returns the exit status: 0, 1 of `compare` where something is worse, 2 for bad input, 130 when
+    interrupted."""
     args = _parser().parse_args(argv)
     try:
         if args.threads < 0:
@@ -41,14 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             torch.set_num_threads(args.threads)
         if args.json is not None and str(args.json) != "-" and not args.json.absolute().parent.is_dir():
             raise ValueError(f"--json {args.json}: no such folder")  # now, not after an hour of work
-        args.run(args)
-    except KeyboardInterrupt:
-        print("lie-picard: interrupted", file=sys.stderr)
+        return args.run(args) or 0
+    except KeyboardInterrupt as interruption:
+        print(f"lie-picard: interrupted{': ' if interruption.args else ''}{interruption}", file=sys.stderr)
         return 130
     except (ValueError, OSError) as error:
         print(f"lie-picard {args.command}: error: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
 def _render(args: argparse.Namespace) -> None:
@@ -175,6 +177,24 @@ def _info(args: argparse.Namespace) -> None:
     )
 
 
+def _evaluate_bag(args: argparse.Namespace) -> None:
+    result = bags.run(args)
+    _report(args, result, summary.COLUMNS)
+    if str(args.json) != "-":
+        print(f"report: {args.output / 'report.html'}")
+
+
+def _compare(args: argparse.Namespace) -> int:
+    result = compare.run(args)
+    # What did not change is said once, of all objects; the JSON has all.
+    rows = [row for row in result["rows"] if row["verdict"] != "same" or row["object"] == "all"]
+    _report(args, result, compare.COLUMNS, rows)
+    if str(args.json) != "-":
+        print(f"{result['images_in_both']} images of an object in both, {result['only_in_a']} only in A, "
+              f"{result['only_in_b']} only in B; surely worse: {result['worse']}")  # fmt: skip
+    return 1 if result["worse"] else 0
+
+
 def _sampler(args: argparse.Namespace) -> SamplerOptions:
     return SamplerOptions(args.method, args.steps, args.window, args.tolerance, args.integrator, args.restarts)
 
@@ -277,6 +297,12 @@ def _parser() -> argparse.ArgumentParser:
                    "0: none")  # fmt: skip
     p.add_argument("--repeats", type=_positive, default=20, help="timed images a setting")
     p.add_argument("--output", type=Path, metavar="FOLDER", help="write bench.json, bench.md and plots there")
+
+    p = command("evaluate-bag", _evaluate_bag, bags.TEXT, seed=None)
+    bags.add_arguments(p)
+
+    p = command("compare", _compare, compare.TEXT)
+    compare.add_arguments(p)
 
     p = command("info", _info, "Show a checkpoint's configuration and how it was trained.")
     p.add_argument("checkpoint", nargs="?", default="default", help="file, or 'default' for the embedded one")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -97,6 +98,31 @@ class Hypotheses:
     def best(self) -> Mode:
         """The heaviest mode."""
         return self.modes[0]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as a few arrays: torch takes its time over each of the many small tensors."""
+        modes = self.modes
+        rest = (self.ambiguity, self.presence, self.method, self.rounds, self.evaluations, self.inefficiency,
+                self.converged)  # fmt: skip
+        arrays = (
+            self.rotations.cpu().numpy(),
+            torch.stack([mode.rotation for mode in modes]).cpu().numpy(),
+            torch.stack([mode.covariance for mode in modes]).cpu().numpy(),
+            [(mode.weight, mode.count) for mode in modes],
+            None if self.axis is None else self.axis.cpu().numpy(),
+            self.mode_of.cpu().numpy(),
+        )
+        return _unpickled, (*arrays, *rest)
+
+
+def _unpickled(
+    rotations: Any, centres: Any, covariances: Any, shares: Any, axis: Any, mode_of: Any, ambiguity: Any, *rest: Any
+) -> Hypotheses:
+    """What `Hypotheses.__reduce__` was told."""
+    parts = zip(torch.from_numpy(centres), torch.from_numpy(covariances), shares, strict=True)
+    modes = tuple(Mode(centre, weight, covariance, count) for centre, covariance, (weight, count) in parts)
+    axis = None if axis is None else torch.from_numpy(axis)
+    return Hypotheses(torch.from_numpy(rotations), modes, ambiguity, axis, torch.from_numpy(mode_of), *rest)
 
 
 def find_modes(rotations: Tensor, radius: float = MODE_RADIUS) -> tuple[tuple[Mode, ...], Tensor]:

@@ -125,13 +125,22 @@ def draw_overlay(image: Image, camera: Camera, items: Sequence[Drawn]) -> Image:
         _blend(result, lines, opacity, item.colour, scale)
         if item.truth is not None:
             rim = item.outline.lines(camera, item.truth[None, :3, :3], item.truth[:3, 3])
-            _blend(result, [(rim[0][0], np.zeros((0, 2, 2)))], np.ones(1), (255, 255, 255), scale)
+            _blend(result, [(np.zeros((0, 2, 2)), rim[0][0])], np.ones(1), (255, 255, 255), scale, inner_strength=0.95)
     for item in items:
         size = float(np.linalg.norm(item.outline.vertices, axis=1).max())
         if item.best is not None:
             _axes(result, camera, item.best, item.position, size, scale)
         _label(result, camera, item, size, scale)
     return result
+
+
+def enlarged(image: Image, camera: Camera, factor: int) -> tuple[Image, Camera]:
+    """The image with every pixel as a square of `factor` pixels, and the camera that would have taken it."""
+    # Pixel coordinates count from the centre of the first pixel.
+    shift = np.array([[0, 0, (factor - 1) / 2], [0, 0, (factor - 1) / 2], [0, 0, 0]])
+    matrix = np.diag([factor, factor, 1]) @ camera.matrix + shift
+    large = Camera(matrix, camera.distortion, camera.width * factor, camera.height * factor, camera.fisheye)
+    return np.repeat(np.repeat(image, factor, 0), factor, 1), large
 
 
 def _pixels(camera: Camera, points: Array, edges: NDArray[np.int64]) -> Array:
@@ -144,7 +153,14 @@ def _pixels(camera: Camera, points: Array, edges: NDArray[np.int64]) -> Array:
     return pixels[(np.abs(pixels) < _FAR_PX).all((1, 2))]  # also drops what is not finite
 
 
-def _blend(image: Image, lines: Sequence[tuple[Array, Array]], opacity: Array, colour: Colour, scale: float) -> None:
+def _blend(
+    image: Image,
+    lines: Sequence[tuple[Array, Array]],
+    opacity: Array,
+    colour: Colour,
+    scale: float,
+    inner_strength: float = 0.55,
+) -> None:
     """Draw outlines of one colour, later ones over earlier ones, each with its opacity."""
     every = [part.reshape(-1, 2) for pair in lines for part in pair if len(part)]
     if not every:
@@ -157,7 +173,7 @@ def _blend(image: Image, lines: Sequence[tuple[Array, Array]], opacity: Array, c
         return
     mask = np.zeros((high[1] - low[1], high[0] - low[0]), np.uint8)
     for (rim, inner), share in zip(lines, opacity, strict=True):
-        for part, strength, thickness in ((inner, 0.55, round(scale)), (rim, 1.0, round(1.6 * scale))):
+        for part, strength, thickness in ((inner, inner_strength, round(scale)), (rim, 1.0, round(1.6 * scale))):
             if len(part):
                 fixed = np.round((part - low) * (1 << _SHIFT)).astype(np.int32)
                 value = round(255 * float(share) * strength)

@@ -51,7 +51,7 @@ def overlay(
                 np.array([mode.weight for mode in modes]),
                 best=rotation_of(message.best.pose.orientation),
                 truth=(truth or {}).get(name),
-                note=f"{len(modes)} mode{'s' if len(modes) > 1 else ''}, heaviest {modes[0].weight:.0%}",
+                note=f"{len(modes)} mode{'s' if len(modes) > 1 else ''}, {modes[0].weight:.0%}",
             )
         )
     return draw_overlay(image, camera, items)

@@ -156,5 +156,6 @@ class Writer:
         """Every sample of every object as a pose."""
         poses: list[Any] = []
         for one in found:
-            poses += [self.pose_of(rotation, one.position) for rotation in one.hypotheses.rotations.double().numpy()]
+            place, turns = self.point_of(one.position), self.quaternions_of(one.hypotheses.rotations.double().numpy())
+            poses += [self.types.Pose(position=place, orientation=turn) for turn in turns]
         return self.types.PoseArray(header=header, poses=poses)

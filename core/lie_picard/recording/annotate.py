@@ -5,23 +5,18 @@ Topics are named as the node's, so the package's RViz configuration shows them.
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
-from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.rosbag2.enums import CompressionFormat, CompressionMode
 
 from lie_picard.messages import pictures
 from lie_picard.messages.images import to_rgb
 from lie_picard.messages.markers import markers
 from lie_picard.messages.read import camera_of
-from lie_picard.recording.evaluate import Image, Recording
-from lie_picard.recording.types import serialise, types, typestore, writer
+from lie_picard.recording.evaluate import Image
+from lie_picard.recording.types import types, writer
+from lie_picard.recording.writing import Recorder
 from lie_picard.settings import Settings
 
 _TOPICS = {
@@ -35,33 +30,13 @@ _TOPICS = {
 }
 
 
-class Annotation:
-    """Writes one annotated recording; its folder appears when it is closed without an exception."""
+class Annotation(Recorder):
+    """Writes one annotated recording."""
 
-    def __init__(self, folder: Path, recording: Recording, settings: Settings) -> None:
+    def __init__(self, folder: Path, settings: Settings) -> None:
         """`folder`: the rosbag2 to write, replaced where it exists."""
-        self._folder, self._settings = folder, settings
-        self._topics = recording.topics
-
-    def __enter__(self) -> Annotation:
-        # The writer names its file after the folder, so the folder has its final name from the start, elsewhere.
-        self._workshop = Path(tempfile.mkdtemp(dir=self._folder.parent, prefix=".annotating-"))
-        self._writer = Writer(self._workshop / self._folder.name, version=9, storage_plugin=StoragePlugin.MCAP)
-        self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
-        self._writer.open()
-        self._connections = {
-            topic: self._writer.add_connection(topic, kind, typestore=typestore()) for topic, kind in _TOPICS.items()
-        }
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._writer.close()
-        if kind is None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            os.replace(self._workshop / self._folder.name, self._folder)
-        shutil.rmtree(self._workshop, ignore_errors=True)
+        super().__init__(folder, _TOPICS)
+        self._settings = settings
 
     def add(self, image: Image) -> None:
         """Write the next image's results."""
@@ -88,7 +63,7 @@ class Annotation:
             ("/pose_node/distribution/compressed", self._picture(header, shown)),
         ]
         for topic, message in messages:
-            self._writer.write(self._connections[topic], image.done.log_ns, serialise(message))
+            self.write(topic, image.done.log_ns, message)
 
     @staticmethod
     def _picture(header: Any, image: np.ndarray) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -62,17 +63,21 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     with tqdm(total=sum(r.images for r in recordings), unit="image", disable=None, desc="scoring") as bar:
         for recording in recordings:
             tally = evaluate.Tally()
-            target = args.output / f"{recording.bag.name}-annotated"
-            with Annotation(None if args.no_annotate else target, recording, options) as annotation:
+            with contextlib.ExitStack() as stack:
+                annotation = None
+                if not args.no_annotate:
+                    target = args.output / f"{recording.name}-annotated"
+                    annotation = stack.enter_context(Annotation(target, options.settings))
                 for image in evaluate.score(recording, options, work):
                     tally.add(image)
-                    annotation.add(image)
+                    if annotation:
+                        annotation.add(image)
                     worst.add(recording, image)
                     bar.update()
             tallies.append(tally)
     result = evaluate.conclude(recordings, useless, tallies, options)
     (args.output / "report.json").write_text(json.dumps(result) + "\n")
-    html.write(args.output / "report.html", result, worst.pictures(options))
+    html.write(args.output / "report.html", result, worst.pictures())
     if interrupted:
         raise KeyboardInterrupt(f"the report in {args.output} is of {sum(t.images for t in tallies)} images; the same "
                                 "command goes on from there")  # fmt: skip
@@ -96,7 +101,8 @@ def _options(args: argparse.Namespace) -> evaluate.Options:
     sampler = chosen.options
     if sampler.method == "auto":
         sampler = dataclasses.replace(sampler, method="ode")
-    chosen = dataclasses.replace(chosen, options=sampler, warm_start=False, seed=chosen.seed or 0)
+    seed = args.seed if args.seed is not None else chosen.seed or 0
+    chosen = dataclasses.replace(chosen, options=sampler, warm_start=False, seed=seed)
     sizes = {target.object_id: target.diameter for target in chosen.targets}
     if args.workers < 0:
         raise ValueError(f"--workers must be at least 0, got {args.workers}")

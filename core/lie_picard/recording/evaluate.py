@@ -74,11 +74,13 @@ class Recording:
     """A recording that is scored.
 
     Attributes:
-        images: number of its images. jobs: in order of time. done: those that were done, by their start.
+        name: unlike those of the others. images: number of its images.
+        jobs: in order of time. done: those that were done, by their start.
         problems: what is wrong with it, one line each.
     """
 
     bag: Bag
+    name: str
     topics: Topics
     images: int
     jobs: list[Job]
@@ -119,10 +121,15 @@ def prepare(paths: Sequence[Path], options: Options, work: Path) -> tuple[list[R
     Raises:
         BagError: none can be.
     """
-    usable, useless = [], []
+    usable: list[Recording] = []
+    useless = []
     for path in dict.fromkeys(path.resolve() for path in paths):
         try:
-            usable.append(_prepare(path, options, work))
+            recording = _prepare(path, options, work)
+            names = {one.name for one in usable}
+            while recording.name in names:  # recordings of the same name in several folders
+                recording.name += "+"
+            usable.append(recording)
         except BagError as error:
             useless.append({"bag": str(path), "problem": str(error)})
     if not usable:
@@ -144,7 +151,7 @@ def _prepare(path: Path, options: Options, work: Path) -> Recording:
         parts = list(spans(reader.start_time, reader.end_time)) if count else []
     problems += [f"the recording has no true pose of '{name}'" for name in objects if name not in truth]
     jobs = [Job(bag, topics, options.settings, start, stop, options.device) for start, stop in parts]
-    return Recording(bag, topics, count, jobs, truth, problems)
+    return Recording(bag, bag.name, topics, count, jobs, truth, problems)
 
 
 def estimate(recordings: Sequence[Recording], options: Options, work: Path, on_images: Callable[[int], None]) -> None:
@@ -191,7 +198,7 @@ def score(recording: Recording, options: Options, work: Path, pictures: bool = T
         truth: dict[str, Array] = {}
         records = []
         for target in settings.targets:
-            record = {"bag": recording.bag.name, "stamp_ns": done.stamp_ns, "object": target.object_id}
+            record = {"bag": recording.name, "stamp_ns": done.stamp_ns, "object": target.object_id}
             record |= _record(recording, done, result, target.object_id, truth, scorer)
             if record["state"] != "scored":
                 scorer.lose(target.object_id)
@@ -265,6 +272,7 @@ def _bag(recording: Recording, tally: Tally) -> dict[str, Any]:
     seconds = arrivals[-1] - arrivals[0] if len(arrivals) > 1 else 0.0
     return {
         "bag": str(recording.bag.path),
+        "name": recording.name,
         "images": recording.images,
         "estimated": tally.images,
         "complete": recording.complete,

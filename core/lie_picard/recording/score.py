@@ -26,7 +26,7 @@ from lie_picard.symmetry import Symmetry
 Array = NDArray[np.float64]
 _RECALL_STEP_DEG = 5.0
 _MSSD_STEP_DEG = 5.0
-_POINTS = 1000
+_POINTS, _SURFACE = 1000, 50_000  # of the true pose, and of the estimated one among which the nearest is sought
 
 
 class Scorer:
@@ -35,6 +35,7 @@ class Scorer:
     def __init__(self, meshes: Mapping[str, Mesh]) -> None:
         self._meshes = meshes
         self._points = {name: mesh.points(_POINTS, seed=0) for name, mesh in meshes.items()}
+        self._surfaces = {name: cKDTree(mesh.points(_SURFACE, seed=1)) for name, mesh in meshes.items()}
         self._last: dict[str, tuple[Array, Array]] = {}  # the followed and the true rotation of the image before
 
     def __call__(self, poses: ObjectPoses, message: Any, truth: Array) -> dict[str, Any]:
@@ -56,7 +57,7 @@ class Scorer:
         if name in self._meshes:
             estimate = np.eye(4)
             estimate[:3, :3], estimate[:3, 3] = best, poses.position
-            record["adds_mm"] = 1e3 * add_s(self._points[name], estimate, truth)
+            record["adds_mm"] = 1e3 * add_s(self._points[name], self._surfaces[name], estimate, truth)
             record["mssd_mm"] = 1e3 * mssd(self._meshes[name].vertices, estimate, truth, symmetry)
         return record
 
@@ -125,10 +126,15 @@ def _translation(poses: ObjectPoses, truth: Array) -> dict[str, Any]:
     return {"translation_mm": 1e3 * float(error), "translation_percent": 100 * float(error / distance)}
 
 
-def add_s(points: Array, estimate: Array, truth: Array) -> float:
-    """Mean distance of the object's points (P, 3) at its true pose to the nearest at the estimated one (ADD-S)."""
-    there, here = _placed(points, truth), _placed(points, estimate)
-    return float(cKDTree(here).query(there)[0].mean())
+def add_s(points: Array, surface: cKDTree, estimate: Array, truth: Array) -> float:
+    """ADD-S: mean distance of the object's points at its true pose to the nearest at the estimated one.
+
+    Args:
+        points: (P, 3) and surface: many more, both of the object's surface and in its frame. Where the poses look the
+            same, what is left is the spacing of the latter: about 0.003 diameters for 50,000.
+    """
+    there = _placed(points, np.linalg.inv(estimate) @ truth)
+    return float(surface.query(there)[0].mean())
 
 
 def mssd(vertices: Array, estimate: Array, truth: Array, symmetry: Symmetry) -> float:

@@ -18,14 +18,13 @@ _TENTH = 0.1  # of the diameter: BOP's usual bound for ADD-S
 # What a terminal has room for, with headings; the JSON has all.
 COLUMNS = {
     "object": "object",
-    "scored": "images\nscored",
+    "scored": "images",
     "mean_deg": "D mean\ndeg",
-    "median_deg": "D median\ndeg",
     "within_5deg": "within\n5 deg",
-    "best_median_deg": "followed\nmedian deg",
+    "best_median_deg": "follow-\ned deg",
     "recall_deg": "recall\ndeg",
-    "modes_reached": "modes\nreached",
-    "translation_median_mm": "position\nmedian mm",
+    "modes_reached": "modes\nfound",
+    "translation_median_mm": "place\nmm",
     "rotation_inside_95": "in 95%\nregion",
     "flips": "flips",
     "lost": "lost",

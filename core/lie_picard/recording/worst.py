@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from lie_picard.messages import pictures
 from lie_picard.messages.images import to_rgb
 from lie_picard.messages.read import camera_of
+from lie_picard.overlay import enlarged
 from lie_picard.recording.evaluate import Image, Recording
 from lie_picard.settings import Settings
 
 _EACH = 3  # of one object
+_SIDE_PX = 520  # of the picture, about
 _APART_NS = 1_000_000_000  # neighbours show the same
 
 
@@ -25,7 +27,7 @@ class Picture:
 
     Attributes:
         record: of the object in question. seconds: since the recording's begin.
-        overlay, distribution: (H, W, 3) RGB.
+        overlay: (H, W, 3) RGB, the part around the object. distribution: (H, W, 3) RGB.
     """
 
     record: dict[str, Any]
@@ -80,6 +82,14 @@ class Worst:
         image, name = entry.image, entry.record["object"]
         assert image.frame is not None and image.result is not None
         camera = camera_of(image.frame.info, self._settings.rectified)
-        overlay = pictures.overlay(to_rgb(image.frame.image), camera, image.result, self._settings, image.truth)
         poses = next(poses for poses in image.result.poses if poses.object_id == name)
-        return Picture(entry.record, entry.seconds, overlay, pictures.distribution(poses, image.truth[name]))
+        size = next(target.diameter for target in self._settings.targets if target.object_id == name)
+        edge = poses.position + np.array([0.75 * size, 0.0, 0.0])
+        (x, y), (right, _) = camera.project(np.stack([poses.position, edge]))
+        factor = round(float(np.clip(_SIDE_PX / (2 * max(1.0, right - x)), 1, 4)))
+        large, camera = enlarged(to_rgb(image.frame.image), camera, factor)
+        overlay = pictures.overlay(large, camera, image.result, self._settings, image.truth)
+        half, centre = int(factor * max(8.0, right - x)), (np.array([x, y]) * factor).astype(int)
+        low = np.clip(centre - half, 0, None)
+        part = overlay[low[1] : centre[1] + half, low[0] : centre[0] + half]
+        return Picture(entry.record, entry.seconds, part, pictures.distribution(poses, image.truth[name]))

@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from sensor_msgs.msg import CameraInfo, Image
 
-from lie_picard.camera import Camera
 from lie_picard.mesh import Mesh
 from lie_picard.messages.read import camera_of, rotation_of, vector_of
-from lie_picard.overlay import Drawn, Outline, colour_of, draw_overlay
+from lie_picard.overlay import Drawn, Outline, colour_of, draw_overlay, enlarged
 from lie_picard.plots import hue_bar, plot_distribution
 from lie_picard.symsol.solids import SOLIDS, solid
 from lie_picard_msgs.msg import PoseHypothesisArray
@@ -68,13 +67,7 @@ def save_picture(path: Path, info: CameraInfo | None, found: dict[str, Found]) -
 
 def _overlay(info: CameraInfo, found: list[Found]) -> np.ndarray:
     camera = camera_of(info, rectified=False)
-    image = np.repeat(np.repeat(to_rgb(found[0].image), _OVERSIZE, 0), _OVERSIZE, 1)
-    large = Camera(
-        np.diag([_OVERSIZE, _OVERSIZE, 1]) @ camera.matrix + np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]]),
-        camera.distortion,
-        camera.width * _OVERSIZE,
-        camera.height * _OVERSIZE,
-    )
+    image, large = enlarged(to_rgb(found[0].image), camera, _OVERSIZE)
     items = [
         Drawn(
             one.message.object_id,

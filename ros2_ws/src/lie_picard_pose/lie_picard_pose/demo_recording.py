@@ -7,22 +7,17 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import transforms3d
-from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.rosbag2.enums import CompressionFormat, CompressionMode
-from rosbags.typesys import Stores, get_typestore
 
 from lie_picard import so3
 from lie_picard.camera import Camera
+from lie_picard.recording.types import types, writer
+from lie_picard.recording.writing import Recorder
 from lie_picard.seeds import test_generator
 from lie_picard.symsol.scene import Placed, render_scene
 
@@ -39,6 +34,11 @@ CAMERA = Camera(
     width=640,
     height=480,
 )
+_TOPICS = {
+    "/image": "sensor_msgs/msg/Image",
+    "/camera_info": "sensor_msgs/msg/CameraInfo",
+    "/tf": "tf2_msgs/msg/TFMessage",
+}
 # Azimuth and elevation of each solid's centre from the optical axis, degrees: three above, two below.
 _DIRECTIONS = {"tet": (-6.3, -3.4), "cube": (0.0, -3.4), "icosa": (6.3, -3.4), "cone": (-3.2, 3.4), "cyl": (3.2, 3.4)}
 OBJECTS = tuple(_DIRECTIONS)
@@ -63,41 +63,24 @@ def write(folder: Path, frames: int) -> None:
     """Write the recording; the folder appears only once it is complete."""
     objects = scene(frames)
     images = render_scene(CAMERA, objects)
-    store = get_typestore(Stores.ROS2_JAZZY)
-    kinds = store.types
-    # The writer names its file after the folder, so the folder has its final name from the start, elsewhere.
-    workshop = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".recording-"))
-    writer = Writer(workshop / folder.name, version=9, storage_plugin=StoragePlugin.MCAP)
-    writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
-    with writer:
-        connections = {
-            topic: writer.add_connection(topic, kind, typestore=store)
-            for topic, kind in (
-                ("/image", "sensor_msgs/msg/Image"),
-                ("/camera_info", "sensor_msgs/msg/CameraInfo"),
-                ("/tf", "tf2_msgs/msg/TFMessage"),
-            )
-        }
-        for t in range(frames):
-            stamp_ns = _START_NS + round(t / RATE_HZ * 1e9)
-            stamp = kinds["builtin_interfaces/msg/Time"](stamp_ns // 10**9, stamp_ns % 10**9)
-            header = kinds["std_msgs/msg/Header"](stamp, CAMERA_FRAME)
-            messages = {
-                "/camera_info": _camera_info(kinds, header),
-                "/tf": _truth(kinds, header, objects, t),
-                "/image": _image(kinds, header, images[t]),
-            }
-            for topic, message in messages.items():
-                connection = connections[topic]
-                writer.write(connection, stamp_ns, store.serialize_cdr(message, connection.msgtype))
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(workshop / folder.name, folder)
-    workshop.rmdir()
+    t = types()
+    with Recorder(folder, _TOPICS) as recording:
+        for frame in range(frames):
+            stamp_ns = _START_NS + round(frame / RATE_HZ * 1e9)
+            stamp = t.Time(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
+            header = t.Header(stamp=stamp, frame_id=CAMERA_FRAME)
+            rgb = np.repeat(images[frame][..., None], 3, 2)
+            image = t.Image(header=header, height=CAMERA.height, width=CAMERA.width, encoding="rgb8",
+                            step=CAMERA.width * 3, data=rgb.reshape(-1))  # fmt: skip
+            truth = [_truth(header, placed, frame) for placed in objects]
+            recording.write("/camera_info", stamp_ns, _camera_info(header))
+            recording.write("/tf", stamp_ns, t.TFMessage(transforms=truth))
+            recording.write("/image", stamp_ns, image)
 
 
-def _camera_info(kinds: dict[str, Any], header: Any) -> Any:
+def _camera_info(header: Any) -> Any:
     matrix = CAMERA.matrix
-    return kinds["sensor_msgs/msg/CameraInfo"](
+    return types().CameraInfo(
         header=header,
         height=CAMERA.height,
         width=CAMERA.width,
@@ -106,28 +89,13 @@ def _camera_info(kinds: dict[str, Any], header: Any) -> Any:
         k=matrix.reshape(-1),
         r=np.eye(3).reshape(-1),
         p=np.hstack([matrix, np.zeros((3, 1))]).reshape(-1),
-        binning_x=0,
-        binning_y=0,
-        roi=kinds["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False),
     )
 
 
-def _image(kinds: dict[str, Any], header: Any, grey: np.ndarray) -> Any:
-    rgb = np.repeat(grey[..., None], 3, 2)
-    return kinds["sensor_msgs/msg/Image"](
-        header, CAMERA.height, CAMERA.width, "rgb8", 0, CAMERA.width * 3, rgb.reshape(-1)
-    )
-
-
-def _truth(kinds: dict[str, Any], header: Any, objects: list[Placed], frame: int) -> Any:
-    transforms = []
-    for placed in objects:
-        w, x, y, z = transforms3d.quaternions.mat2quat(placed.rotations[frame].numpy())
-        transform = kinds["geometry_msgs/msg/Transform"](
-            kinds["geometry_msgs/msg/Vector3"](*placed.position), kinds["geometry_msgs/msg/Quaternion"](x, y, z, w)
-        )
-        transforms.append(kinds["geometry_msgs/msg/TransformStamped"](header, f"truth/{placed.name}", transform))
-    return kinds["tf2_msgs/msg/TFMessage"](transforms)
+def _truth(header: Any, placed: Placed, frame: int) -> Any:
+    pose = writer().pose_of(placed.rotations[frame].numpy(), placed.position)
+    place = writer().transform_of(pose)
+    return types().TransformStamped(header=header, child_frame_id=f"truth/{placed.name}", transform=place)
 
 
 def main() -> int:
