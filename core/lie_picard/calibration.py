@@ -103,8 +103,11 @@ def miss(mode: Mode, nearest: Tensor, axis: Tensor | None) -> tuple[Tensor, Tens
 
 def confidence(residual: Tensor, spread: Tensor, freedom: Tensor) -> Tensor:
     """The smallest confidence whose Gaussian region holds a point. (M, D), (M, D, D), (M,) -> (M,)."""
-    squared = residual.double()[:, None] @ torch.linalg.solve(spread.double(), residual.double()[..., None])
-    return torch.special.gammainc(freedom.double() / 2, squared.flatten() / 2)
+    values, vectors = torch.linalg.eigh(spread.double())
+    # Samples that all agree have no spread to divide by: a micrometre or microradian is the least.
+    along = (residual.double()[:, None] @ vectors)[:, 0]
+    squared = (along.square() / values.clamp_min(1e-12)).sum(1)
+    return torch.special.gammainc(freedom.double() / 2, squared / 2)
 
 
 def fit(evidence: Sequence[Evidence]) -> Calibration:

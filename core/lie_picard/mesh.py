@@ -94,7 +94,7 @@ class Mesh:
         )
         for unit, size in (("millimetres", 1e-3), ("centimetres", 1e-2), ("inches", 0.0254)):
             if abs(ratio * size - 1) <= _TOLERANCE:
-                raise MeshError(f"{found}: it is in {unit}, give scale {scale * size:g}")
+                raise MeshError(f"{found}: it is in {unit}, export it in metres (or give scale {scale * size:g})")
         low, high = self.vertices.min(0), self.vertices.max(0)
         away = float(np.linalg.norm(low + high)) / 2
         if away > _TOLERANCE * float(np.linalg.norm(high - low)):

@@ -32,7 +32,9 @@ def run(work: Callable[[J], R], jobs: Sequence[J], workers: int, scheduler: str 
     with contextlib.ExitStack() as stack:
         if scheduler is None:
             address: Any = stack.enter_context(
-                LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=False)
+                LocalCluster(
+                    n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
+                )
             )
         else:
             address = scheduler
@@ -41,7 +43,7 @@ def run(work: Callable[[J], R], jobs: Sequence[J], workers: int, scheduler: str 
         except (OSError, ValueError) as error:
             raise ClusterError(f"no Dask scheduler at '{scheduler}': {error}") from None
         if scheduler is None:
-            client.run(signal.signal, signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for this process alone
+            client.run(_ignore_interrupts)
         futures = {client.submit(work, job, pure=False): job for job in jobs}
         for future in as_completed(futures):
             job = futures.pop(future)
@@ -51,3 +53,8 @@ def run(work: Callable[[J], R], jobs: Sequence[J], workers: int, scheduler: str 
                 raise ClusterError(f"a worker failed: {type(error).__name__}: {error}") from error
             future.release()
             yield job, result
+
+
+def _ignore_interrupts() -> None:
+    """Ctrl-C in a terminal reaches all its processes; it is for the one that writes the report."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

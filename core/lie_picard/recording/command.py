@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                     bar.update()
             tallies.append(tally)
     result = evaluate.conclude(recordings, useless, tallies, options)
-    (args.output / "report.json").write_text(json.dumps(result) + "\n")
+    (args.output / "report.json").write_text(json.dumps(result, allow_nan=False) + "\n")
     html.write(args.output / "report.html", result, worst.pictures())
     if interrupted:
         raise KeyboardInterrupt(f"the report in {args.output} is of {sum(t.images for t in tallies)} images; the same "

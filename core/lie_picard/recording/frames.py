@@ -63,13 +63,14 @@ def resolve(reader: AnyReader, given: Topics, settings: Settings) -> Topics:
 def _choose(
     reader: AnyReader, kinds: tuple[str, ...], given: str, what: str, prefer: str = "", avoid: tuple[str, ...] = ()
 ) -> str:
-    names = sorted({c.topic for c in reader.connections if c.msgtype in kinds})
+    names = sorted({c.topic for c in reader.connections if c.msgtype in kinds and c.msgcount})
     if given:
         if given in names:
             return given
         raise BagError(f"no topic '{given}' of type {' or '.join(kinds)}: give --{what.replace('_', '-')} one of "
                        f"{', '.join(names) or 'none'}")  # fmt: skip
     likely = [name for name in names if not any(word in name for word in avoid)]
+    likely = [name for name in likely if name.removesuffix("/compressed") not in set(likely) - {name}]
     if prefer:
         likely = [n for n in likely if n == prefer] or [n for n in likely if prefer in n.split("/")] or likely
     if len(likely) == 1:

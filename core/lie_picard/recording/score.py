@@ -47,7 +47,7 @@ class Scorer:
         symmetry, name = poses.symmetry, poses.object_id
         best = rotation_of(message.best.pose.orientation)
         record = {
-            "presence": poses.hypotheses.presence,
+            "presence": presence if math.isfinite(presence := poses.hypotheses.presence) else None,
             "ambiguity": poses.hypotheses.ambiguity.value,
             "best_deg": math.degrees(float(symmetry.distance(best, truth[:3, :3]))),
             "jump_deg": self._jump(name, best, truth[:3, :3]),

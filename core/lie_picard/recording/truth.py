@@ -133,7 +133,7 @@ def read_truth(reader: AnyReader, objects: list[str], given: Mapping[str, str], 
         BagError: a topic is missing or of another type.
     """
     topics = {name: place for name, place in given.items() if place.startswith("/")}
-    frames = {name: f"{place} (topic)" if name in topics else given.get(name, f"truth/{name}")
+    frames = {name: f"topic {place}" if name in topics else given.get(name, f"truth/{name}")
               for name in objects for place in [topics.get(name, "")]}  # fmt: skip
     truth = Truth(frames, gap_s)
     kinds = {c.topic: c.msgtype for c in reader.connections}

@@ -1,0 +1,129 @@
+"""Scores: nothing is wrong with a pose that looks the same, and what is wrong is told in its units."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial import cKDTree
+from strategies import BARE, tangents
+
+from lie_picard import so3
+from lie_picard.hypotheses import summarise
+from lie_picard.mesh import Mesh
+from lie_picard.poses import ObjectPoses
+from lie_picard.recording import live, summary
+from lie_picard.recording.score import Scorer, add_s, mssd
+from lie_picard.recording.types import types, writer
+from lie_picard.sampling import SamplerOptions
+from lie_picard.symmetry import Symmetry
+from lie_picard.tracking import ModeTracker
+
+DIAMETER = 0.1
+
+
+def pose(rotation, position=(0.0, 0.0, 1.0)):
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = rotation, position
+    return matrix
+
+
+def found(name, rotations, position=(0.0, 0.0, 1.0), sigma=0.001):
+    """An object's poses from samples, and the message of them."""
+    samples = torch.from_numpy(np.asarray(rotations)).float()
+    hypotheses = summarise(samples)
+    poses = ObjectPoses(name, hypotheses, np.array(position), sigma**2 * np.eye(3), Symmetry.of_solid(name))
+    tracked = ModeTracker().update(hypotheses, 0.0, poses.symmetry)
+    return poses, writer().hypothesis_array(types().Header(), poses, tracked, SamplerOptions())
+
+
+@given(name=st.sampled_from(BARE), tangent=tangents(), pick=st.integers(0, 1000))
+def test_a_pose_that_looks_the_same_is_no_error(name, tangent, pick):
+    symmetry, mesh = Symmetry.of_solid(name), Mesh.of_solid(name, DIAMETER)
+    rotation = so3.exp(tangent)[0].numpy()
+    equal = symmetry.equivalents(rotation, 5.0)
+    other = pose(equal[pick % len(equal)])
+    surface = cKDTree(mesh.points(50_000, seed=1))
+    assert mssd(mesh.vertices, other, pose(rotation), symmetry) < 1e-6
+    # What is left is the spacing of the surface's points, for round ones their facets, too.
+    assert add_s(mesh.points(200, seed=0), surface, other, pose(rotation)) < 0.006 * DIAMETER
+
+
+@given(shift=st.tuples(*[st.floats(-0.02, 0.02)] * 3))
+def test_a_shift_is_told_in_millimetres(shift):
+    rotation = np.eye(3)
+    away = float(np.linalg.norm(shift))
+    poses, message = found("tet", [rotation] * 4, np.array([0, 0, 1.0]) + shift)
+    record = Scorer({"tet": Mesh.of_solid("tet", DIAMETER)})(poses, message, pose(rotation))
+    assert record["translation_mm"] == pytest.approx(1e3 * away, abs=1e-6)
+    assert record["translation_percent"] == pytest.approx(100 * away, abs=1e-6)
+    assert record["mssd_mm"] == pytest.approx(1e3 * away, abs=0.05)
+    assert record["adds_mm"] <= 1e3 * away + 0.4
+
+
+@given(tangent=tangents(), off=st.floats(0.5, 20))
+def test_a_turn_is_told_in_degrees(tangent, off):
+    truth = so3.exp(tangent)[0].numpy()
+    turned = truth @ so3.exp(torch.tensor([[0.0, 0.0, math.radians(off)]], dtype=torch.float64))[0].numpy()
+    record = Scorer({})(*found("cube", [turned] * 4), pose(truth))
+    assert record["best_deg"] == pytest.approx(off, abs=0.01)
+    assert record["mean_deg"] == pytest.approx(off, abs=0.01)
+    assert record["within_5deg"] == float(off <= 5)
+    assert record["recall_deg"] > record["mean_deg"] and record["modes"] == 24
+
+
+def test_recall_counts_every_pose_that_looks_the_same():
+    truth = np.eye(3)
+    equal = Symmetry.of_solid("cube").equivalents(truth, 5.0)
+    record = Scorer({})(*found("cube", np.repeat(equal, 3, axis=0)), pose(truth))
+    assert record["modes_reached"] == 1 and record["recall_deg"] < 0.1
+    half = Scorer({})(*found("cube", np.repeat(equal[:12], 3, axis=0)), pose(truth))
+    assert half["modes_reached"] == 0.5
+
+
+def test_a_jump_is_what_the_followed_pose_turned_more_than_the_object():
+    scorer = Scorer({})
+    quarter = so3.exp(torch.tensor([[0.0, 0.0, math.pi / 2]], dtype=torch.float64))[0].numpy()
+    first = scorer(*found("cube", [np.eye(3)] * 4), pose(np.eye(3)))
+    assert first["jump_deg"] is None
+    flipped = scorer(*found("cube", [quarter] * 4), pose(np.eye(3)))
+    assert flipped["jump_deg"] == pytest.approx(90, abs=0.1) and flipped["best_deg"] < 0.1
+    scorer.lose("cube")
+    assert scorer(*found("cube", [np.eye(3)] * 4), pose(np.eye(3)))["jump_deg"] is None
+
+
+def test_honest_regions_hold_the_truth_as_often_as_they_say():
+    generator = torch.Generator().manual_seed(0)
+    sigma, inside = math.radians(2), []
+    for _ in range(300):
+        truth = so3.uniform(1, generator=generator, dtype=torch.float64)[0]
+        centre = truth @ so3.exp(sigma * torch.randn(1, 3, generator=generator, dtype=torch.float64))[0]
+        samples = centre @ so3.exp(sigma * torch.randn(64, 3, generator=generator, dtype=torch.float64))
+        shift = 0.001 * torch.randn(3, generator=generator, dtype=torch.float64).numpy()
+        poses, message = found("tetX", samples.numpy(), np.array([0, 0, 1.0]) + shift)
+        inside.append(Scorer({})(poses, message, pose(truth.numpy())))
+    for key in ("rotation_confidence", "position_confidence"):
+        assert np.mean([record[key] <= 0.9 for record in inside]) == pytest.approx(0.9, abs=0.06)
+
+
+@given(rate=st.floats(5, 60), work=st.floats(0.001, 0.5), count=st.integers(1, 200))
+def test_live_images_are_dropped_when_and_only_when_work_takes_longer(rate, work, count):
+    arrivals = [k / rate for k in range(count)]
+    kept = live.kept(arrivals, [work] * count)
+    assert kept[0] and kept[-1]  # the newest is never dropped
+    if work < 0.999 / rate:
+        assert all(kept)
+    else:
+        most = count / rate / work + 2
+        assert sum(kept) <= most + 1e-6
+
+
+def test_rows_say_how_many_images_of_each_state():
+    records = [{"bag": "b", "object": "cube", "stamp_ns": k, "state": state} for k, state in
+               enumerate(["lost", "no truth", "unusable", "lost"])]  # fmt: skip
+    records.append({"bag": "b", "object": "cube", "stamp_ns": 9, "state": "scored", "mean_deg": 1.0, "best_deg": 2.0})
+    row, every = summary.rows(records, {"cube": 0.1})
+    assert (row["images"], row["scored"], row["lost"], row["no_truth"], row["unusable"]) == (5, 1, 2, 1, 1)
+    assert row["mean_deg"] == 1.0 and row["best_median_deg"] == 2.0 and every["object"] == "all"
