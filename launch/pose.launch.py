@@ -49,7 +49,10 @@ def _nodes(context: LaunchContext) -> list[Node]:
         # The configuration names absolute topics: /image and /pose_node/...
         prefix = "/" + value["namespace"].strip("/") if value["namespace"].strip("/") else ""
         seen = image if image.startswith("/") else f"{prefix}/{image}"
-        shown = [(f"/pose_node/{topic}", f"{prefix}/pose_node/{topic}") for topic in ("poses", "markers")]
+        shown = [
+            (f"/pose_node/{topic}", f"{prefix}/pose_node/{topic}")
+            for topic in ("poses", "markers", "overlay", "distribution")
+        ]
         configuration = perform_substitutions(context, [PathJoinSubstitution([SHARE, "rviz", "pose.rviz"])])
         nodes.append(
             Node(

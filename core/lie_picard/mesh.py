@@ -28,10 +28,12 @@ class Mesh:
 
     Attributes:
         vertices: (V, 3) metres, in the object's frame. triangles: (T, 3) indices, counter-clockwise seen from outside.
+        file: that it was read from, absolute and in metres; empty where there is none.
     """
 
     vertices: Array
     triangles: NDArray[np.int64]
+    file: str = ""
 
     @classmethod
     def of_solid(cls, name: str, diameter: float) -> Mesh:
@@ -80,7 +82,7 @@ class Mesh:
         vertices = np.asarray(getattr(loaded, "vertices", ()), np.float64).reshape(-1, 3) * scale
         if not len(triangles) or not np.isfinite(vertices).all():
             raise MeshError(f"mesh {path} has no triangles of finite corners: export it as PLY, OBJ or STL")
-        mesh = cls(vertices, triangles)
+        mesh = cls(vertices, triangles, str(Path(path).absolute()) if scale == 1 else "")
         if diameter is not None:
             mesh._check(path, diameter, scale)
         return mesh

@@ -1,46 +1,72 @@
-"""Hypotheses as RViz markers."""
+"""Hypotheses as RViz markers: all modes' axes of an object as one LINE_LIST, a ghost of its mesh per mode, its name."""
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
+from lie_picard.mesh import Mesh
 from lie_picard.messages.read import rotation_of
 from lie_picard.messages.write import Writer
 from lie_picard.settings import Settings
 
 _AXES = ((1.0, 0.2, 0.2), (0.2, 1.0, 0.2), (0.3, 0.5, 1.0))
+_GHOSTS = 12  # of the heaviest modes: many markers stall RViz
+_GHOST = 0.35  # opacity of the heaviest
 
 
 def markers(writer: Writer, header: Any, messages: list[Any], settings: Settings) -> Any:
-    """One LINE_LIST of axes an object (many markers stall RViz), each mode as opaque as its weight, and the name."""
+    """A MarkerArray of PoseHypothesisArrays; everything in it is as opaque as its mode is heavy.
+
+    A mesh file is named, as RViz reads it itself; an embedded solid's triangles are in the message.
+    """
     t = writer.types
     # Objects that are no longer looked for must not stay in the picture.
     result = t.MarkerArray(markers=[t.Marker(header=header, action=t.Marker.DELETEALL)])
     diameters = {target.object_id: target.diameter for target in settings.targets}
     for index, message in enumerate(messages):
-        size = diameters[message.object_id]
+        size, heaviest = diameters[message.object_id], message.hypotheses[0].weight
         lines = t.Marker(header=header, ns="modes", id=index, type=t.Marker.LINE_LIST, action=t.Marker.ADD)
         lines.scale.x = 0.02 * size
         lines.pose.orientation.w = 1.0
-        heaviest = message.hypotheses[0].weight
         for hypothesis in message.hypotheses:
             pose, alpha = hypothesis.pose.pose, max(0.1, hypothesis.weight / heaviest)
             tips = rotation_of(pose.orientation).T * (0.7 * size)
-            for tip, colour in zip(tips, _AXES, strict=True):
+            for tip, (red, green, blue) in zip(tips, _AXES, strict=True):
                 p = pose.position
                 lines.points += [p, t.Point(x=p.x + tip[0], y=p.y + tip[1], z=p.z + tip[2])]
-                red, green, blue = colour
                 lines.colors += [t.ColorRGBA(r=red, g=green, b=blue, a=alpha)] * 2
         name = t.Marker(header=header, ns="names", id=index, type=t.Marker.TEXT_VIEW_FACING, action=t.Marker.ADD)
-        name.pose.position = t.Point(**_lifted(message, size))
+        p = message.hypotheses[0].pose.pose.position
+        name.pose.position = t.Point(x=p.x, y=p.y - 0.7 * size, z=p.z)
         name.pose.orientation.w = 1.0
         name.scale.z = 0.2 * size
         name.color = t.ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0)
         name.text = f"{message.object_id}: {len(message.hypotheses)} modes, heaviest {heaviest:.0%}"
         result.markers += [lines, name]
+        mesh = settings.meshes.get(message.object_id)
+        if mesh is not None:
+            result.markers += _ghosts(writer, header, message, mesh)
     return result
 
 
-def _lifted(message: Any, size: float) -> dict[str, float]:
-    p = message.hypotheses[0].pose.pose.position
-    return {"x": p.x, "y": p.y - 0.7 * size, "z": p.z}
+def _ghosts(writer: Writer, header: Any, message: Any, mesh: Mesh) -> list[Any]:
+    t, heaviest = writer.types, message.hypotheses[0].weight
+    ghosts = []
+    for index, hypothesis in enumerate(message.hypotheses[:_GHOSTS]):
+        ghost = t.Marker(header=header, ns=f"ghosts/{message.object_id}", id=index, action=t.Marker.ADD)
+        ghost.pose = hypothesis.pose.pose
+        ghost.scale = t.Vector3(x=1.0, y=1.0, z=1.0)
+        ghost.color = t.ColorRGBA(r=0.6, g=0.75, b=1.0, a=_GHOST * hypothesis.weight / heaviest)
+        if mesh.file:
+            ghost.type, ghost.mesh_resource = t.Marker.MESH_RESOURCE, f"file://{mesh.file}"
+        else:
+            ghost.type, ghost.points = t.Marker.TRIANGLE_LIST, _corners(writer, mesh)
+        ghosts.append(ghost)
+    return ghosts
+
+
+@functools.lru_cache(maxsize=64)
+def _corners(writer: Writer, mesh: Mesh) -> list[Any]:
+    """Three points a triangle."""
+    return [writer.point_of(corner) for corner in mesh.vertices[mesh.triangles].reshape(-1, 3)]

@@ -9,11 +9,13 @@ import functools
 import hashlib
 import os
 import pickle
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from lie_picard import __version__
@@ -149,8 +151,10 @@ class Store:
 
 def _fingerprint(settings: Settings, topics: Topics, device: str) -> str:
     """Changes whenever a result might."""
-    parts = __version__, _digest(checkpoint.resolve(settings.checkpoint)), settings, topics, device, SPAN_NS
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+    model = _digest(checkpoint.resolve(settings.checkpoint))
+    parts = __version__, model, replace(settings, meshes={}), topics, device, SPAN_NS
+    with np.printoptions(threshold=sys.maxsize):
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 @functools.lru_cache(maxsize=8)

@@ -29,6 +29,14 @@ def to_rgb(message: Any) -> NDArray[np.uint8]:
     return images.to_rgb(message) if convert is None else images.to_rgb(message, convert)
 
 
+def image_of(header: Any, pixels: NDArray[np.uint8]) -> Any:
+    """An RGB picture (H, W, 3) as sensor_msgs/Image."""
+    height, width, _ = pixels.shape
+    message = sensor_msgs.msg.Image(header=header, height=height, width=width, encoding="rgb8", step=3 * width)
+    message.data.frombytes(np.ascontiguousarray(pixels))  # assigning bytes goes through a slow element-wise check
+    return message
+
+
 @functools.cache
 def _cv_bridge() -> Callable[[Any], Any] | None:
     try:

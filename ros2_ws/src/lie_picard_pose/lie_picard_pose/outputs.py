@@ -10,15 +10,17 @@ from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from std_msgs.msg import Header
+from sensor_msgs.msg import Image
 from visualization_msgs.msg import MarkerArray
 
+from lie_picard.messages import pictures
 from lie_picard.messages.markers import markers
-from lie_picard.messages.pipeline import Result
+from lie_picard.messages.pipeline import Frame, Result
+from lie_picard.messages.read import camera_of
 from lie_picard.settings import Settings
 from lie_picard_msgs.msg import ObjectInfo, ObjectInfoArray, PoseHypothesisArray
 from lie_picard_pose import detections_3d
-from lie_picard_pose.conversions import WRITER
+from lie_picard_pose.conversions import WRITER, image_of, to_rgb
 from lie_picard_pose.tf import make_broadcaster
 
 
@@ -37,6 +39,8 @@ class Outputs:
         self._poses = publisher(PoseArray, "~/poses")
         self._markers = publisher(MarkerArray, "~/markers")
         self._objects = publisher(ObjectInfoArray, "~/objects", depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+        self._overlay = publisher(Image, "~/overlay", depth=1)
+        self._distribution = publisher(Image, "~/distribution", depth=1)
         self._detections = (
             publisher(detections_3d.Detection3DArray, "~/detections") if detections_3d.available else None
         )
@@ -50,8 +54,9 @@ class Outputs:
             self._announced.header.stamp = stamp
             self._objects.publish(self._announced)
 
-    def publish(self, header: Header, result: Result, settings: Settings) -> None:
-        """Publish one image's results; pictures only where somebody looks."""
+    def publish(self, frame: Frame, result: Result, settings: Settings) -> None:
+        """Publish one image's results; what is only to be looked at is made only where somebody looks, and last."""
+        header = frame.image.header
         for message in result.messages + result.lost:
             self._hypotheses.publish(message)
         if settings.publish_tf and result.messages:
@@ -62,10 +67,16 @@ class Outputs:
             self._markers.publish(markers(WRITER, header, result.messages, settings))
         if self._detections is not None and self._detections.get_subscription_count():
             self._detections.publish(detections_3d.array_of(header, result.messages, settings))
+        if self._overlay.get_subscription_count():
+            camera = camera_of(frame.info, settings.rectified)
+            self._overlay.publish(image_of(header, pictures.overlay(to_rgb(frame.image), camera, result, settings)))
+        if self._distribution.get_subscription_count():
+            self._distribution.publish(image_of(header, pictures.distributions(result)))
 
     def close(self) -> None:
         """End the publishers."""
-        for publisher in (self._hypotheses, self._poses, self._markers, self._objects, self._detections):
+        looked_at = self._poses, self._markers, self._overlay, self._distribution, self._detections
+        for publisher in (self._hypotheses, self._objects, *looked_at):
             if publisher is not None:
                 self._node.destroy_publisher(publisher)
         self._broadcaster.close()

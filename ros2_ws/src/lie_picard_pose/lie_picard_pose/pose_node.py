@@ -237,7 +237,7 @@ class PoseNode(LifecycleNodeMixin, Node):
         waited = time.monotonic() - frame.received
         result = pipeline(frame, settings)
         began = time.monotonic()
-        outputs.publish(header, result, settings)
+        outputs.publish(frame, result, settings)
         now = time.monotonic()
         spans = {"waiting": waited * 1e3} | result.milliseconds | {"publishing": (now - began) * 1e3}
         age = (self.get_clock().now() - Time.from_msg(header.stamp)).nanoseconds * 1e-6
