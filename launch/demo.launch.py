@@ -4,9 +4,8 @@ from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, Regi
 from launch.event_handlers import OnProcessExit
 from launch.events.process import ProcessExited
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution, PythonExpression
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
-from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 from launch import LaunchContext, LaunchDescription
@@ -21,7 +20,6 @@ def _end_with(event: ProcessExited, context: LaunchContext) -> Shutdown | None:
 
 def generate_launch_description() -> LaunchDescription:
     """The pose node with the demo's parameters, the player, and the view; all end with the recording."""
-    listeners = PythonExpression(["3 if '", LaunchConfiguration("rviz"), "'.lower() == 'true' else 2"])
     return LaunchDescription(
         [
             DeclareLaunchArgument("picture", default_value="demo.png", description="Picture to write at the end."),
@@ -38,10 +36,10 @@ def generate_launch_description() -> LaunchDescription:
             ),
             Node(
                 package="lie_picard_pose",
-                executable="demo_player",
+                executable="bag_player",
                 arguments=[PathJoinSubstitution([SHARE, "demo", "turning_solids"])],
-                # Node and view, and RViz: it may be there long before the node has loaded its model.
-                parameters=[{"listeners": ParameterValue(listeners, value_type=int)}],
+                # Node and view: one may be there long before the other. RViz shows the node's pictures.
+                parameters=[{"listeners": 2}],
                 output="screen",
             ),
             Node(

@@ -258,11 +258,19 @@ def _typed(name: str, value: Any, entry: Entry) -> Any:
     Raises:
         ValueError: it is not.
     """
-    kind = type(entry.default)
-    kinds = {float: (int, float), list: (list, tuple)}.get(kind, (kind,))
-    if not isinstance(value, kinds) or (isinstance(value, bool) and kind is not bool):
-        raise ValueError(f"parameter {name} must be a {kind.__name__}, got {value!r}")
-    number: Any = value
+    default = entry.default
+    if isinstance(default, list):
+        if not isinstance(value, (list, tuple)):
+            raise ValueError(f"parameter {name} must be a list, got {value!r}")
+        return [_scalar(name, one, type(default[0])) for one in value]
+    number = _scalar(name, value, type(default))
     if entry.low is not None and entry.high is not None and not entry.low <= number <= entry.high:
         raise ValueError(f"parameter {name} must be in {entry.low:g} to {entry.high:g}, got {number:g}")
-    return float(number) if kind is float else value
+    return number
+
+
+def _scalar(name: str, value: Any, kind: type) -> Any:
+    kinds = (int, float) if kind is float else (kind,)
+    if not isinstance(value, kinds) or (isinstance(value, bool) and kind is not bool):
+        raise ValueError(f"parameter {name}: {value!r} must be a {kind.__name__}")
+    return kind(value)

@@ -99,4 +99,4 @@ def test_a_camera_that_cannot_be_used_is_refused():
 
 def test_the_core_knows_the_messages_constants():
     named = {kind: getattr(PoseHypothesisArray, f"AMBIGUITY_{kind.name}") for kind in Ambiguity}
-    assert named == write.AMBIGUITIES
+    assert named == read.AMBIGUITIES

@@ -5,13 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 import transforms3d
 from numpy.typing import NDArray
 
+from lie_picard import so3
 from lie_picard.camera import Camera, CameraError, Region
+from lie_picard.hypotheses import Ambiguity, Hypotheses, Mode
+from lie_picard.poses import ObjectPoses
+from lie_picard.symmetry import Symmetry
 
 Array = NDArray[np.float64]
 
+# The constants of lie_picard_msgs/PoseHypothesisArray.
+AMBIGUITIES = {
+    Ambiguity.ONE_POSE: 0,
+    Ambiguity.DISCRETE: 1,
+    Ambiguity.AXIAL: 2,
+    Ambiguity.UNRESOLVED: 3,
+}
 _FISHEYE = ("equidistant", "fisheye")
 _PERSPECTIVE = ("plumb_bob", "rational_polynomial", "")
 
@@ -76,3 +88,34 @@ def nanoseconds_of(stamp: Any) -> int:
 def seconds_of(stamp: Any) -> float:
     """A stamp in seconds."""
     return float(stamp.sec) + 1e-9 * float(stamp.nanosec)
+
+
+def poses_of(message: Any, symmetry: Symmetry) -> ObjectPoses:
+    """A PoseHypothesisArray with hypotheses as what it was made of: `write.Writer.hypothesis_array` turned around.
+
+    Args:
+        symmetry: of the object, which the message does not tell.
+    """
+    flat = np.array(message.sample_quaternions, np.float64).reshape(-1, 4)
+    rotations = so3.from_quaternion(torch.from_numpy(flat[:, [3, 0, 1, 2]]))
+    modes = []
+    for one in message.hypotheses:
+        rotation, covariance = rotation_of(one.pose.pose.orientation), np.array(one.pose.covariance).reshape(6, 6)
+        spread = rotation.T @ covariance[3:, 3:] @ rotation
+        if covariance[3, 3] < 0:  # unknown
+            spread = np.full((3, 3), np.nan)
+        modes.append(Mode(torch.from_numpy(rotation), one.weight, torch.from_numpy(spread), one.samples))
+    first = message.hypotheses[0].pose
+    centres = torch.stack([mode.rotation for mode in modes])
+    axis = vector_of(message.symmetry_axis)
+    hypotheses = Hypotheses(
+        rotations=rotations.float(),
+        modes=tuple(modes),
+        ambiguity=next(kind for kind, number in AMBIGUITIES.items() if number == message.ambiguity),
+        axis=torch.from_numpy(axis) if axis.any() else None,
+        mode_of=so3.pairwise_angle(rotations, centres).argmin(1),
+        presence=float(message.presence),
+    )
+    position = vector_of(first.pose.position)
+    covariance = np.array(first.covariance).reshape(6, 6)[:3, :3]
+    return ObjectPoses(message.object_id, hypotheses, position, covariance, symmetry)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lie_picard import so3
 from lie_picard.hypotheses import Ambiguity
+from lie_picard.messages.read import AMBIGUITIES
 from lie_picard.poses import ObjectPoses, Target
 from lie_picard.sampling import SamplerOptions
 from lie_picard.symmetry import Symmetry
@@ -25,13 +26,6 @@ from lie_picard.tracking import Tracked
 
 Array = NDArray[np.float64]
 
-# The constants of lie_picard_msgs/PoseHypothesisArray.
-AMBIGUITIES = {
-    Ambiguity.ONE_POSE: 0,
-    Ambiguity.DISCRETE: 1,
-    Ambiguity.AXIAL: 2,
-    Ambiguity.UNRESOLVED: 3,
-}
 UNKNOWN = -1.0
 
 

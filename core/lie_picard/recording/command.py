@@ -16,6 +16,7 @@ from lie_picard import settings
 from lie_picard.recording import evaluate, html
 from lie_picard.recording.annotate import Annotation
 from lie_picard.recording.frames import Topics
+from lie_picard.recording.results import score_results
 from lie_picard.recording.worst import Worst
 
 TEXT = "Score recordings of a camera (rosbag2, no ROS needed) with the pose node's own estimator, against true poses."
@@ -39,6 +40,8 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--device", default="auto", help="auto, cpu or cuda")
     p.add_argument("--workers", type=int, default=0, help="processes; 0: one for a single recording, else one a core")
     p.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster that has the recordings in reach")
+    p.add_argument("--results", type=Path, metavar="BAG", help="score the hypotheses that a live node published for "
+                   "the recording, and that were recorded here, instead of estimating")  # fmt: skip
     p.add_argument("--no-annotate", action="store_true", help="write no annotated recordings")
 
 
@@ -56,7 +59,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     interrupted = False
     with tqdm(total=sum(r.images for r in recordings), unit="image", disable=None, desc="estimating") as bar:
         try:
-            evaluate.estimate(recordings, options, work, bar.update)
+            if options.results is None:
+                evaluate.estimate(recordings, options, work, bar.update)
         except KeyboardInterrupt:
             interrupted = True
     tallies, worst = [], Worst(options.settings)
@@ -68,7 +72,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                 if not args.no_annotate:
                     target = args.output / f"{recording.name}-annotated"
                     annotation = stack.enter_context(Annotation(target, options.settings))
-                for image in evaluate.score(recording, options, work):
+                source = score_results if options.results else evaluate.score
+                for image in source(recording, options, work):
                     tally.add(image)
                     if annotation:
                         annotation.add(image)
@@ -104,6 +109,8 @@ def _options(args: argparse.Namespace) -> evaluate.Options:
     seed = args.seed if args.seed is not None else chosen.seed or 0
     chosen = dataclasses.replace(chosen, options=sampler, warm_start=False, seed=seed)
     sizes = {target.object_id: target.diameter for target in chosen.targets}
+    if args.results and len(args.bags) > 1:
+        raise ValueError("--results are those of one recording: score the others one by one")
     if args.workers < 0:
         raise ValueError(f"--workers must be at least 0, got {args.workers}")
     return evaluate.Options(
@@ -114,6 +121,7 @@ def _options(args: argparse.Namespace) -> evaluate.Options:
         device=args.device,
         workers=args.workers,
         scheduler=args.scheduler,
+        results=args.results,
     )
 
 

@@ -58,8 +58,8 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     p.add_argument("before", type=Path, metavar="A.json", help="report.json of evaluate-bag")
     p.add_argument("after", type=Path, metavar="B.json", help="another one, of the same recordings")
-    p.add_argument("--tolerance", type=float, default=0.0, metavar="SHARE", help="changes of a metric up to this share "
-                   "of its value in A are no verdict")  # fmt: skip
+    p.add_argument("--tolerance", type=float, default=0.01, metavar="SHARE", help="changes of a metric up to this "
+                   "share of its value in A are no verdict")  # fmt: skip
     p.add_argument("--metrics", nargs="+", choices=[m.name for m in METRICS], default=[m.name for m in METRICS],
                    help="which may fail the comparison")  # fmt: skip
 

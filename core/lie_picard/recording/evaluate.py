@@ -41,6 +41,7 @@ class Options:
         truth_gap_s: longest time between two samples of a moving true frame.
         workers: processes on this machine; 0: one for a single recording, else one a core.
         scheduler: address of a Dask scheduler that all recordings are in reach of, instead.
+        results: a recording of a node's hypotheses for the same images, which are scored instead of estimating.
     """
 
     settings: Settings
@@ -50,6 +51,7 @@ class Options:
     device: str = "auto"
     workers: int = 0
     scheduler: str | None = None
+    results: Path | None = None
 
 
 @dataclass
@@ -74,7 +76,7 @@ class Recording:
     """A recording that is scored.
 
     Attributes:
-        name: unlike those of the others. images: number of its images.
+        name: unlike those of the others. start_ns: of its first message. images: number of its images.
         jobs: in order of time. done: those that were done, by their start.
         problems: what is wrong with it, one line each.
     """
@@ -82,6 +84,7 @@ class Recording:
     bag: Bag
     name: str
     topics: Topics
+    start_ns: int
     images: int
     jobs: list[Job]
     truth: Truth
@@ -148,10 +151,13 @@ def _prepare(path: Path, options: Options, work: Path) -> Recording:
         except BagError as error:
             raise BagError(f"{path}: {error}") from None
         count = sum(c.msgcount for c in reader.connections if c.topic == topics.image)
-        parts = list(spans(reader.start_time, reader.end_time)) if count else []
+        start_ns = reader.start_time
+        parts = list(spans(start_ns, reader.end_time)) if count else []
     problems += [f"the recording has no true pose of '{name}'" for name in objects if name not in truth]
+    if options.results is not None:
+        parts = []  # nothing is to be estimated
     jobs = [Job(bag, topics, options.settings, start, stop, options.device) for start, stop in parts]
-    return Recording(bag, bag.name, topics, count, jobs, truth, problems)
+    return Recording(bag, bag.name, topics, start_ns, count, jobs, truth, problems)
 
 
 def estimate(recordings: Sequence[Recording], options: Options, work: Path, on_images: Callable[[int], None]) -> None:
@@ -175,7 +181,7 @@ def estimate(recordings: Sequence[Recording], options: Options, work: Path, on_i
         recording = owner[job.bag, job.start_ns]
         recording.done.add(job.start_ns)
         if done.problem:
-            begin = (job.start_ns - recording.jobs[0].start_ns) * 1e-9
+            begin = (job.start_ns - recording.start_ns) * 1e-9
             recording.problems.append(f"damaged between {begin:.0f} s and {begin + 2:.0f} s: {done.problem}")
 
 
@@ -191,19 +197,33 @@ def score(recording: Recording, options: Options, work: Path, pictures: bool = T
         pictures: read the camera images again, for drawing.
     """
     follower, scorer, settings = Follower(writer()), Scorer(options.settings.meshes), options.settings
-    for done, picture in _estimated(recording, options, work, pictures):
-        stamp = types().Time(sec=done.stamp_ns // 10**9, nanosec=done.stamp_ns % 10**9)
-        header = types().Header(stamp=stamp, frame_id=done.frame_id)
-        result = None if done.estimate is None else follower(header, done.estimate, settings)
-        truth: dict[str, Array] = {}
-        records = []
-        for target in settings.targets:
-            record = {"bag": recording.name, "stamp_ns": done.stamp_ns, "object": target.object_id}
-            record |= _record(recording, done, result, target.object_id, truth, scorer)
-            if record["state"] != "scored":
-                scorer.lose(target.object_id)
-            records.append(record)
-        yield Image(done, result, truth, records, picture)
+    for done, frame in _estimated(recording, options, work, pictures):
+        result = None
+        if done.estimate is not None:
+            stamp = types().Time(sec=done.stamp_ns // 10**9, nanosec=done.stamp_ns % 10**9)
+            header = types().Header(stamp=stamp, frame_id=done.frame_id)
+            result = follower(header, done.estimate, settings)
+        yield scored(recording, done, result, frame, settings, scorer)
+
+
+def scored(
+    recording: Recording,
+    done: Estimated,
+    result: Result | None,
+    frame: Frame | None,
+    settings: Settings,
+    scorer: Scorer,
+) -> Image:
+    """An image's records, one an object that is looked for."""
+    truth: dict[str, Array] = {}
+    records = []
+    for target in settings.targets:
+        record = {"bag": recording.name, "stamp_ns": done.stamp_ns, "object": target.object_id}
+        record |= _record(recording, done, result, target.object_id, truth, scorer)
+        if record["state"] != "scored":
+            scorer.lose(target.object_id)
+        records.append(record)
+    return Image(done, result, truth, records, frame)
 
 
 def _estimated(
@@ -233,12 +253,12 @@ def _record(
     except NoTruthError as error:
         unknown = str(error)
     if result is None:
-        return {"state": "unusable", "why": done.problem}
+        return {"state": done.state, "why": done.problem}
     found = next(((p, m) for p, m in zip(result.poses, result.messages, strict=True) if p.object_id == name), None)
     if found is None:
         if any(message.object_id == name for message in result.lost):
             return {"state": "lost"}
-        return {"state": "unusable", "why": "; ".join(result.complaints) or "no region of it"}
+        return {"state": done.state, "why": "; ".join(result.complaints) or "no region of it"}
     if name not in truth:
         return {"state": "no truth", "why": unknown}
     return {"state": "scored"} | scorer(*found, truth[name])
@@ -251,16 +271,18 @@ def conclude(
     records = [record for tally in tallies for record in tally.records]
     work = [spans for tally in tallies for spans in tally.milliseconds]
     bags = [_bag(recording, tally) for recording, tally in zip(recordings, tallies, strict=True)]
-    stages = {name: [spans.get(name, 0.0) for spans in work] for name in ("image", "estimate", "messages")}
+    names = list(dict.fromkeys(name for spans in work for name in spans))
+    stages = {name: [spans[name] for spans in work if name in spans] for name in names}
+    if "latency" not in stages:
+        stages["total"] = [sum(spans.values()) for spans in work]
     return {
         "machine": machine.describe(pick_device(options.device)),
         "settings": _described(options.settings),
         "complete": all(recording.complete for recording in recordings),
-        "processes": options.scheduler or processes(recordings, options),
+        "processes": "a live node" if options.results else options.scheduler or processes(recordings, options),
         "bags": [*bags, *useless],
         "rows": summary.rows(records, {target.object_id: target.diameter for target in options.settings.targets}),
-        "milliseconds": {name: summary.percentiles(values) for name, values in stages.items()}
-        | {"total": summary.percentiles([sum(spans.values()) for spans in work])},
+        "milliseconds": {name: summary.percentiles(values) for name, values in stages.items()},
         "dropped_if_live": sum(bag["dropped_if_live"] for bag in bags),
         "frames": records,
     }
@@ -268,7 +290,8 @@ def conclude(
 
 def _bag(recording: Recording, tally: Tally) -> dict[str, Any]:
     arrivals = tally.arrivals_s
-    answered = live.kept(arrivals, [sum(spans.values()) * 1e-3 for spans in tally.milliseconds])
+    kept = live.kept(arrivals, [sum(spans.values()) * 1e-3 for spans in tally.milliseconds])
+    live_already = any("latency" in spans for spans in tally.milliseconds)
     seconds = arrivals[-1] - arrivals[0] if len(arrivals) > 1 else 0.0
     return {
         "bag": str(recording.bag.path),
@@ -277,7 +300,7 @@ def _bag(recording: Recording, tally: Tally) -> dict[str, Any]:
         "estimated": tally.images,
         "complete": recording.complete,
         "camera_hz": (len(arrivals) - 1) / seconds if seconds else None,
-        "dropped_if_live": answered.count(False),
+        "dropped_if_live": tally.images - len(arrivals) if live_already else kept.count(False),
         "topics": dataclasses.asdict(recording.topics),
         "problems": recording.problems,
     }

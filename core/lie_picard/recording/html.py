@@ -29,7 +29,8 @@ _TABLES = {
     },
     "Followed pose": {
         "object": "object", "best_median_deg": "median [deg]", "best_p95_deg": "p95 [deg]", "flips": "flips",
-        "largest_jump_deg": "largest jump [deg]", "lost": "images lost", "no_truth": "without truth",
+        "largest_jump_deg": "largest jump [deg]", "lost": "images lost", "dropped": "dropped",
+        "no_truth": "without truth",
         "unusable": "unusable", "presence": "presence, mean",
     },
     "Position and surface": {
@@ -70,8 +71,9 @@ def write(path: Path, result: Mapping[str, Any], worst: Sequence[Picture]) -> No
 
 
 def _plots(result: Mapping[str, Any], scored: list[dict[str, Any]]) -> list[tuple[str, str, Figure]]:
-    plots = [("Latency", "What the estimator and the messages take for one image; measured with "
-              f"{result['processes']} process(es) at once.", _latency(result))]  # fmt: skip
+    where = result["processes"]
+    measured = f"measured with {where} process{'es' if where != 1 else ''} at once" if isinstance(where, int) else where
+    plots = [("Latency", f"What one image takes ({measured}).", _latency(result))]
     if not scored:
         return plots
     return [

@@ -54,7 +54,7 @@ class Estimated:
 
     Attributes:
         log_ns, stamp_ns: when it was recorded, and taken. frame_id: its frame.
-        estimate: None where the image cannot be used; problem: why.
+        estimate: None where there is none; problem: why. state: "unusable", or "dropped" by a live node.
     """
 
     log_ns: int
@@ -62,6 +62,7 @@ class Estimated:
     frame_id: str
     estimate: Estimate | None
     problem: str = ""
+    state: str = "unusable"
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,10 @@ def rows(records: Sequence[Record], diameters: dict[str, float]) -> list[dict[st
 def _row(name: str, records: Sequence[Record], diameters: dict[str, float]) -> dict[str, Any]:
     scored = [record for record in records if record["state"] == "scored"]
     row: dict[str, Any] = {"object": name, "images": len(records), "scored": len(scored)}
-    row |= {key.replace(" ", "_"): sum(r["state"] == key for r in records) for key in ("lost", "no truth", "unusable")}
+    row |= {
+        key.replace(" ", "_"): sum(r["state"] == key for r in records)
+        for key in ("lost", "no truth", "unusable", "dropped")
+    }
     for key in ("mean_deg", "median_deg", "within_2deg", "within_5deg", "within_10deg", "recall_deg", "modes_reached",
                 "modes_reached_if_uniform", "translation_percent", "presence"):  # fmt: skip
         row[key] = mean(_column(scored, key))

@@ -55,7 +55,7 @@ class Worst:
 
     def add(self, recording: Recording, image: Image) -> None:
         """Take in the next image."""
-        seconds = (image.done.log_ns - recording.jobs[0].start_ns) * 1e-9
+        seconds = (image.done.log_ns - recording.start_ns) * 1e-9
         for record in image.records:
             if record["state"] == "scored" and image.frame is not None:
                 self._count += 1

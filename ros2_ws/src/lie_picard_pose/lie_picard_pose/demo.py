@@ -58,12 +58,12 @@ def main() -> int:
     share, programs = Path(get_package_share_directory(name)), Path(get_package_prefix(name)) / "lib" / name
     files = [a for f in ("pose", "demo") for a in ("--params-file", str(share / "config" / f"{f}.yaml"))]
     with tempfile.TemporaryDirectory() as folder:
-        logs = {part: Path(folder) / f"{part}.log" for part in ("pose_node", "demo_player")}
+        logs = {part: Path(folder) / f"{part}.log" for part in ("pose_node", "bag_player")}
         print("starting pose_node (loads the model) and the player; Ctrl-C stops all", flush=True)
         # Two listeners: the node, which subscribes once its model is loaded, and the view.
         commands = {
             "pose_node": ["--ros-args", *files, *_parameters(args.objects)],
-            "demo_player": [str(share / "demo" / "turning_solids"), "--ros-args", "-p", "listeners:=2"],
+            "bag_player": [str(share / "demo" / "turning_solids"), "--ros-args", "-p", "listeners:=2"],
         }
         processes = [_start(programs / part, arguments, logs[part]) for part, arguments in commands.items()]
         try:
