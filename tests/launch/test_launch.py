@@ -2,6 +2,7 @@
 
 import importlib.util
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ pytest.importorskip("launch_ros", reason="launch and launch_ros are not installe
 pytest.importorskip("ros2launch", reason="the command `ros2 launch` is not installed: apt install ros-jazzy-ros2launch")
 import rclpy
 import yaml
+from ament_index_python import get_package_share_directory
 from launch.actions import DeclareLaunchArgument
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
@@ -242,3 +244,28 @@ def test_the_demo_ends_at_once_where_the_node_cannot_start(launch, tmp_path):
     launched = launch("demo.launch.py", "device:=abacus", f"picture:={tmp_path / 'demo.png'}")
     launched.end(50)  # the view alone would wait 60 s
     assert "unknown device 'abacus'" in launched.output and "Traceback" not in launched.output
+
+
+def test_a_replay_ends_with_the_score_that_the_offline_tool_gives(launch, tmp_path):
+    from lie_picard import cli
+    from lie_picard_pose.demo_recording import write
+
+    write(tmp_path / "bag", 15)
+    share = Path(get_package_share_directory("lie_picard_pose"))
+    params = share / "config" / "demo.yaml"
+    output = tmp_path / "live"
+    launched = launch("replay.launch.py", f"bag:={tmp_path / 'bag'}", f"params_file:={params}", f"output:={output}")
+    assert launched.end(120) == 0 and "Traceback" not in launched.output, launched.output
+    command = ["evaluate-bag", tmp_path / "bag", "--params", params, "--output", tmp_path / "offline", "--no-annotate"]
+    assert cli.main(list(map(str, command))) == 0
+    live, offline = (json.loads((tmp_path / name / "report.json").read_text()) for name in ("live", "offline"))
+    pairs = [(a, b) for a, b in zip(live["frames"], offline["frames"], strict=True) if a["state"] == "scored"]
+    assert len(pairs) >= len(offline["frames"]) / 3
+    for a, b in pairs:
+        assert a["mean_deg"] == pytest.approx(b["mean_deg"], abs=0.05)
+
+
+def test_a_replay_of_nothing_says_what_is_missing(launch, tmp_path):
+    params = Path(get_package_share_directory("lie_picard_pose")) / "config" / "demo.yaml"
+    launched = launch("replay.launch.py", f"bag:={tmp_path / 'nowhere'}", f"params_file:={params}")
+    assert launched.end(60) != 0 and "no such recording" in launched.output
