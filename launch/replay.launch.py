@@ -96,6 +96,7 @@ def _actions(context: LaunchContext) -> list[LaunchDescriptionEntity]:
                 "loop": value["loop"].lower() == "true",
                 "clock": True,
                 "player": value["player"],
+                "also_heard": ["/pose_node/hypotheses"],
                 "topics": [*dict.fromkeys([*inputs.values(), *regions, *transforms])],
             }
         ],

@@ -38,6 +38,9 @@ TABLE = {
     "loop": Entry(False, "Begin again at the end, until it is stopped.", read_only=True),
     "clock": Entry(False, "Publish simulated time on /clock.", read_only=True),
     "listeners": Entry(1, "Subscribers of the images to wait for, at most a minute.", 0, 100, read_only=True),
+    "also_heard": Entry(
+        [""], "Topics that must have a subscriber, too, such as a recorder of results.", read_only=True
+    ),
     "topics": Entry([""], "What to play; empty: everything.", read_only=True),
     "player": Entry(
         "own", "own, or ros2 for `ros2 bag play`, or auto: the latter where it is installed.", read_only=True
@@ -54,6 +57,7 @@ class BagPlayer(Node):
         value = {name: self.get_parameter(name).value for name in TABLE}
         self._bag, self._rate, self._listeners = bag, value["rate"], value["listeners"]
         self._loop, self._clocked = value["loop"], value["clock"]
+        self._also_heard = [topic for topic in value["also_heard"] if topic]
         self._topics = {topic for topic in value["topics"] if topic}
         if value["player"] not in ("own", "ros2", "auto"):
             raise ValueError(f"unknown player '{value['player']}': choose own, ros2 or auto")
@@ -69,6 +73,7 @@ class BagPlayer(Node):
             connections = [c for c in reader.connections if not self._topics or c.topic in self._topics]
             there = {c.topic: c.msgtype for c in connections if c.msgcount}
             heard = {topic: self._listeners for topic, kind in there.items() if kind in _IMAGES}
+            heard |= dict.fromkeys(self._also_heard, 1)
             heard |= {topic: min(1, self._listeners) for topic, kind in there.items() if kind == _INFO}
             if self._by_ros2:
                 self._wait_for_listeners(heard)

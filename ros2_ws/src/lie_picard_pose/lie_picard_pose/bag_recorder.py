@@ -29,7 +29,7 @@ from lie_picard.recording.writing import Recorder
 from lie_picard_pose.bag_player import message_class
 from lie_picard_pose.running import run
 
-_LOOK_S, _SAY_S, _SETTLE_S = 0.2, 5.0, 2.0
+_LOOK_S, _SAY_S, _SETTLE_S, _PATIENCE_S = 0.2, 5.0, 2.0, 120.0
 _NEEDED = {
     "sensor_msgs/msg/CameraInfo": "camera_info",
     "tf2_msgs/msg/TFMessage": "true poses (TF, or a topic of poses)",
@@ -78,6 +78,8 @@ class BagRecorder(Node):
         self._seen_player |= publishers > 0
         if publishers:
             self._last = max(self._last, now)
+        if not self._seen_player and now - self._last > _PATIENCE_S:
+            raise ValueError(f"nobody has published on {self._until} for {_PATIENCE_S:.0f} s: is the name right?")
         return self._seen_player and not publishers and now - self._last > _SETTLE_S
 
     def _subscribe(self) -> None:

@@ -59,7 +59,8 @@ class Inputs:
                 wanted.append((RegionOfInterest, f"region/{target.object_id}", take))
         self._subscriptions: list[Subscription] = []
         try:
-            for kind, topic, callback in wanted:
+            # The images last: while the others are made, the first of them would wait, or lack its calibration.
+            for kind, topic, callback in reversed(wanted):
                 self._subscriptions.append(self._subscribe(kind, topic, callback))
         except BaseException:
             self.close()

@@ -162,12 +162,17 @@ class PoseNode(LifecycleNodeMixin, Node):
         self._monitor = diagnostics.Monitor()
         self._outputs, self._pipeline = Outputs(self), pipeline
         self._announce()
+        # The libraries' 200,000 objects live as long as the node: a full collection that looks at all of them would
+        # hold an image up for a tenth of a second.
+        gc.collect()
+        gc.freeze()
 
     def _clean_up(self) -> None:
         self._close_inputs()
         if self._outputs:
             self._outputs.close()
         self._pipeline = self._outputs = self._candidate = self._loading = None
+        gc.unfreeze()
         gc.collect()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
