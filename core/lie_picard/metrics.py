@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lie_picard import so3
@@ -62,3 +65,11 @@ def area_under_roc(positive: Tensor, negative: Tensor) -> float:
     ranks = (below + (counts + 1) / 2)[inverse]
     p, n = len(positive), len(negative)
     return float((ranks[:p].sum() - p * (p + 1) / 2) / (p * n))
+
+
+def percentiles(values: Sequence[float] | NDArray[np.float64]) -> dict[str, float]:
+    """p50, p95, p99 and max; nothing of nothing."""
+    if not len(values):
+        return {}
+    p50, p95, p99 = np.quantile(values, (0.5, 0.95, 0.99)).tolist()
+    return {"p50": p50, "p95": p95, "p99": p99, "max": float(max(values))}

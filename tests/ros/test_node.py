@@ -9,6 +9,7 @@ import torch
 from bench import integer, set_parameter, start_with, text
 from geometry_msgs.msg import PoseArray
 from helpers import wait
+from rcl_interfaces.srv import ListParameters
 from sensor_msgs.msg import CameraInfo, Image
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
@@ -196,3 +197,11 @@ def test_a_signal_ends_the_node_cleanly(pose_node, bench, stop):
     bench.ask(messages.image(GOOD), messages.camera_info())
     assert process.stop(stop) == 0
     assert "Traceback" not in process.output
+
+
+def test_the_quality_of_service_of_every_endpoint_can_be_overridden(pose_node, bench):
+    start_with(pose_node, bench, messages.placed("cube"))
+    names = bench.call(ListParameters, "list_parameters").result.names
+    outputs = ("hypotheses", "poses", "markers", "overlay", "distribution", "objects")
+    topics = ["/image", "/camera_info", "/diagnostics", "/tf", *(f"/pose_node/{name}" for name in outputs)]
+    assert [topic for topic in topics if not any(name.startswith(f"qos_overrides.{topic}.") for name in names)] == []

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lie_picard import machine
+from lie_picard import machine, metrics
 from lie_picard.estimator import pick_device
 from lie_picard.messages.pipeline import Follower, Frame, Result
 from lie_picard.recording import live, summary
@@ -282,7 +282,7 @@ def conclude(
         "processes": "a live node" if options.results else options.scheduler or processes(recordings, options),
         "bags": [*bags, *useless],
         "rows": summary.rows(records, {target.object_id: target.diameter for target in options.settings.targets}),
-        "milliseconds": {name: summary.percentiles(values) for name, values in stages.items()},
+        "milliseconds": {name: metrics.percentiles(values) for name, values in stages.items()},
         "dropped_if_live": sum(bag["dropped_if_live"] for bag in bags),
         "frames": records,
     }

@@ -81,14 +81,6 @@ def _reliability(records: Iterable[Record]) -> list[dict[str, float]]:
     return reliability(torch.tensor(weights), torch.tensor(hits)) if weights else []
 
 
-def percentiles(milliseconds: Sequence[float]) -> dict[str, float]:
-    """Of latencies: p50, p95, p99 and the longest."""
-    if not milliseconds:
-        return {}
-    p50, p95, p99 = np.quantile(milliseconds, (0.5, 0.95, 0.99)).tolist()
-    return {"p50": p50, "p95": p95, "p99": p99, "max": max(milliseconds)}
-
-
 def mean(values: Sequence[float]) -> float | None:
     """None of nothing."""
     return sum(values) / len(values) if values else None

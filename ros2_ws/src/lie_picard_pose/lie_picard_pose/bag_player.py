@@ -38,9 +38,7 @@ TABLE = {
     "loop": Entry(False, "Begin again at the end, until it is stopped.", read_only=True),
     "clock": Entry(False, "Publish simulated time on /clock.", read_only=True),
     "listeners": Entry(1, "Subscribers of the images to wait for, at most a minute.", 0, 100, read_only=True),
-    "also_heard": Entry(
-        [""], "Topics that must have a subscriber, too, such as a recorder of results.", read_only=True
-    ),
+    "also_heard": Entry([""], "Topics that must have a subscriber, too, such as a recorder.", read_only=True),
     "topics": Entry([""], "What to play; empty: everything.", read_only=True),
     "player": Entry(
         "own", "own, or ros2 for `ros2 bag play`, or auto: the latter where it is installed.", read_only=True

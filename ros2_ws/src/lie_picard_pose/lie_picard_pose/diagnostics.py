@@ -13,7 +13,7 @@ import psutil
 import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
-from lie_picard import PoseEstimator
+from lie_picard import PoseEstimator, metrics
 
 _KEPT = 512  # latencies the percentiles are taken of
 _SILENCE_S = 2.0
@@ -88,8 +88,8 @@ class Monitor:
         values |= {kind: counts[kind] for kind in ("received", "processed", "rejected", "skipped", "outdated", "lost")}
         values["dropped for newer ones"] = dropped
         for key, kept in latencies.items():
-            p50, p95, p99 = np.percentile(kept, [50, 95, 99])
-            values[f"{key} p50/p95/p99 [ms]"] = f"{p50:.1f} {p95:.1f} {p99:.1f}"
+            found = metrics.percentiles(kept)
+            values[f"{key} p50/p95/p99 [ms]"] = " ".join(f"{found[name]:.1f}" for name in ("p50", "p95", "p99"))
         if rounds:
             values["sampler rounds, mean"] = f"{np.mean([r for r, _, _ in rounds]):.1f}"
             values["sampler evaluations, mean"] = f"{np.mean([e for _, e, _ in rounds]):.1f}"

@@ -29,6 +29,7 @@ import torch
 from geometry_msgs.msg import Pose, PoseWithCovariance
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from torch import Tensor
 
 from lie_picard import grasps, so3
@@ -66,6 +67,11 @@ TABLE = {
 }
 
 
+def _overridable() -> dict[str, Any]:
+    """Users may change an endpoint's quality of service by parameters: qos_overrides.<topic>...."""
+    return {"qos_overriding_options": QoSOverridingOptions.with_default_policies()}
+
+
 class GraspPlanner(Node):
     """Answers every array of hypotheses of its object with at most one grasp."""
 
@@ -75,8 +81,9 @@ class GraspPlanner(Node):
         self._values = {name: self.get_parameter(name).value for name in TABLE}
         self._grasps = grasps_of(self._values)
         # Reliable, as the pose node's results are. Objects share the topic: a depth of 1 would lose ours to another's.
-        self._publisher = self.create_publisher(Grasp, "~/grasp", QoSProfile(depth=10))
-        self.create_subscription(PoseHypothesisArray, "hypotheses", self._on_hypotheses, QoSProfile(depth=10))
+        self._publisher = self.create_publisher(Grasp, "~/grasp", QoSProfile(depth=10), **_overridable())
+        heard = QoSProfile(depth=10)
+        self.create_subscription(PoseHypothesisArray, "hypotheses", self._on_hypotheses, heard, **_overridable())
         topic, name = self.resolve_topic_name("hypotheses"), self._values["object_id"]
         self.get_logger().info(f"waiting for hypotheses of '{name}' on {topic}")
 

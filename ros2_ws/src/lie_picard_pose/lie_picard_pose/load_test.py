@@ -31,7 +31,7 @@ from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CameraInfo, Image
 from tqdm import tqdm
 
-from lie_picard import machine, so3
+from lie_picard import machine, metrics, so3
 from lie_picard.messages.read import seconds_of
 from lie_picard.seeds import test_generator
 from lie_picard.symsol.scene import Placed, render_scene
@@ -157,23 +157,15 @@ def figures(test: LoadTest, begin: float) -> dict[str, Any]:
         "images_sent": sent,
         "images_answered": len(ages),
         "first_processing_ms": test.results[0][2] if test.results else float("nan"),
-        "age_ms": percentiles(ages),
-        "processing_ms": percentiles(processing),
-        "service_ms": percentiles(answers),
+        "age_ms": metrics.percentiles(ages),
+        "processing_ms": metrics.percentiles(processing),
+        "service_ms": metrics.percentiles(answers),
         "memory_mb": float(sizes[-1]),
         "memory_slope_mb_per_hour": float(np.polyfit(times[later], sizes[later], 1)[0] * 3600)
         if later.sum() > 2
         else 0.0,
         "diagnostics": test.figures,
     }
-
-
-def percentiles(values: list[float]) -> dict[str, float]:
-    """p50, p95, p99 and maximum; NaN of nothing."""
-    if not values:
-        return dict.fromkeys(("p50", "p95", "p99", "max"), float("nan"))
-    p50, p95, p99 = np.percentile(values, [50, 95, 99])
-    return {"p50": float(p50), "p95": float(p95), "p99": float(p99), "max": float(max(values))}
 
 
 def report(found: dict[str, Any], args: argparse.Namespace) -> str:

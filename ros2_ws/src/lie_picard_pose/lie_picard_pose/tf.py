@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from geometry_msgs.msg import TransformStamped
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
+from rclpy.qos_overriding_options import QoSOverridingOptions
 
 
 class Broadcaster(Protocol):
@@ -27,7 +28,10 @@ class _PlainBroadcaster:
         from tf2_msgs.msg import TFMessage
 
         self._node, self._message = node, TFMessage
-        self._publisher = node.create_publisher(TFMessage, "/tf", QoSProfile(depth=100))
+        overrides = QoSOverridingOptions.with_default_policies()
+        self._publisher = node.create_publisher(
+            TFMessage, "/tf", QoSProfile(depth=100), qos_overriding_options=overrides
+        )
 
     def sendTransform(self, transform: Sequence[TransformStamped]) -> None:  # noqa: N802
         self._publisher.publish(self._message(transforms=list(transform)))
