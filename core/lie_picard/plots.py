@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _POINTER = so3.exp(torch.tensor([0.35, -0.62, 0.50], dtype=torch.float64))
 _DOT, _DISC, _RING = 2.5, 75.0, 120.0  # areas of a sample, of the heaviest mode, of a true pose, points^2
 _MANY = 60  # more true poses than this lie on curves
-_KEY = "place: where a pointer on the object points; discs: modes, as large as their weight; dots: samples"
+_KEY = "place: where a pointer on the object points; hue: the turn about it\ndiscs: modes, as large as their weight; dots: samples"
 
 
 def rotation_coordinates(rotations: Tensor) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
@@ -129,11 +129,16 @@ def _globe(width: int, height: int, truth: bool) -> _Globe:
     dpi = 110 * min(width / 720, height / 480)
     figure = Figure(figsize=(width / dpi, height / dpi), dpi=dpi)
     canvas = FigureCanvasAgg(figure)
-    axes = figure.add_axes((0.05, 0.19, 0.9, 0.73), projection="mollweide")
+    axes = figure.add_axes((0.05, 0.24, 0.9, 0.68), projection="mollweide")
     _dress(axes)
-    bar = figure.add_axes((0.1, 0.135, 0.8, 0.025))
+    larger = max(1.0, min(1.3, 720 / width))  # what is small is read from as far away
+    axes.tick_params(labelsize=6 * larger)
+    bar = figure.add_axes((0.1, 0.175, 0.8, 0.025))
     hue_bar(bar)
-    figure.text(0.5, 0.01, _KEY + ("; rings: true poses" if truth else ""), ha="center", fontsize=6, color="0.3")
+    bar.tick_params(labelsize=7 * larger)
+    bar.set_xlabel("turn about the pointer [degrees]", fontsize=7 * larger, labelpad=1)
+    figure.text(0.5, 0.005, _KEY + ("; rings: true poses" if truth else ""), ha="center", fontsize=6.3 * larger,
+                color="0.3", linespacing=1.15)  # fmt: skip
     canvas.draw()
     background = np.asarray(canvas.buffer_rgba())[..., :3].copy()
     matrix = axes.transData

@@ -174,7 +174,7 @@ def test_the_fast_picture_puts_everything_where_matplotlib_does():
     rows, columns = np.nonzero(np.abs(picture.astype(int) - empty).sum(2))
     figure = Figure(figsize=(size[0] / 110, size[1] / 110), dpi=110)
     canvas = FigureCanvasAgg(figure)
-    axes = figure.add_axes((0.05, 0.19, 0.9, 0.73), projection="mollweide")
+    axes = figure.add_axes((0.05, 0.24, 0.9, 0.68), projection="mollweide")
     canvas.draw()
     longitude, latitude, _ = plots.rotation_coordinates(rotation)
     x, y = axes.transData.transform((longitude[0], latitude[0]))
