@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 _POINTER = so3.exp(torch.tensor([0.35, -0.62, 0.50], dtype=torch.float64))
 _DOT, _DISC, _RING = 2.5, 75.0, 120.0  # areas of a sample, of the heaviest mode, of a true pose, points^2
 _MANY = 60  # more true poses than this lie on curves
-_KEY = "place: where a pointer on the object points; hue: the turn about it\ndiscs: modes, as large as their weight; dots: samples"
+_KEY = (
+    "place: where a pointer on the object points; hue: the turn about it\n"
+    "discs: modes, as large as their weight; dots: samples"
+)
 
 
 def rotation_coordinates(rotations: Tensor) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:

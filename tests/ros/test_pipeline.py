@@ -85,13 +85,14 @@ def test_depth_gives_the_range_where_the_region_is_wrong(pipeline):
 
 @pytest.mark.parametrize("corner", [(90, 80), (550, 80), (90, 400), (550, 400), (320, 240)])
 @pytest.mark.parametrize("name", ["tet", "cube", "cyl"])
-def test_at_the_corners_of_a_wide_image_it_is_as_good_as_in_the_centre(pipeline, name, corner):
-    """A camera with 80 degrees of view: the pose in its frame, not in that of the crop. Lit alike, wholly in view."""
+@pytest.mark.parametrize("lights_follow", [True, False], ids=["lit alike", "fixed lights"])
+def test_at_the_corners_of_a_wide_image_it_is_as_good_as_in_the_centre(pipeline, name, corner, lights_follow):
+    """A camera with 80 degrees of view: the pose in its frame, not in that of the crop. Wholly in view."""
     camera = Camera(np.array([[380.0, 0, 319.5], [0, 380.0, 239.5], [0, 0, 1]]), np.zeros(0), 640, 480)
     towards = camera.rays(np.array([corner], float))[0]
     where = towards / np.linalg.norm(towards) * 0.5
     solids = Placed(name, 0.1, where, messages.placed(name, seed=3).rotations)
-    pixels = np.repeat(render_scene(camera, [solids], 4, lights_follow=True)[0][..., None], 3, 2)
+    pixels = np.repeat(render_scene(camera, [solids], 4, lights_follow)[0][..., None], 3, 2)
     message = Image(height=480, width=640, encoding="rgb8", step=1920)
     message.data.frombytes(pixels.tobytes())
     r = sphere_region(camera, where, 0.05)

@@ -24,7 +24,7 @@ from lie_picard.poses import ObjectPoses
 from lie_picard.symmetry import Symmetry
 
 Array = NDArray[np.float64]
-_RECALL_STEP_DEG = 5.0
+_RECALL_STEP_DEG = 10.0  # as `evaluate`: a sample reaches one pose of the grid, not its neighbours
 _MSSD_STEP_DEG = 5.0
 _POINTS, _SURFACE = 1000, 50_000  # of the true pose, and of the estimated one among which the nearest is sought
 

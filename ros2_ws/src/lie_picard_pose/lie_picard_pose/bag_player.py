@@ -74,10 +74,10 @@ class BagPlayer(Node):
             heard |= dict.fromkeys(self._also_heard, 1)
             heard |= {topic: min(1, self._listeners) for topic, kind in there.items() if kind == _INFO}
             if self._by_ros2:
-                self._wait_for_listeners(heard)
+                self._wait_for_listeners(heard, {})
                 return self._play_with_ros2()
             publishers = {c.topic: self._publisher(c.topic, c.msgtype) for c in connections}
-            self._wait_for_listeners(heard)
+            self._wait_for_listeners(heard, publishers)
             count = 0
             while rclpy.ok():
                 count += self._play_once(reader, connections, publishers)
@@ -125,9 +125,14 @@ class BagPlayer(Node):
         qos = QoSProfile(depth=100 if latched else 10, durability=durability)
         return self.create_publisher(message_class(kind), topic, qos)
 
-    def _wait_for_listeners(self, topics: dict[str, int]) -> None:
+    def _wait_for_listeners(self, topics: dict[str, int], publishers: dict[str, Publisher]) -> None:
+        """Until so many listen to each topic, and our own publishers know it: what is sent before that is lost."""
+
+        def listeners(topic: str) -> int:
+            return publishers[topic].get_subscription_count() if topic in publishers else self.count_subscribers(topic)
+
         deadline = time.monotonic() + _WAIT_S
-        while any(self.count_subscribers(topic) < count for topic, count in topics.items()):
+        while any(listeners(topic) < count for topic, count in topics.items()):
             if time.monotonic() > deadline:
                 self.get_logger().warning("nobody listens: playing anyway")
                 return

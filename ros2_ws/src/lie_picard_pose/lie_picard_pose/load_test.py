@@ -23,6 +23,7 @@ import rclpy
 import torch
 from ament_index_python import get_package_prefix
 from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseArray
 from rcl_interfaces.srv import GetParameters
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
@@ -30,6 +31,7 @@ from rclpy.serialization import serialize_message
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CameraInfo, Image
 from tqdm import tqdm
+from visualization_msgs.msg import MarkerArray
 
 from lie_picard import machine, metrics, so3
 from lie_picard.messages.read import seconds_of
@@ -57,7 +59,7 @@ def placed(name: str) -> Placed:
 class LoadTest(Node):
     """Camera and listener at once; both stamps are of one clock."""
 
-    def __init__(self, name: str, seconds: float, rate: float) -> None:
+    def __init__(self, name: str, seconds: float, rate: float, watch: bool = False) -> None:
         super().__init__("load_test")
         self.solid, self.seconds, self.rate = placed(name), seconds, rate
         self._images = [bytearray(self._image(pixels)) for pixels in render_scene(CAMERA, [self.solid])]
@@ -70,6 +72,9 @@ class LoadTest(Node):
         self.create_subscription(
             PoseHypothesisArray, "pose_node/hypotheses", self._on_hypotheses, QoSProfile(depth=100)
         )
+        pictures = {"poses": PoseArray, "markers": MarkerArray, "overlay": Image, "distribution": Image}
+        for name, kind in pictures.items() if watch else ():
+            self.create_subscription(kind, f"pose_node/{name}", lambda _: None, QoSProfile(depth=1))
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, QoSProfile(depth=10))
         self._client = self.create_client(GetParameters, "pose_node/get_parameters")
         self.results: list[tuple[float, float, float]] = []  # when it came, its age, processing: s, ms, ms
@@ -194,11 +199,12 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=30.0, help="how long, after 3 s of warming up")
     parser.add_argument("--object", default="cube", help="solid in the images")
     parser.add_argument("--threads", type=int, default=0, help="the node's CPU threads; 0: torch decides")
+    parser.add_argument("--watch", action="store_true", help="also subscribe to all that is only to be looked at")
     parser.add_argument("--json", type=Path, help="file for the figures")
     args = parser.parse_args(remove_ros_args(sys.argv)[1:])
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
     rclpy.init()
-    test = LoadTest(args.object, args.seconds, args.rate)
+    test = LoadTest(args.object, args.seconds, args.rate, args.watch)
     r = test.solid.region(CAMERA)
     values = {
         "objects": f"[{args.object}]", "diameters": f"[{DIAMETER}]", "samples": args.samples, "threads": args.threads,
