@@ -19,6 +19,7 @@ from lie_picard import cli, settings
 from lie_picard.messages.pipeline import Frame, Pipeline
 from lie_picard.messages.read import rotation_of
 from lie_picard.recording import jobs
+from lie_picard.recording.annotate import Annotation
 from lie_picard.recording.types import writer
 
 COMMAND = [sys.executable, "-m", "lie_picard.cli", "evaluate-bag"]
@@ -171,6 +172,25 @@ def test_interrupted_it_leaves_a_report_of_what_was_done_and_goes_on_from_there(
     done = score(bag, output=output, params=params)
     assert done["complete"] and done["frames"] == report["frames"]
     assert calls.count(calls[0]) == 1
+
+
+def test_interrupted_while_it_scores_it_leaves_a_report_too(folder, bag, params, report, monkeypatch):
+    add, calls = Annotation.add, []
+
+    def interrupted(self, image):
+        calls.append(image)
+        if len(calls) == 8:
+            raise KeyboardInterrupt
+        add(self, image)
+
+    monkeypatch.setattr(Annotation, "add", interrupted)
+    output = folder / "report-cut-late"
+    partial = score(bag, output=output, params=params, status=130)
+    assert not partial["complete"] and partial["frames"] == report["frames"][:16]
+    with AnyReader([output / "raw-annotated"]) as reader:
+        assert reader.message_count == 7 * 8
+    monkeypatch.undo()
+    assert score(bag, output=output, params=params)["complete"]
 
 
 def test_ctrl_c_in_a_terminal(folder, bag, params):

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,30 +63,57 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                 evaluate.estimate(recordings, options, work, bar.update)
         except KeyboardInterrupt:
             interrupted = True
-    tallies, worst = [], Worst(options.settings)
+    worst = Worst(options.settings)
+    tallies = [evaluate.Tally() for _ in recordings]
     with tqdm(total=sum(r.images for r in recordings), unit="image", disable=None, desc="scoring") as bar:
-        for recording in recordings:
-            tally = evaluate.Tally()
-            with contextlib.ExitStack() as stack:
-                annotation = None
-                if not args.no_annotate:
-                    target = args.output / f"{recording.name}-annotated"
-                    annotation = stack.enter_context(Annotation(target, options.settings))
-                source = score_results if options.results else evaluate.score
-                for image in source(recording, options, work):
-                    tally.add(image)
-                    if annotation:
-                        annotation.add(image)
-                    worst.add(recording, image)
-                    bar.update()
-            tallies.append(tally)
+        try:
+            for recording, tally in zip(recordings, tallies, strict=True):
+                annotated = None if args.no_annotate else args.output / f"{recording.name}-annotated"
+                _score(recording, tally, worst, options, work, annotated, bar.update)
+        except KeyboardInterrupt:
+            interrupted = True
     result = evaluate.conclude(recordings, useless, tallies, options)
-    (args.output / "report.json").write_text(json.dumps(result, allow_nan=False) + "\n")
-    html.write(args.output / "report.html", result, worst.pictures())
+    result["complete"] &= not interrupted
+    _write(args.output / "report.json", json.dumps(result, allow_nan=False) + "\n")
+    _write(args.output / "report.html", html.render(result, worst.pictures()))
     if interrupted:
         raise KeyboardInterrupt(f"the report in {args.output} is of {sum(t.images for t in tallies)} images; the same "
                                 "command goes on from there")  # fmt: skip
     return result
+
+
+def _score(
+    recording: evaluate.Recording,
+    tally: evaluate.Tally,
+    worst: Worst,
+    options: evaluate.Options,
+    work: Path,
+    annotated: Path | None,
+    on_image: Callable[[], object],
+) -> None:
+    """Take the images of a recording in; interrupted, the annotated recording is closed as far as it is."""
+    with contextlib.ExitStack() as stack:
+        annotation = None if annotated is None else stack.enter_context(Annotation(annotated, options.settings))
+        source = score_results if options.results else evaluate.score
+        interruption = None
+        try:
+            for image in source(recording, options, work):
+                tally.add(image)
+                if annotation:
+                    annotation.add(image)
+                worst.add(recording, image)
+                on_image()
+        except KeyboardInterrupt as error:
+            interruption = error
+    if interruption:
+        raise interruption
+
+
+def _write(path: Path, text: str) -> None:
+    """All of it, or what was there before."""
+    part = path.with_name(path.name + ".partial")
+    part.write_text(text)
+    part.replace(path)
 
 
 def _options(args: argparse.Namespace) -> evaluate.Options:

@@ -48,8 +48,8 @@ _TABLES = {
 _MOST_POINTS = 4000  # of a line in a plot
 
 
-def write(path: Path, result: Mapping[str, Any], worst: Sequence[Picture]) -> None:
-    """Write the report.
+def render(result: Mapping[str, Any], worst: Sequence[Picture]) -> str:
+    """The report's text.
 
     Args:
         result: what `evaluate.conclude` gives.
@@ -59,7 +59,7 @@ def write(path: Path, result: Mapping[str, Any], worst: Sequence[Picture]) -> No
     )
     template = environment.get_template("report.html.jinja")
     scored = [record for record in result["frames"] if record["state"] == "scored"]
-    text = template.render(
+    return template.render(
         result=result,
         machine=machine.one_line(result["machine"]),
         tables=_TABLES,
@@ -67,7 +67,6 @@ def write(path: Path, result: Mapping[str, Any], worst: Sequence[Picture]) -> No
         plots=[(title, note, _inline(figure)) for title, note, figure in _plots(result, scored)],
         worst=[(one, _jpeg(one.overlay), _jpeg(one.distribution)) for one in worst],
     )
-    path.write_text(text)
 
 
 def _plots(result: Mapping[str, Any], scored: list[dict[str, Any]]) -> list[tuple[str, str, Figure]]:
