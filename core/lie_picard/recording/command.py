@@ -6,6 +6,8 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import signal
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,11 +58,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     work = args.output / "work"
     work.mkdir(parents=True, exist_ok=True)
     recordings, useless = evaluate.prepare(args.bags, options, work)
-    interrupted = False
+    interrupted, asked = False, _Asked()
     with tqdm(total=sum(r.images for r in recordings), unit="image", disable=None, desc="estimating") as bar:
+
+        def on_images(count: int) -> None:
+            bar.update(count)
+            asked.check()
+
         try:
             if options.results is None:
-                evaluate.estimate(recordings, options, work, bar.update)
+                evaluate.estimate(recordings, options, work, on_images)
         except KeyboardInterrupt:
             interrupted = True
     worst = Worst(options.settings)
@@ -107,6 +114,25 @@ def _score(
             interruption = error
     if interruption:
         raise interruption
+
+
+class _Asked:
+    """Remembers Ctrl-C: an exception that is raised inside a library's callback or destructor is lost there."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._interrupt)
+
+    def _interrupt(self, number: int, frame: object) -> None:
+        self._asked = True
+        raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """Raise again what was lost."""
+        if self._asked:
+            self._asked = False
+            raise KeyboardInterrupt
 
 
 def _write(path: Path, text: str) -> None:
