@@ -1,164 +1,217 @@
-"""True poses of a recording: chains of transforms, between samples, and nothing where nothing is known."""
+"""Which poses look like the true one: they give the same picture, and distances end at them."""
 
-import numpy as np
+import itertools
+import math
+
 import pytest
-from bags import CAMERA, FRAME, START_NS, STEP_NS, header, info, pose_of, scene, transform, write
-from hypothesis import given
+import torch
+import torch.nn.functional as F
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from scipy.spatial.transform import Rotation
 
-from lie_picard.recording.bag import BagError, find
-from lie_picard.recording.frames import Topics, frames, resolve
-from lie_picard.recording.truth import NoTruthError, Truth, read_truth
-from lie_picard.recording.types import types
-from lie_picard.recording.writing import Recorder
-from lie_picard.settings import TABLE, settings_of
+from lie_picard import so3
+from lie_picard.randomisation import Draw, Randomisation, draw_views
+from lie_picard.symsol.renderer import Crop, cast, quantised, shade
+from lie_picard.symsol.solids import SOLIDS, solid
+from lie_picard.symsol.truth import SEEN_SHARE, Sight, TruePoses, symmetries
 
-SETTINGS = settings_of({name: entry.default for name, entry in TABLE.items()} | {"objects": ["cube"]})
-
-
-def matrix(position, rotation):
-    pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = rotation.as_matrix(), position
-    return pose
+CROP, SIZE = Crop(), 64
+seeds = st.integers(0, 2**31)
 
 
-def random_pose(generator):
-    return generator.normal(size=3), Rotation.random(random_state=generator)
+def straight(count=1, cover=None):
+    """The view of clean images."""
+    centre = torch.tensor([0.0, 0.0, CROP.distance]).expand(count, 3)
+    return Sight(centre, torch.full((count, 2), CROP.half_angle_tangent), cover)
 
 
-@given(seed=st.integers(0, 1000), share=st.floats(0, 1))
-def test_a_chain_through_a_moving_camera_is_the_product_of_its_parts(seed, share):
-    """world <- robot <- camera and world <- table <- truth/cube, the robot moving between two samples."""
-    generator = np.random.default_rng(seed)
-    truth = Truth({"cube": "truth/cube"})
-    parts = {name: random_pose(generator) for name in ("camera", "table", "cube")}
-    truth.add("camera", "robot", 0, *parts["camera"], static=True)
-    truth.add("table", "/world", 0, *parts["table"], static=True)
-    truth.add("truth/cube", "table", 0, *parts["cube"], static=True)
-    (p0, r0), (p1, _) = random_pose(generator), random_pose(generator)
-    step = Rotation.from_rotvec(generator.normal(size=3) * 0.3)
-    truth.add("robot", "world", 1000, p1, r0 * step, static=False)  # samples may come in any order
-    truth.add("robot", "world", 0, p0, r0, static=False)
-    stamp = round(1000 * share)
-    robot = matrix(p0 + stamp / 1000 * (p1 - p0), r0 * Rotation.from_rotvec(stamp / 1000 * step.as_rotvec()))
-    expected = np.linalg.inv(robot @ matrix(*parts["camera"])) @ matrix(*parts["table"]) @ matrix(*parts["cube"])
-    np.testing.assert_allclose(truth.pose("cube", "/camera", stamp), expected, atol=1e-9)
+def rotation(seed):
+    return so3.uniform(1, generator=torch.Generator().manual_seed(seed))
 
 
-def test_nothing_is_made_up_in_gaps_and_beyond_the_ends():
-    truth = Truth({"cube": "truth/cube"}, gap_s=1.0)
-    for second in (1, 2, 4):
-        truth.add("truth/cube", "camera", second * 10**9, np.zeros(3), Rotation.identity(), static=False)
-    truth.pose("cube", "camera", 1_500_000_000)
-    truth.pose("cube", "camera", 4_000_000_000)
-    for stamp, why in ((3_000_000_000, "gap of 2.00 s"), (0, "before its first"), (5_000_000_000, "after its last")):
-        with pytest.raises(NoTruthError, match=why):
-            truth.pose("cube", "camera", stamp)
-    with pytest.raises(NoTruthError, match="no transforms link"):
-        truth.pose("cube", "elsewhere", 1_500_000_000)
+def pictures(name, rotations, sight):
+    """(N, 3, S, S) clean pictures of poses as the first image of `sight` was taken."""
+    offsets = (torch.arange(2 * SIZE) + 0.5) / SIZE - 1
+    y, x = torch.meshgrid(offsets, offsets, indexing="ij")
+    rays = torch.stack([x, y, torch.ones_like(x)], -1).flatten(0, 1)
+    views = [field[:1].expand(len(rotations), -1) for field in (sight.translations, sight.half_tangent)]
+    colour = shade(cast(solid(name), rotations, views[0], rays, views[1])).unflatten(2, (2 * SIZE, 2 * SIZE))
+    return quantised(F.avg_pool2d(colour, 2)).movedim(-1, 1).float()
 
 
-def test_frames_that_form_a_loop_are_said_so():
-    truth = Truth({"cube": "truth/cube"})
-    truth.add("truth/cube", "a", 0, np.zeros(3), Rotation.identity(), static=True)
-    truth.add("a", "truth/cube", 0, np.zeros(3), Rotation.identity(), static=True)
-    with pytest.raises(NoTruthError, match="loop"):
-        truth.pose("cube", "camera", 0)
+def seen_as(name, seen, sight=None):
+    """The first of the random poses whose picture shows just these markers."""
+    rotations = so3.uniform(500, generator=torch.Generator().manual_seed(5))
+    shares = [straight().share(marker, rotations, 0) for marker in solid(name).markers]
+    clear = [share > 10 * SEEN_SHARE if shown else share == 0 for share, shown in zip(shares, seen, strict=True)]
+    chosen = rotations[torch.stack(clear).all(0)][:1]
+    poses = TruePoses(solid(name), chosen, sight or straight())
+    assert poses.seen(0) == seen
+    return poses
 
 
-@pytest.mark.parametrize(("kind", "given_"), [("tf", {}), ("topic", {"cube": "/truth/cube"})])
-def test_truth_is_read_from_transforms_and_from_topics(tmp_path, kind, given_):
-    bag = find(write(tmp_path / "bag", truth=kind), tmp_path)
-    with bag.opened() as reader:
-        truth = read_truth(reader, ["cube", "cone"], given_, 1.0)
-    placed, _ = scene(12)
-    np.testing.assert_allclose(truth.pose("cube", FRAME, START_NS + STEP_NS), pose_of(placed[0], 1), atol=1e-6)
-    assert ("cone" in truth) == (kind == "tf")
+@pytest.mark.parametrize("name", SOLIDS)
+@settings(max_examples=8)
+@given(seed=seeds, plain=st.booleans())
+def test_every_listed_pose_gives_the_same_picture(name, seed, plain):
+    """Straight ahead and seen by a random camera; hidden markers may leave less than what counts as seen."""
+    truth, draw = rotation(seed), Draw(torch.Generator().manual_seed(seed), torch.device("cpu"))
+    views = draw_views(1, Randomisation(), draw)
+    sight = straight() if plain else Sight(views.translations, views.half_tangent)
+    listed = TruePoses(solid(name), truth, sight).listed(0, step_deg=40.0)
+    if listed is None:
+        assert name == "sphereX"
+        return
+    shown = pictures(name, torch.cat([truth, listed[:30]]), sight)
+    assert torch.equal(listed[0], truth[0])
+    assert (shown[1:] - shown[:1]).abs().mean((1, 2, 3)).max() < 2 * SEEN_SHARE * 255
 
 
-def test_a_topic_that_is_not_there_is_named(tmp_path):
-    bag = find(write(tmp_path / "bag", frames=2), tmp_path)
-    with bag.opened() as reader, pytest.raises(BagError, match="there is no topic '/mocap'"):
-        read_truth(reader, ["cube"], {"cube": "/mocap"}, 1.0)
+@settings(max_examples=30)
+@given(seed=seeds)
+def test_symmetries_that_are_not_listed_give_another_picture(seed):
+    truth, group = rotation(seed), solid("tetX").group
+    listed = TruePoses(solid("tetX"), truth, straight()).listed(0)
+    others = truth @ group
+    others = others[so3.pairwise_angle(others, listed).amin(1) > 0.1]
+    assert len(listed) + len(others) == 12
+    if len(others):
+        shown = pictures("tetX", torch.cat([truth, others]), straight())
+        assert (shown[1:] - shown[:1]).abs().mean((1, 2, 3)).min() > 0.02
 
 
-def test_a_tracker_that_lost_its_object_gives_no_truth(tmp_path):
-    with Recorder(tmp_path / "bag", {"/tf": "tf2_msgs/msg/TFMessage"}) as recorder:
-        lost = transform(0, FRAME, "truth/cube", np.eye(4))
-        lost.transform.rotation = types().Quaternion()
-        recorder.write("/tf", START_NS, types().TFMessage(transforms=[lost]))
-    with find(tmp_path / "bag", tmp_path).opened() as reader:
-        assert "cube" not in read_truth(reader, ["cube"], {}, 1.0)
+@pytest.mark.parametrize("name", SOLIDS)
+@settings(max_examples=8)
+@given(seed=seeds)
+def test_the_distance_is_zero_at_every_listed_pose(name, seed):
+    poses = TruePoses(solid(name), rotation(seed), straight())
+    listed = poses.listed(0, step_deg=20.0)
+    assert poses.distance(poses.truth if listed is None else listed, 0).max() < 3e-3
 
 
-# --- images and what belongs to them
+@pytest.mark.parametrize(("name", "seen"), [("cylO", (True,)), ("sphereX", (True, True))])
+@settings(max_examples=25)
+@given(st.floats(0.01, math.pi), seeds)
+def test_where_all_is_seen_the_distance_is_the_angle(name, seen, angle, seed):
+    poses, axis = seen_as(name, seen), rotation(seed)[:, 0]
+    assert len(poses.listed(0)) == 1 and poses.axis(0) is None
+    turned = poses.truth @ so3.exp(angle * axis)
+    torch.testing.assert_close(poses.distance(turned, 0), torch.tensor([angle]), atol=2e-3, rtol=0)
 
 
-def companions(folder, depth_delay=5_000_000):
-    """Images with a calibration that was latched long before, depth images, and regions that change."""
-    t = types()
-    kinds = {"/cam/image_raw": "sensor_msgs/msg/Image", "/cam/depth": "sensor_msgs/msg/Image",
-             "/cam/camera_info": "sensor_msgs/msg/CameraInfo",
-             "/pose_node/region/cube": "sensor_msgs/msg/RegionOfInterest"}  # fmt: skip
-    with Recorder(folder, kinds) as recorder:
-        recorder.write("/cam/camera_info", START_NS - 60 * 10**9, info())
-        for k in range(8):
-            now = START_NS + k * STEP_NS
-            if k % 3 == 1:
-                roi = t.RegionOfInterest(x_offset=10 * k, y_offset=5, width=40, height=40, do_rectify=False)
-                recorder.write("/pose_node/region/cube", now, roi)
-            for topic, delay, value in (("/cam/image_raw", 0, k), ("/cam/depth", depth_delay, 100 + k)):
-                stamped = header(k)
-                stamped.stamp.nanosec += delay
-                data = np.full(CAMERA.width * CAMERA.height, value, np.uint8)
-                image = t.Image(header=stamped, height=CAMERA.height, width=CAMERA.width, encoding="mono8",
-                                step=CAMERA.width, data=data)  # fmt: skip
-                recorder.write(topic, now + delay, image)
-    return folder
+@settings(max_examples=60)
+@given(seed=seeds)
+def test_a_tetrahedron_has_three_poses_a_face_that_may_be_the_red_one(seed):
+    truth, planes = rotation(seed), solid("tetX").planes
+    camera = truth[0].T @ -torch.tensor([0.0, 0.0, CROP.distance])
+    beyond = planes[:, :3] @ camera - planes[:, 3]
+    assume((beyond.abs() > 0.2).all())  # no face edge-on
+    hidden = int((beyond < 0).sum())
+    poses = TruePoses(solid("tetX"), truth, straight())
+    assert poses.seen(0) == (bool(beyond[0] > 0),)
+    assert len(poses.listed(0)) == (3 if beyond[0] > 0 else 3 * hidden)
 
 
-def collected(bag, settings, start=None, stop=None):
-    with bag.opened() as reader:
-        return list(frames(reader, resolve(reader, Topics(), settings), settings, start, stop))
+def _fine(poses, axis, group, step_deg=0.25):
+    """Brute force: all turns on a fine grid that leave the hidden markers hidden."""
+    turns = so3.about_axis(axis, torch.arange(round(360 / step_deg)) * math.radians(step_deg))
+    candidates = (poses.truth[0] @ group[:, None] @ turns).flatten(0, 1)
+    for marker, shown in zip(poses.solid.markers, poses.seen(0), strict=True):
+        if not shown:
+            candidates = candidates[poses.sight.share(marker, candidates, 0) < SEEN_SHARE]
+    return candidates
 
 
-def test_an_image_gets_the_last_regions_and_calibration_and_the_nearest_depth(tmp_path):
-    import dataclasses
-
-    bag = find(companions(tmp_path / "bag"), tmp_path)
-    settings = dataclasses.replace(SETTINGS, depth=True, regions_from="topics")
-    seen = collected(bag, settings)
-    assert [s.frame.image.data[0] for s in seen] == list(range(8))
-    assert [s.frame.depth.data[0] for s in seen] == [100 + k for k in range(8)]
-    regions = [s.frame.regions.get("cube") for s in seen]
-    assert [None if r is None else r.x_offset for r in regions] == [None, 10, 10, 10, 40, 40, 40, 70]
-    assert all(s.frame.info.width == CAMERA.width for s in seen)
-    # In parts it is the same as in one go: any process may take any part.
-    middle = START_NS + 4 * STEP_NS
-    parts = collected(bag, settings, START_NS, middle) + collected(bag, settings, middle, middle + 10 * STEP_NS)
-    assert [(s.frame.image.data[0], s.frame.depth.data[0]) for s in parts] == [(k, 100 + k) for k in range(8)]
-    again = [s.frame.regions.get("cube") for s in parts]
-    assert [r and r.x_offset for r in again] == [r and r.x_offset for r in regions]
-
-
-def test_a_companion_that_is_too_late_is_none(tmp_path):
-    import dataclasses
-
-    bag = find(companions(tmp_path / "bag", depth_delay=50_000_000), tmp_path)
-    seen = collected(bag, dataclasses.replace(SETTINGS, depth=True))
-    assert all(s.frame is None and "no depth image within sync_tolerance" in s.problem for s in seen)
+@pytest.mark.parametrize(
+    ("name", "seen", "axis", "group"),
+    [
+        ("cylO", (False,), [0.0, 0.0, 1.0], torch.stack([torch.eye(3), torch.diag(torch.tensor([1.0, -1, -1]))])),
+        ("sphereX", (False, True), [math.sin(math.pi / 3), 0.0, 0.5], torch.eye(3)[None]),
+    ],
+    ids=["hidden dot", "hidden cross"],
+)
+def test_a_curve_of_poses_is_cut_where_a_marker_would_appear(name, seen, axis, group, generator):
+    poses, samples = seen_as(name, seen), so3.uniform(300, generator=generator)
+    torch.testing.assert_close(poses.axis(0), torch.tensor(axis))
+    distance, fine = poses.distance(samples, 0), _fine(poses, torch.tensor(axis), group)
+    assert 0 < len(fine) < 1440 * len(group)  # hidden somewhere, not everywhere
+    assert (distance <= so3.pairwise_angle(samples, poses.listed(0, 1.0)).amin(1) + 1e-3).all()
+    by_grid = so3.pairwise_angle(samples, fine).amin(1)
+    torch.testing.assert_close(distance, by_grid, atol=math.radians(0.8), rtol=0)
+    whole = so3.pairwise_angle(samples, _fine(TruePoses(solid(name), poses.truth, straight(1, torch.ones(1, 8, 8))),
+                                              torch.tensor(axis), group)).amin(1)  # fmt: skip
+    assert (distance >= whole - 1e-2).all() and (distance > whole + 0.1).any()
 
 
-def test_topics_that_cannot_be_found_out_are_asked_for(tmp_path):
-    kinds = dict.fromkeys(("/left/image", "/right/image"), "sensor_msgs/msg/Image")
-    with Recorder(tmp_path / "bag", kinds) as recorder:
-        for name in kinds:
-            recorder.write(name, START_NS, types().Image(header=header(0)))
-    with find(tmp_path / "bag", tmp_path).opened() as reader:
-        with pytest.raises(BagError, match="give --image one of /left/image, /right/image"):
-            resolve(reader, Topics(), SETTINGS)
-        with pytest.raises(BagError, match="record the camera_info too"):
-            resolve(reader, Topics(image="/left/image"), SETTINGS)
-        with pytest.raises(BagError, match="no topic '/up'"):
-            resolve(reader, Topics(image="/up"), SETTINGS)
+def test_a_seen_cross_turns_in_quarters(generator):
+    poses, samples = seen_as("sphereX", (True, False)), so3.uniform(50, generator=generator)
+    listed = poses.listed(0)
+    quarters = poses.truth @ so3.about_axis(torch.tensor([0.0, 0, 1]), torch.arange(4) * (math.pi / 2))
+    dot = solid("sphereX").markers[1]
+    hides = straight().share(dot, quarters, 0) < SEEN_SHARE
+    assert poses.axis(0) is None and 1 <= len(listed) == hides.sum() <= 4
+    expected = so3.angle(quarters[hides], samples[:, None]).amin(1)
+    torch.testing.assert_close(poses.distance(samples, 0), expected, atol=2e-3, rtol=0)
+
+
+def test_a_blank_sphere_may_have_any_pose_that_shows_nothing(generator):
+    """Zero just where neither mark is seen; elsewhere as far as the nearest of many such poses, or a little less."""
+    poses, samples = seen_as("sphereX", (False, False)), so3.uniform(40, generator=generator)
+    blank = lambda rotations: torch.stack(  # noqa: E731
+        [straight().share(marker, rotations, 0) < SEEN_SHARE for marker in solid("sphereX").markers]
+    ).all(0)
+    distance = poses.distance(samples, 0)
+    assert poses.listed(0) is None
+    assert torch.equal(distance == 0, blank(samples)) and 3 < int(blank(samples).sum()) < 37
+    many = so3.uniform(10_000, generator=generator)
+    nearest = torch.where(blank(samples), 0, so3.pairwise_angle(samples, many[blank(many)]).amin(1))
+    assert (distance <= nearest + math.radians(2)).all()
+    assert (distance >= nearest - math.radians(15)).all()
+
+
+def test_an_occluder_that_hides_the_mark_widens_the_true_set():
+    open_, truth = seen_as("cylO", (True,)), seen_as("cylO", (True,)).truth
+    marker = solid("cylO").markers[0]
+    _, points = marker.facing(truth, straight().translations)
+    places = points[0, :, :2] / points[0, :, 2:] / CROP.half_angle_tangent
+    pixels = (torch.arange(SIZE) + 0.5) / SIZE * 2 - 1
+    grid = torch.stack(torch.meshgrid(pixels, pixels, indexing="xy"), -1)
+    cover = (torch.cdist(grid.flatten(0, 1), places).amin(1) < 0.12).float().unflatten(0, (SIZE, SIZE))
+    sight = straight(1, cover[None])
+    poses = TruePoses(solid("cylO"), truth, sight)
+    assert poses.seen(0) == (False,) and open_.seen(0) == (True,)
+    listed = poses.listed(0, 5.0)
+    assert len(listed) > 10 and poses.axis(0) is not None
+    # Where nothing is in front, pictures are still the same, though some of them hide the dot behind the occluder.
+    shown = pictures("cylO", torch.cat([truth, listed]), sight)
+    assert ((shown[1:] - shown[:1]).abs() * (1 - cover)).mean((1, 2, 3)).max() < 2 * SEEN_SHARE * 255
+    assert (straight().share(marker, listed, 0) > 10 * SEEN_SHARE).sum() > 1
+
+
+@pytest.mark.parametrize("name", SOLIDS)
+def test_what_keeps_the_seen_marks_in_place_is_a_group(name):
+    shape = solid(name)
+    for seen in itertools.product((False, True), repeat=len(shape.markers)):
+        group, axis, free = symmetries(shape, seen)
+        assert so3.angle(group[0], torch.eye(3)) < 1e-5
+        products = (group[:, None] @ group).flatten(0, 1)
+        assert so3.pairwise_angle(products, group).amin(1).max() < 2e-3
+        assert free == (shape.ball and not any(seen))
+        for marker in itertools.compress(shape.markers, seen):
+            torch.testing.assert_close(group @ marker.centre, marker.centre.expand(len(group), 3), atol=1e-5, rtol=0)
+        if axis is not None:  # turns and discrete symmetries together are a group: these turn the axis over, at most
+            along = group @ axis
+            torch.testing.assert_close((along @ axis).abs(), torch.ones(len(group)))
+
+
+def test_a_marked_solid_needs_its_view(generator):
+    with pytest.raises(ValueError, match="'tetX' has markers"):
+        TruePoses(solid("tetX"), so3.uniform(1, generator=generator)).seen(0)
+
+
+@pytest.mark.parametrize("name", ["tet", "cone", "cyl"])
+def test_without_marks_the_solids_own_distance_holds(name, generator):
+    truth, samples = so3.uniform(2, generator=generator), so3.uniform(20, generator=generator)
+    poses = TruePoses(solid(name), truth)
+    torch.testing.assert_close(poses.distance(samples, 1), solid(name).distance(samples, truth[1]))
+    assert len(poses.listed(0, 10.0)) == len(solid(name).group) * (36 if solid(name).axial else 1)
