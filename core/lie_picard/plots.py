@@ -82,7 +82,7 @@ def plot_distribution(
     _dress(axes)
     if truth is not None:
         longitude, latitude, turn = rotation_coordinates(truth)
-        size, line = (_RING, 1.4) if len(truth) <= _MANY else (_RING / 3, 0.4)
+        size, line = _ring(len(truth))
         rings: dict[str, Any] = {"facecolors": "none", "s": size, "zorder": 1, "clip_on": False}
         axes.scatter(longitude, latitude, edgecolors="black", linewidths=line + 0.8, alpha=0.5, **rings)
         axes.scatter(longitude, latitude, edgecolors=list(map(tuple, hues(turn))), linewidths=line, **rings)
@@ -105,6 +105,11 @@ def hue_bar(axes: Axes) -> None:
     axes.set_xticks([0, 90, 180, 270, 360])
     axes.tick_params(labelsize=8)
     axes.set_xlabel("turn about the pointer [degrees]", fontsize=8)
+
+
+def _ring(count: int) -> tuple[float, float]:
+    """Area in points^2 and line width in points of each of so many true poses."""
+    return (_RING, 1.4) if count <= _MANY else (_RING / 3, 0.4)
 
 
 def _dress(axes: Axes) -> None:
@@ -169,7 +174,7 @@ def distribution_image(
     globe = _globe(*size, truth is not None)
     image = globe.background.copy()
     if truth is not None:
-        area, line = (_RING, 1.4) if len(truth) <= _MANY else (_RING / 3, 0.4)
+        area, line = _ring(len(truth))
         _discs(image, globe, truth, [area] * len(truth), ring=line)
     _discs(image, globe, modes, [_DISC * weight / max(weights) for weight in weights])
     _discs(image, globe, rotations, [_DOT] * len(rotations))

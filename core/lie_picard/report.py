@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lie_picard import machine
+
+if TYPE_CHECKING:
+    from matplotlib.axis import Axis
 
 # Columns that a terminal has room for, with their headings; the JSON has them all.
 BENCH_COLUMNS = {
@@ -176,7 +179,6 @@ def _plot_windows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 def _plot_frontier(rows: Sequence[Mapping[str, Any]], where: Mapping[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter
 
     figure = Figure(figsize=(11, 4.4), layout="constrained")
     panels = (("mean_deg", "mean angle to the nearest true pose [deg]"), ("beyond_5deg", "share beyond 5 deg [%]"))
@@ -195,12 +197,19 @@ def _plot_frontier(rows: Sequence[Mapping[str, Any]], where: Mapping[str, Any], 
                               color=line.get_color())  # fmt: skip
         axes.set_xscale("log")
         axes.set_yscale("log")
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else ""))
+        plain_ticks(axes.xaxis)
+        plain_ticks(axes.yaxis)
         axes.set_xlabel(f"time for {rows[0]['samples']} samples [ms]; numbers: steps")
         axes.set_ylabel(label)
         axes.grid(which="both", alpha=0.3)
         axes.legend(fontsize=8)
     figure.suptitle(f"Quality against time ({machine.one_line(dict(where))})", fontsize=10)
     figure.savefig(path, dpi=130)
+
+
+def plain_ticks(axis: Axis) -> None:
+    """Plain numbers along a logarithmic axis, at 1, 2 and 5."""
+    from matplotlib.ticker import FuncFormatter
+
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else ""))

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lie_picard import so3
+from lie_picard.files import replaced
 from lie_picard.model import checkpoint
 from lie_picard.model.score_model import ScoreModel
 from lie_picard.moments import Moments
@@ -170,9 +171,8 @@ class Trainer:
             tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
         tensors = {k: v.contiguous().cpu() for k, v in tensors.items()}
         note = {"step": self.step, "recipe": self.recipe.to_dict()}
-        partial = path.with_name(path.name + ".partial")
-        save_file(tensors, str(partial), {"format": "lie_picard_training", "state": json.dumps(note)})
-        os.replace(partial, path)
+        with replaced(path) as partial:
+            save_file(tensors, str(partial), {"format": "lie_picard_training", "state": json.dumps(note)})
 
     def resume(self, path: Path) -> None:
         """Continue where `save` stood.

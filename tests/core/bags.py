@@ -11,7 +11,7 @@ import yaml
 
 from lie_picard import so3
 from lie_picard.camera import Camera
-from lie_picard.recording.types import types, writer
+from lie_picard.recording.types import header_of, types, writer
 from lie_picard.recording.writing import Recorder
 from lie_picard.seeds import test_generator
 from lie_picard.symsol.scene import Placed, render_scene
@@ -53,8 +53,7 @@ def parameters(folder, frames: int = 1, **changes):
 
 def header(frame: int, frame_id: str = FRAME):
     """Of the frame-th image."""
-    stamp = START_NS + frame * STEP_NS
-    return types().Header(stamp=types().Time(sec=stamp // 10**9, nanosec=stamp % 10**9), frame_id=frame_id)
+    return header_of(START_NS + frame * STEP_NS, frame_id)
 
 
 def info():
@@ -67,8 +66,7 @@ def info():
 
 def transform(frame: int, parent: str, child: str, pose: np.ndarray):
     """A (4, 4) pose of a frame in another."""
-    place = writer().transform_of(writer().pose_of(pose[:3, :3], pose[:3, 3]))
-    return types().TransformStamped(header=header(frame, parent), child_frame_id=child, transform=place)
+    return writer().transform_stamped(header(frame, parent), child, writer().pose_of(pose[:3, :3], pose[:3, 3]))
 
 
 def pose_of(placed: Placed, frame: int) -> np.ndarray:

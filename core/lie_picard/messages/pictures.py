@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +16,7 @@ from lie_picard.camera import Camera
 from lie_picard.mesh import Mesh
 from lie_picard.messages.pipeline import Result
 from lie_picard.messages.read import rotation_of, vector_of
-from lie_picard.overlay import Drawn, Outline, colour_of, draw_overlay
+from lie_picard.overlay import Colour, Drawn, Outline, colour_of, draw_overlay
 from lie_picard.plots import distribution_image
 from lie_picard.poses import ObjectPoses
 from lie_picard.settings import Settings
@@ -40,21 +41,24 @@ def overlay(
     items = []
     for message in result.messages:
         name, modes = message.object_id, message.hypotheses
-        position = vector_of(message.best.pose.position)
-        items.append(
-            Drawn(
-                name,
-                _outline(settings.meshes.get(name) or _ball(sizes[name])),
-                colours[name],
-                position,
-                np.stack([rotation_of(mode.pose.pose.orientation) for mode in modes]),
-                np.array([mode.weight for mode in modes]),
-                best=rotation_of(message.best.pose.orientation),
-                truth=(truth or {}).get(name),
-                note=f"{len(modes)} mode{'s' if len(modes) > 1 else ''}, {modes[0].weight:.0%}",
-            )
-        )
+        item = drawn(message, settings.meshes.get(name) or _ball(sizes[name]), colours[name])
+        note = f"{len(modes)} mode{'s' if len(modes) > 1 else ''}, {modes[0].weight:.0%}"
+        items.append(dataclasses.replace(item, truth=(truth or {}).get(name), note=note))
     return draw_overlay(image, camera, items)
+
+
+def drawn(message: Any, mesh: Mesh, colour: Colour) -> Drawn:
+    """A PoseHypothesisArray with hypotheses, to be drawn."""
+    modes = message.hypotheses
+    return Drawn(
+        message.object_id,
+        _outline(mesh),
+        colour,
+        vector_of(message.best.pose.position),
+        np.stack([rotation_of(mode.pose.pose.orientation) for mode in modes]),
+        np.array([mode.weight for mode in modes]),
+        best=rotation_of(message.best.pose.orientation),
+    )
 
 
 def distributions(result: Result, truth: Mapping[str, Array] | None = None) -> Image:
@@ -100,4 +104,4 @@ def _ball(diameter: float) -> Mesh:
     return Mesh.of_solid("sphereX", diameter)
 
 
-__all__ = ["distribution", "distributions", "jpeg", "overlay"]
+__all__ = ["distribution", "distributions", "drawn", "jpeg", "overlay"]

@@ -78,6 +78,10 @@ class Writer:
         p = pose.position
         return self.types.Transform(translation=self.types.Vector3(x=p.x, y=p.y, z=p.z), rotation=pose.orientation)
 
+    def transform_stamped(self, header: Any, child: str, pose: Any) -> Any:
+        """The same with its frames, the header's the parent."""
+        return self.types.TransformStamped(header=header, child_frame_id=child, transform=self.transform_of(pose))
+
     def hypothesis_array(
         self, header: Any, poses: ObjectPoses, tracked: Tracked | None, options: SamplerOptions
     ) -> Any:
@@ -141,9 +145,7 @@ class Writer:
             named = [(message.object_id, message.best)]
             named += [(f"{message.object_id}/mode_{h.mode_id}", h.pose) for h in message.hypotheses[:modes]]
             for frame, pose in named:
-                transform = self.types.TransformStamped(header=message.header, child_frame_id=prefix + frame)
-                transform.transform = self.transform_of(pose.pose)
-                result.append(transform)
+                result.append(self.transform_stamped(message.header, prefix + frame, pose.pose))
         return result
 
     def sample_poses(self, header: Any, found: list[ObjectPoses]) -> Any:

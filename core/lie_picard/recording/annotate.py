@@ -46,8 +46,8 @@ class Annotation(Recorder):
         header = image.frame.image.header
         transforms = writer().transforms(result.messages, settings.tf_modes, settings.tf_prefix)
         for name, pose in image.truth.items():
-            place = writer().transform_of(writer().pose_of(pose[:3, :3], pose[:3, 3]))
-            transforms.append(t.TransformStamped(header=header, child_frame_id=f"truth/{name}", transform=place))
+            true = writer().pose_of(pose[:3, :3], pose[:3, 3])
+            transforms.append(writer().transform_stamped(header, f"truth/{name}", true))
         camera = camera_of(image.frame.info, settings.rectified)
         overlay = pictures.overlay(to_rgb(image.frame.image), camera, result, settings, image.truth)
         shown = pictures.distributions(result, image.truth)

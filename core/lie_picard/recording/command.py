@@ -15,6 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from lie_picard import settings
+from lie_picard.files import replaced
 from lie_picard.recording import evaluate, html
 from lie_picard.recording.annotate import Annotation
 from lie_picard.recording.frames import Topics
@@ -81,8 +82,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             interrupted = True
     result = evaluate.conclude(recordings, useless, tallies, options)
     result["complete"] &= not interrupted
-    _write(args.output / "report.json", json.dumps(result, allow_nan=False) + "\n")
-    _write(args.output / "report.html", html.render(result, worst.pictures()))
+    reports = {"json": json.dumps(result, allow_nan=False) + "\n", "html": html.render(result, worst.pictures())}
+    for kind, text in reports.items():
+        with replaced(args.output / f"report.{kind}") as partial:
+            partial.write_text(text)
     if interrupted:
         raise KeyboardInterrupt(f"the report in {args.output} is of {sum(t.images for t in tallies)} images; the same "
                                 "command goes on from there")  # fmt: skip
@@ -133,13 +136,6 @@ class _Asked:
         if self._asked:
             self._asked = False
             raise KeyboardInterrupt
-
-
-def _write(path: Path, text: str) -> None:
-    """All of it, or what was there before."""
-    part = path.with_name(path.name + ".partial")
-    part.write_text(text)
-    part.replace(path)
 
 
 def _options(args: argparse.Namespace) -> evaluate.Options:

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lie_picard.recording.summary import FLIP_DEG
+
 _BLOCK_NS = 1_000_000_000
 _DRAWS, _AT_ONCE = 20_000, 500
 _LEVEL = 0.95
@@ -135,7 +137,7 @@ def value(record: Mapping[str, Any], metric: str) -> float | None:
         return None if inside is None else float(inside <= _LEVEL)
     if metric == "flip":
         jump = record.get("jump_deg")
-        return None if jump is None else float(jump > 15.0)
+        return None if jump is None else float(jump > FLIP_DEG)
     found = record.get(metric)
     return None if found is None or not math.isfinite(found) else float(found)
 

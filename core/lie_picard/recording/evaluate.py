@@ -25,7 +25,7 @@ from lie_picard.recording.frames import Topics, frames, resolve
 from lie_picard.recording.jobs import Estimated, Job, Store, run_all, spans
 from lie_picard.recording.score import Scorer
 from lie_picard.recording.truth import NoTruthError, Truth, read_truth
-from lie_picard.recording.types import types, writer
+from lie_picard.recording.types import header_of, writer
 from lie_picard.settings import Settings
 
 Array = NDArray[np.float64]
@@ -61,7 +61,7 @@ class Image:
     Attributes:
         done: what the estimator said. result: its messages; None where the image cannot be used.
         truth: (4, 4) camera_from_object by object, where it is known. records: one an object.
-        frame: the image itself, where it is wanted.
+        frame: the image itself, where it can be read.
     """
 
     done: Estimated
@@ -190,19 +190,13 @@ def processes(recordings: Sequence[Recording], options: Options) -> int:
     return options.workers or (1 if len(recordings) == 1 else min(len(recordings), os.cpu_count() or 1))
 
 
-def score(recording: Recording, options: Options, work: Path, pictures: bool = True) -> Iterator[Image]:
-    """The second pass: the images in order, with their records.
-
-    Args:
-        pictures: read the camera images again, for drawing.
-    """
+def score(recording: Recording, options: Options, work: Path) -> Iterator[Image]:
+    """The second pass: the images in order, with their records, and read again for drawing."""
     follower, scorer, settings = Follower(writer()), Scorer(options.settings.meshes), options.settings
-    for done, frame in _estimated(recording, options, work, pictures):
+    for done, frame in _estimated(recording, options, work):
         result = None
         if done.estimate is not None:
-            stamp = types().Time(sec=done.stamp_ns // 10**9, nanosec=done.stamp_ns % 10**9)
-            header = types().Header(stamp=stamp, frame_id=done.frame_id)
-            result = follower(header, done.estimate, settings)
+            result = follower(header_of(done.stamp_ns, done.frame_id), done.estimate, settings)
         yield scored(recording, done, result, frame, settings, scorer)
 
 
@@ -226,18 +220,13 @@ def scored(
     return Image(done, result, truth, records, frame)
 
 
-def _estimated(
-    recording: Recording, options: Options, work: Path, pictures: bool
-) -> Iterator[tuple[Estimated, Frame | None]]:
-    """What the first pass left, each image with its frame where that is wanted and can be read."""
+def _estimated(recording: Recording, options: Options, work: Path) -> Iterator[tuple[Estimated, Frame | None]]:
+    """What the first pass left, each image with its frame where that can be read."""
     # All that a picture needs is the image and its calibration.
     settings, store = dataclasses.replace(options.settings, depth=False, regions_from="parameters"), Store(work)
     for job in recording.jobs:
         kept = store.get(job) if job.start_ns in recording.done else None
         if kept is None or not kept.images:
-            continue
-        if not pictures:
-            yield from ((done, None) for done in kept.images)
             continue
         with job.bag.opened() as reader:
             seen = frames(reader, job.topics, settings, job.start_ns, job.stop_ns)

@@ -18,10 +18,9 @@ from lie_picard.messages.read import nanoseconds_of
 from lie_picard.recording.bag import BagError
 from lie_picard.settings import Settings
 
-_IMAGES = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
-_INFO, _ROI, _DETECTIONS = (
-    "sensor_msgs/msg/CameraInfo", "sensor_msgs/msg/RegionOfInterest", "vision_msgs/msg/Detection2DArray",
-)  # fmt: skip
+IMAGES = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+INFO = "sensor_msgs/msg/CameraInfo"
+_ROI, _DETECTIONS = "sensor_msgs/msg/RegionOfInterest", "vision_msgs/msg/Detection2DArray"
 _MARGIN_NS = 2_000_000_000  # how far from a span of time companions of its images are looked for
 
 
@@ -47,13 +46,13 @@ def resolve(reader: AnyReader, given: Topics, settings: Settings) -> Topics:
     Raises:
         BagError: one is missing, or there are several and none was named.
     """
-    image = _choose(reader, _IMAGES, given.image, "image", avoid=("depth", "mask"))
+    image = _choose(reader, IMAGES, given.image, "image", avoid=("depth", "mask"))
     folder = image.removesuffix("/compressed").rpartition("/")[0]
     return Topics(
         image=image,
-        camera_info=_choose(reader, (_INFO,), given.camera_info, "camera_info", prefer=f"{folder}/camera_info"),
-        depth=_choose(reader, _IMAGES, given.depth, "depth", prefer="depth") if settings.depth else "",
-        mask=_choose(reader, _IMAGES, given.mask, "mask", prefer="mask") if settings.regions_from == "mask" else "",
+        camera_info=_choose(reader, (INFO,), given.camera_info, "camera_info", prefer=f"{folder}/camera_info"),
+        depth=_choose(reader, IMAGES, given.depth, "depth", prefer="depth") if settings.depth else "",
+        mask=_choose(reader, IMAGES, given.mask, "mask", prefer="mask") if settings.regions_from == "mask" else "",
         detections=_choose(reader, (_DETECTIONS,), given.detections, "detections")
         if settings.regions_from == "detections"
         else "",

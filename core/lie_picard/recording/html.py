@@ -8,17 +8,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
 from lie_picard import machine
 from lie_picard.calibration import LEVELS
+from lie_picard.messages.pictures import jpeg
 from lie_picard.recording.worst import Picture
-from lie_picard.report import cell
+from lie_picard.report import cell, plain_ticks
 
 _TABLES = {
     "Rotation": {
@@ -183,9 +182,7 @@ def _latency(result: Mapping[str, Any]) -> Figure:
 
 
 def _plain(axis: Any) -> None:
-    """Plain numbers along a logarithmic axis, at 1, 2 and 5."""
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else ""))
+    plain_ticks(axis)
     axis.set_tick_params(which="both", labelsize=8)
 
 
@@ -196,5 +193,4 @@ def _inline(figure: Figure) -> str:
 
 
 def _jpeg(image: NDArray[np.uint8]) -> str:
-    _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
-    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg(image, quality=88).tobytes()).decode()

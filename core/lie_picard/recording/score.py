@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -106,7 +107,7 @@ def _honesty(poses: ObjectPoses, truth: Array) -> dict[str, Any]:
         rotation = best.rotation.double()
         nearest = torch.from_numpy(symmetry.nearest(truth[:3, :3], rotation.numpy()))
         axis = torch.from_numpy(symmetry.axes[0]) if symmetry.axes else None
-        residual, spread = miss(_double(best), nearest, axis)
+        residual, spread = miss(replace(best, rotation=rotation, covariance=best.covariance.double()), nearest, axis)
         freedom = torch.tensor([3 if axis is None else 2])
         record["rotation_confidence"] = float(confidence(residual[None], spread[None], freedom)[0])
     if not symmetry.axes:
@@ -115,10 +116,6 @@ def _honesty(poses: ObjectPoses, truth: Array) -> dict[str, Any]:
         record["weights"] = [round(mode.weight, 4) for mode in modes]
         record["true_mode"] = int(angles.argmin()) if float(angles.min()) <= MODE_RADIUS else None
     return record
-
-
-def _double(mode: Any) -> Any:
-    return type(mode)(mode.rotation.double(), mode.weight, mode.covariance.double(), mode.count)
 
 
 def _translation(poses: ObjectPoses, truth: Array) -> dict[str, Any]:

@@ -16,12 +16,13 @@ from lie_picard.messages.read import nanoseconds_of, vector_of
 from lie_picard.recording.bag import BagError
 
 Array = NDArray[np.float64]
-_TF, _POSES = "tf2_msgs/msg/TFMessage", (
+TF = "tf2_msgs/msg/TFMessage"
+POSES = (
     "geometry_msgs/msg/PoseStamped",
     "geometry_msgs/msg/PoseWithCovarianceStamped",
     "geometry_msgs/msg/TransformStamped",
     "nav_msgs/msg/Odometry",
-)  # fmt: skip
+)
 
 
 class NoTruthError(LookupError):
@@ -138,15 +139,15 @@ def read_truth(reader: AnyReader, objects: list[str], given: Mapping[str, str], 
     truth = Truth(frames, gap_s)
     kinds = {c.topic: c.msgtype for c in reader.connections}
     for name, topic in topics.items():
-        if kinds.get(topic) not in _POSES:
-            raise BagError(f"truth of '{name}': there is no topic '{topic}' of type {', '.join(_POSES)}")
+        if kinds.get(topic) not in POSES:
+            raise BagError(f"truth of '{name}': there is no topic '{topic}' of type {', '.join(POSES)}")
     owners: dict[str, list[str]] = {}
     for name, topic in topics.items():
         owners.setdefault(topic, []).append(name)
-    wanted = [c for c in reader.connections if c.msgtype == _TF or c.topic in owners]
+    wanted = [c for c in reader.connections if c.msgtype == TF or c.topic in owners]
     for connection, _, data in reader.messages(wanted) if wanted else ():
         message: Any = reader.deserialize(data, connection.msgtype)
-        if connection.msgtype == _TF:
+        if connection.msgtype == TF:
             static = connection.topic.endswith("tf_static")
             for one in message.transforms:
                 _add(truth, one.child_frame_id, one.header, one.transform.translation, one.transform.rotation, static)

@@ -42,6 +42,12 @@ def writer() -> Writer:
     return Writer(types())
 
 
+def header_of(stamp_ns: int, frame_id: str) -> Any:
+    """A header; `messages.read.nanoseconds_of` gives its stamp back."""
+    stamp = types().Time(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
+    return types().Header(stamp=stamp, frame_id=frame_id)
+
+
 class Maker:
     """One message class: called, it fills in what is not given; its constants are attributes."""
 

@@ -25,13 +25,13 @@ from rclpy.utilities import remove_ros_args
 from rosbags.highlevel import AnyReader
 from rosgraph_msgs.msg import Clock
 
+from lie_picard.recording.frames import IMAGES, INFO
 from lie_picard.recording.types import typestore
 from lie_picard_pose.parameters import Entry, declare
 from lie_picard_pose.running import run
 
 _WAIT_S = 60.0
 _TICK_S = 0.02  # of simulated time, between messages
-_IMAGES, _INFO = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"), "sensor_msgs/msg/CameraInfo"
 
 TABLE = {
     "rate": Entry(1.0, "How fast, relative to the recording.", 0.01, 100.0, read_only=True),
@@ -70,9 +70,9 @@ class BagPlayer(Node):
         with AnyReader([self._bag], default_typestore=typestore()) as reader:
             connections = [c for c in reader.connections if not self._topics or c.topic in self._topics]
             there = {c.topic: c.msgtype for c in connections if c.msgcount}
-            heard = {topic: self._listeners for topic, kind in there.items() if kind in _IMAGES}
+            heard = {topic: self._listeners for topic, kind in there.items() if kind in IMAGES}
             heard |= dict.fromkeys(self._also_heard, 1)
-            heard |= {topic: min(1, self._listeners) for topic, kind in there.items() if kind == _INFO}
+            heard |= {topic: min(1, self._listeners) for topic, kind in there.items() if kind == INFO}
             if self._by_ros2:
                 self._wait_for_listeners(heard, {})
                 return self._play_with_ros2()

@@ -24,19 +24,15 @@ from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from rclpy.utilities import remove_ros_args
 from rosbags.typesys import get_types_from_msg
 
+from lie_picard.recording.frames import IMAGES, INFO
+from lie_picard.recording.truth import POSES, TF
 from lie_picard.recording.types import typestore
 from lie_picard.recording.writing import Recorder
 from lie_picard_pose.bag_player import message_class
 from lie_picard_pose.running import run
 
 _LOOK_S, _SAY_S, _SETTLE_S, _PATIENCE_S = 0.2, 5.0, 2.0, 120.0
-_NEEDED = {
-    "sensor_msgs/msg/CameraInfo": "camera_info",
-    "tf2_msgs/msg/TFMessage": "true poses (TF, or a topic of poses)",
-}
 _RESULTS = "lie_picard_msgs/msg/PoseHypothesisArray"
-_IMAGES = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
-_POSES = "geometry_msgs/msg/PoseStamped", "geometry_msgs/msg/PoseWithCovarianceStamped", "nav_msgs/msg/Odometry"
 
 
 class BagRecorder(Node):
@@ -138,14 +134,10 @@ def verdict(folder: Path, kinds: dict[str, str], counts: dict[str, int], seconds
     lines = [
         f"{topic}: {counts[topic]} messages, {counts[topic] / max(seconds, 1e-9):.1f} Hz" for topic in sorted(kinds)
     ]
-    images = [topic for topic, kind in kinds.items() if kind in _IMAGES and counts[topic]]
     there = {kind for topic, kind in kinds.items() if counts[topic]}
-    missing = [what for kind, what in _NEEDED.items() if kind not in there]
-    if there & set(_POSES):
-        missing = [what for what in missing if not what.startswith("true")]
-    if not images:
-        missing.insert(0, "images")
-    if _RESULTS in there and not images:
+    needed = {"images": IMAGES, "camera_info": (INFO,), "true poses (TF, or a topic of poses)": (TF, *POSES)}
+    missing = [what for what, any_of in needed.items() if there.isdisjoint(any_of)]
+    if _RESULTS in there and there.isdisjoint(IMAGES):
         lines.append(f"score it: lie-picard evaluate-bag RECORDING --results {folder} --params ... --output report")
     elif missing:
         lines.append(f"to score it, record too: {', '.join(missing)}")

@@ -11,8 +11,9 @@ import torch
 from sensor_msgs.msg import CameraInfo, Image
 
 from lie_picard.mesh import Mesh
-from lie_picard.messages.read import camera_of, rotation_of, vector_of
-from lie_picard.overlay import Drawn, Outline, colour_of, draw_overlay, enlarged
+from lie_picard.messages.pictures import drawn
+from lie_picard.messages.read import camera_of, rotation_of
+from lie_picard.overlay import colour_of, draw_overlay, enlarged
 from lie_picard.plots import hue_bar, plot_distribution
 from lie_picard.symsol.solids import SOLIDS, solid
 from lie_picard_msgs.msg import PoseHypothesisArray
@@ -54,8 +55,9 @@ def save_picture(path: Path, info: CameraInfo | None, found: dict[str, Found]) -
         truth = shape.equivalents(one.truth, axial_step_deg=3.0)
         modes = len(one.message.hypotheses)
         title = f"{name}: {len(one.samples)} samples, {modes} mode{'s' if modes > 1 else ''}"
-        means = torch.from_numpy(_rotations(one.message))
-        weights = [hypothesis.weight for hypothesis in one.message.hypotheses]
+        hypotheses = one.message.hypotheses
+        means = torch.from_numpy(np.stack([rotation_of(one.pose.pose.orientation) for one in hypotheses]))
+        weights = [hypothesis.weight for hypothesis in hypotheses]
         plot_distribution(panel, one.samples, truth, title, means, weights)
         panel.title.set_color([c / 255 * 0.7 for c in colour_of(index)])
     bar = right.add_subplot(grid[rows, :])
@@ -69,19 +71,7 @@ def _overlay(info: CameraInfo, found: list[Found]) -> np.ndarray:
     camera = camera_of(info, rectified=False)
     image, large = enlarged(to_rgb(found[0].image), camera, _OVERSIZE)
     items = [
-        Drawn(
-            one.message.object_id,
-            Outline.of(Mesh.of_solid(one.message.object_id, DIAMETER)),
-            colour_of(index),
-            vector_of(one.message.best.pose.position),
-            _rotations(one.message),
-            np.array([hypothesis.weight for hypothesis in one.message.hypotheses]),
-            best=rotation_of(one.message.best.pose.orientation),
-        )
+        drawn(one.message, Mesh.of_solid(one.message.object_id, DIAMETER), colour_of(index))
         for index, one in enumerate(found)
     ]
     return draw_overlay(image, large, items)
-
-
-def _rotations(message: PoseHypothesisArray) -> np.ndarray:
-    return np.stack([rotation_of(hypothesis.pose.pose.orientation) for hypothesis in message.hypotheses])

@@ -16,7 +16,7 @@ import torch
 
 from lie_picard import so3
 from lie_picard.camera import Camera
-from lie_picard.recording.types import types, writer
+from lie_picard.recording.types import header_of, types, writer
 from lie_picard.recording.writing import Recorder
 from lie_picard.seeds import test_generator
 from lie_picard.symsol.scene import Placed, render_scene
@@ -67,8 +67,7 @@ def write(folder: Path, frames: int) -> None:
     with Recorder(folder, _TOPICS) as recording:
         for frame in range(frames):
             stamp_ns = _START_NS + round(frame / RATE_HZ * 1e9)
-            stamp = t.Time(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
-            header = t.Header(stamp=stamp, frame_id=CAMERA_FRAME)
+            header = header_of(stamp_ns, CAMERA_FRAME)
             rgb = np.repeat(images[frame][..., None], 3, 2)
             image = t.Image(header=header, height=CAMERA.height, width=CAMERA.width, encoding="rgb8",
                             step=CAMERA.width * 3, data=rgb.reshape(-1))  # fmt: skip
@@ -94,8 +93,7 @@ def _camera_info(header: Any) -> Any:
 
 def _truth(header: Any, placed: Placed, frame: int) -> Any:
     pose = writer().pose_of(placed.rotations[frame].numpy(), placed.position)
-    place = writer().transform_of(pose)
-    return types().TransformStamped(header=header, child_frame_id=f"truth/{placed.name}", transform=place)
+    return writer().transform_stamped(header, f"truth/{placed.name}", pose)
 
 
 def main() -> int:
