@@ -2,7 +2,7 @@
 
 import pytest
 from bags import write
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from lie_picard.recording.bag import BagError, find
@@ -57,6 +57,7 @@ def test_without_metadata_it_is_read_and_the_lack_named(recording, tmp_path):
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(share=st.floats(0.05, 0.98))
+@example(share=0.701959570400114)  # the half page at a database's end is not read as zeros
 def test_of_a_truncated_recording_the_begin_is_read_and_the_damage_named(recording, tmp_path, share):
     data = storage(recording).read_bytes()
     folder = copied(recording, tmp_path / "cut", data[: round(share * len(data))])

@@ -122,8 +122,11 @@ def _rescued(file: Path, folder: Path) -> int:
     folder.parent.mkdir(parents=True, exist_ok=True)
     count = 0
     connections: dict[Any, Any] = {}
-    messages = _mcap_messages(file) if file.suffix == ".mcap" else _sqlite_messages(file)
-    with Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+    with (
+        _whole_pages(file, folder.with_suffix(".db3")) as readable,
+        Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP) as writer,
+    ):
+        messages = _mcap_messages(readable) if readable.suffix == ".mcap" else _sqlite_messages(readable)
         for topic, kind, definition, log_ns, data in messages:
             if topic not in connections:
                 try:
@@ -181,6 +184,27 @@ def _mcap_messages(file: Path) -> Iterator[_Message]:
                         schema = schemas[channel.schema_id]
                         text = schema.data.decode(errors="replace")
                         yield channel.topic, schema.name, text, part.log_time, part.data
+
+
+@contextmanager
+def _whole_pages(file: Path, copy: Path) -> Iterator[Path]:
+    """The file, or a copy without its last page where a database's ends in the middle: SQLite reads the rest as zeros."""
+    with file.open("rb") as stream:
+        header = stream.read(18)
+        page = int.from_bytes(header[16:18], "big")
+        page = 65536 if page == 1 else page  # https://www.sqlite.org/fileformat.html, 1.3.2
+        rest = file.stat().st_size % page if header.startswith(b"SQLite format 3\0") and page else 0
+        if not rest:
+            yield file
+            return
+        stream.seek(0)
+        try:
+            with copy.open("wb") as out:
+                shutil.copyfileobj(stream, out)
+                out.truncate(out.tell() - rest)
+            yield copy
+        finally:
+            copy.unlink(missing_ok=True)
 
 
 def _sqlite_messages(file: Path) -> Iterator[_Message]:
