@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ Array = NDArray[np.float64]
 
 _ROUND = 48  # corners of a circle
 _TOLERANCE = 0.1  # of a mesh's diameter, relative to the one it should have
+_UNITS = 1.0, 1e-3, 1e-2, 0.0254  # metres, milli- and centimetres, inches: farther apart than the tolerance
 
 
 class MeshError(ValueError):
@@ -28,12 +29,13 @@ class Mesh:
 
     Attributes:
         vertices: (V, 3) metres, in the object's frame. triangles: (T, 3) indices, counter-clockwise seen from outside.
-        file: that it was read from, absolute and in metres; empty where there is none.
+        file: absolute path that it was read from; empty where there is none. scale: metres in one unit of the file.
     """
 
     vertices: Array
     triangles: NDArray[np.int64]
     file: str = ""
+    scale: float = 1.0
 
     @classmethod
     def of_solid(cls, name: str, diameter: float) -> Mesh:
@@ -61,47 +63,51 @@ class Mesh:
         return cls(points, triangles)
 
     @classmethod
-    def read(cls, path: str | Path, diameter: float | None = None, scale: float = 1.0) -> Mesh:
-        """From a PLY, OBJ or STL file.
+    def read(cls, path: str | Path, diameter: float | None = None) -> Mesh:
+        """From a PLY, OBJ or STL file, around its origin; triangles that face the wrong way are turned.
 
         Args:
-            diameter: of the object's circumscribed sphere, metres; the mesh must fit it. scale: metres a unit.
+            diameter: of the object's circumscribed sphere, metres. The mesh must fit it in metres or, as BOP's models
+                do, in another usual unit, which `scale` then tells. None: the file is in metres.
 
         Raises:
-            MeshError: no such file, no mesh, or of another size, such as millimetres for metres.
+            MeshError: no such file, no mesh, or none of this size.
         """
         import trimesh
 
         try:
             loaded = trimesh.load_mesh(str(path), process=False)
         except Exception as error:  # whatever a parser raises, the file is bad
-            raise MeshError(
-                f"mesh {path} cannot be read: {' '.join(str(error).split()) or type(error).__name__}"
-            ) from None
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise MeshError(f"mesh {path} cannot be read: {reason}; export it as PLY, OBJ or STL") from None
         triangles = np.asarray(getattr(loaded, "faces", ()), np.int64).reshape(-1, 3)
-        vertices = np.asarray(getattr(loaded, "vertices", ()), np.float64).reshape(-1, 3) * scale
-        if not len(triangles) or not np.isfinite(vertices).all():
-            raise MeshError(f"mesh {path} has no triangles of finite corners: export it as PLY, OBJ or STL")
-        mesh = cls(vertices, triangles, str(Path(path).absolute()) if scale == 1 else "")
-        if diameter is not None:
-            mesh._check(path, diameter, scale)
-        return mesh
+        vertices = np.asarray(getattr(loaded, "vertices", ()), np.float64).reshape(-1, 3)
+        if len(triangles) and not (triangles.min() >= 0 and triangles.max() < len(vertices)):
+            raise MeshError(f"mesh {path} has triangles of corners that are not in the file: export it again")
+        if not np.isfinite(vertices).all() or not _area(vertices, triangles):
+            raise MeshError(f"mesh {path} has no surface of finite corners: export it as PLY, OBJ or STL")
+        surface = trimesh.Trimesh(vertices, triangles, process=False)
+        surface.merge_vertices(merge_norm=True, merge_tex=True)  # STL repeats each corner; neighbours share theirs
+        surface.update_faces(surface.nondegenerate_faces())
+        if not surface.is_winding_consistent:
+            trimesh.repair.fix_winding(surface)
+        trimesh.repair.fix_inversion(surface)
+        mesh = cls(np.asarray(surface.vertices), np.asarray(surface.faces, np.int64), str(Path(path).absolute()))
+        return mesh if diameter is None else mesh._fitted(diameter)
 
-    def _check(self, path: str | Path, diameter: float, scale: float) -> None:
-        ratio = self.diameter / diameter
-        if abs(ratio - 1) <= _TOLERANCE:
-            return
-        found = (
-            f"mesh {path} fits a sphere of {self.diameter:.4g} m around its origin, the object one of {diameter:.4g} m"
-        )
-        for unit, size in (("millimetres", 1e-3), ("centimetres", 1e-2), ("inches", 0.0254)):
-            if abs(ratio * size - 1) <= _TOLERANCE:
-                raise MeshError(f"{found}: it is in {unit}, export it in metres (or give scale {scale * size:g})")
+    def _fitted(self, diameter: float) -> Mesh:
+        """In metres, by the object's diameter."""
+        for size in _UNITS:
+            if abs(self.diameter * size / diameter - 1) <= _TOLERANCE:
+                return self if size == 1 else replace(self, vertices=self.vertices * size, scale=size)
         low, high = self.vertices.min(0), self.vertices.max(0)
-        away = float(np.linalg.norm(low + high)) / 2
-        if away > _TOLERANCE * float(np.linalg.norm(high - low)):
-            raise MeshError(f"{found}: its origin is {away:.4g} m off its middle, move it there")
-        raise MeshError(f"{found}: correct the object's diameter or the mesh's scale")
+        away, extent = float(np.linalg.norm(low + high)) / 2, float(np.linalg.norm(high - low))
+        found = f"mesh {self.file} fits a sphere of {self.diameter:.4g} units around its origin, "
+        if away > _TOLERANCE * extent:
+            raise MeshError(f"{found}which is {away:.4g} off its middle: move it there")
+        raise MeshError(
+            f"{found}the object one of {diameter:.4g} m: correct the object's diameter, or export the mesh in metres"
+        )
 
     @property
     def diameter(self) -> float:
@@ -117,6 +123,12 @@ class Mesh:
         first, second = np.sqrt(generator.random(count)), generator.random(count)
         shares = np.stack([1 - first, first * (1 - second), first * second], 1)
         return np.einsum("nk,nkd->nd", shares, chosen)
+
+
+def _area(vertices: Array, triangles: NDArray[np.int64]) -> float:
+    corners = vertices[triangles]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    return float(np.linalg.norm(normals, axis=1).sum()) / 2
 
 
 def _ring(radius: float, height: float) -> Array:

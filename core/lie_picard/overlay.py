@@ -17,11 +17,14 @@ from lie_picard.mesh import Mesh
 Array = NDArray[np.float64]
 Image = NDArray[np.uint8]
 Colour = tuple[int, int, int]
+_Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 MOST_MODES = 64
 _SHARP = math.cos(math.radians(30.0))
 _FAINTEST = 0.18
 _NEAR = 1e-3  # metres in front of the camera
+_MARGIN = 1.3  # of what is projected, relative to what the image shows
+_WIDEST = 20.0  # tangent of the largest angle from the axis at which lines are drawn
 _FAR_PX = 30_000.0  # OpenCV draws with 16-bit fractions: points beyond are as good as infinitely far
 _SHIFT = 4
 _AXES: tuple[Colour, ...] = ((255, 70, 70), (70, 220, 70), (90, 140, 255))
@@ -121,16 +124,18 @@ def draw_overlay(image: Image, camera: Camera, items: Sequence[Drawn]) -> Image:
     for item in items:
         order = np.argsort(-item.weights, kind="stable")[:MOST_MODES][::-1]  # the heaviest last, on top
         lines = item.outline.lines(camera, item.rotations[order], item.position)
-        opacity = np.maximum(_FAINTEST, item.weights[order] / item.weights.max())
+        weights = np.nan_to_num(item.weights[order])
+        opacity = np.maximum(_FAINTEST, weights / max(weights.max(initial=0.0), 1e-12))
         _blend(result, lines, opacity, item.colour, scale)
         if item.truth is not None:
             rim = item.outline.lines(camera, item.truth[None, :3, :3], item.truth[:3, 3])
             _blend(result, [(np.zeros((0, 2, 2)), rim[0][0])], np.ones(1), (255, 255, 255), scale, inner_strength=0.95)
+    taken: list[_Box] = []
     for item in items:
         size = float(np.linalg.norm(item.outline.vertices, axis=1).max())
         if item.best is not None:
             _axes(result, camera, item.best, item.position, size, scale)
-        _label(result, camera, item, size, scale)
+        _label(result, camera, item, size, scale, taken)
     return result
 
 
@@ -144,13 +149,35 @@ def enlarged(image: Image, camera: Camera, factor: int) -> tuple[Image, Camera]:
 
 
 def _pixels(camera: Camera, points: Array, edges: NDArray[np.int64]) -> Array:
-    """(V, 3) metres, (E, 2) -> (S, 2, 2) of the edges that lie in front of the camera."""
-    ends = points[edges]
-    seen = (ends[..., 2] > _NEAR).all(-1)
-    if not seen.any():
+    """(V, 3) metres, (E, 2) -> (S, 2, 2) of the edges, as far as they lie in view."""
+    ends = _clipped(points[edges], _view_planes(camera))
+    if not len(ends):
         return np.zeros((0, 2, 2))
-    pixels = camera.project(ends[seen].reshape(-1, 3)).reshape(-1, 2, 2)
+    pixels = camera.project(ends.reshape(-1, 3)).reshape(-1, 2, 2)
     return pixels[(np.abs(pixels) < _FAR_PX).all((1, 2))]  # also drops what is not finite
+
+
+def _view_planes(camera: Camera) -> Array:
+    """Planes (5, 4) within which the camera sees: beyond them lens polynomials fold back into the image."""
+    width, height = camera.width, camera.height
+    border = np.array([[x, y] for x in (0, width / 2, width) for y in (0, height / 2, height)]) - 0.5
+    rays = camera.rays(border)
+    slopes = np.abs(rays[:, :2] / rays[:, 2:]).max(0) * _MARGIN
+    (x, y) = np.nan_to_num(slopes, nan=_WIDEST).clip(0, _WIDEST)
+    return np.array([[-1, 0, x, 0], [1, 0, x, 0], [0, -1, y, 0], [0, 1, y, 0], [0, 0, 1, -_NEAR]])
+
+
+def _clipped(ends: Array, planes: Array) -> Array:
+    """The parts of lines (E, 2, 3) on the inner side of all planes (P, 4) (Cyrus-Beck). -> (S, 2, 3)."""
+    heights = ends @ planes[:, :3].T + planes[:, 3]  # (E, 2, P)
+    first, last = heights[:, 0], heights[:, 1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        crossing = first / (first - last)
+    begin = np.where(first < 0, crossing, 0.0).max(1)
+    end = np.where(last < 0, crossing, 1.0).min(1)
+    seen = (begin <= end) & ~((first < 0) & (last < 0)).any(1)
+    ends, steps = ends[seen], np.stack([begin, end], 1)[seen]
+    return ends[:, :1] + steps[..., None] * (ends[:, 1:] - ends[:, :1])
 
 
 def _blend(
@@ -198,17 +225,29 @@ def _axes(image: Image, camera: Camera, rotation: Array, position: Array, size: 
             cv2.line(image, centre, tip, colour, width, cv2.LINE_AA, _SHIFT)
 
 
-def _label(image: Image, camera: Camera, item: Drawn, size: float, scale: float) -> None:
-    """The object's name above it, kept inside the image, readable on anything."""
+def _label(image: Image, camera: Camera, item: Drawn, size: float, scale: float, taken: list[_Box]) -> None:
+    """The name of an object in the image above it, inside the image, off the labels before, readable on anything."""
     if item.position[2] <= _NEAR + size:
         return
-    top = item.position - np.array([0.0, 1.15 * size, 0.0])
-    (x, y), text = camera.project(top[None])[0], f"{item.name} {item.note}".strip()
-    if not (abs(x) < _FAR_PX and abs(y) < _FAR_PX):
+    marks = item.position + size * np.array([[0.0, 0, 0], [-1, 0, 0], [1, 0, 0], [0, 1, 0], [0, -1.15, 0]])
+    pixels = camera.project(marks)
+    low, high = pixels.min(0), pixels.max(0)
+    if not (np.abs(pixels) < _FAR_PX).all() or (high < 0).any() or (low >= image.shape[1::-1]).any():
         return
+    (x, y), text = pixels[-1], f"{item.name} {item.note}".strip()
     font, size_of_text = cv2.FONT_HERSHEY_SIMPLEX, 0.42 * scale
-    (wide, high), below = cv2.getTextSize(text, font, size_of_text, 1)
+    (wide, tall), below = cv2.getTextSize(text, font, size_of_text, 1)
     left = int(np.clip(x - wide / 2, 2, max(2, image.shape[1] - wide - 2)))
-    base = int(np.clip(y, high + 2, max(high + 2, image.shape[0] - below - 2)))
+    lowest = max(tall + 2, image.shape[0] - below - 2)
+    base = int(np.clip(y, tall + 2, lowest))
+    step = tall + below + 2
+    places = [base + k * step for k in (0, -1, 1, -2, 2, -3, 3)]
+    boxes = [(left, place - tall, left + wide, place + below) for place in places if tall + 2 <= place <= lowest]
+    box = next((one for one in boxes if not any(_overlap(one, other) for other in taken)), boxes[0])
+    taken.append(box)
     for thickness, colour in ((round(3 * scale), (0, 0, 0)), (max(1, round(scale)), item.colour)):
-        cv2.putText(image, text, (left, base), font, size_of_text, colour, thickness, cv2.LINE_AA)
+        cv2.putText(image, text, (left, box[1] + tall), font, size_of_text, colour, thickness, cv2.LINE_AA)
+
+
+def _overlap(first: _Box, second: _Box) -> bool:
+    return first[0] < second[2] and second[0] < first[2] and first[1] < second[3] and second[1] < first[3]

@@ -61,8 +61,8 @@ TABLE: dict[str, Entry] = {
     ),
     "meshes": Entry(
         [""],
-        "Mesh file (PLY, OBJ, STL; metres) of each object, for pictures and markers; empty: the embedded solid of the "
-        "object's name, or none.",
+        "Mesh file (PLY, OBJ, STL) of each object, for pictures and markers, in metres or a usual unit that fits the "
+        "diameter; empty: the embedded solid of the object's name, or none.",
     ),
     "rectified": Entry(False, "The image is rectified (image_rect): use P of camera_info and no distortion."),
     "samples": Entry(32, "Rotations drawn for each object.", 1, MOST_SAMPLES),

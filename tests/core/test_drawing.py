@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import tangents
 
-from lie_picard import plots, so3
+from lie_picard import overlay, plots, so3
 from lie_picard.camera import Camera
 from lie_picard.mesh import Mesh, MeshError
 from lie_picard.overlay import Drawn, Outline, draw_overlay, enlarged
@@ -62,23 +62,41 @@ def test_a_mesh_is_read_as_it_was_written(tmp_path, form):
     assert len(Outline.of(read).edges) == 30  # STL repeats every corner
 
 
-def test_wrong_units_and_origins_are_said_with_the_remedy(tmp_path):
+@pytest.mark.parametrize("unit", [1.0, 0.001, 0.01, 0.0254])
+def test_a_mesh_in_a_usual_unit_is_taken_in_metres(tmp_path, unit):
     mesh = Mesh.of_solid("cube", 0.08)
-    large = ply(tmp_path / "mm.ply", mesh.vertices * 1000, mesh.triangles)
-    with pytest.raises(MeshError, match=r"in millimetres, export it in metres \(or give scale 0\.001\)"):
-        Mesh.read(large, 0.08)
-    assert Mesh.read(large, 0.08, scale=0.001).diameter == pytest.approx(0.08, rel=1e-4)
-    with pytest.raises(MeshError, match="off its middle"):
+    read = Mesh.read(ply(tmp_path / "cube.ply", mesh.vertices / unit, mesh.triangles), 0.08)
+    assert read.scale == unit and read.diameter == pytest.approx(0.08, rel=1e-4)
+    assert np.linalg.norm(read.vertices, axis=1) == pytest.approx(0.04, rel=1e-4)
+
+
+def test_a_wrong_size_or_origin_or_file_is_said_with_the_remedy(tmp_path):
+    mesh = Mesh.of_solid("cube", 0.08)
+    with pytest.raises(MeshError, match=r"off its middle: move it there"):
         Mesh.read(ply(tmp_path / "off.ply", mesh.vertices + 0.3, mesh.triangles), 0.08)
-    with pytest.raises(MeshError, match="correct the object's diameter"):
+    with pytest.raises(MeshError, match=r"correct the object's diameter, or export the mesh in metres"):
         Mesh.read(ply(tmp_path / "double.ply", mesh.vertices * 2, mesh.triangles), 0.08)
-    with pytest.raises(MeshError, match="no triangles"):
+    with pytest.raises(MeshError, match="no surface"):
         Mesh.read(ply(tmp_path / "points.ply", mesh.vertices, []))
+    with pytest.raises(MeshError, match="no surface"):
+        Mesh.read(ply(tmp_path / "line.ply", mesh.vertices, [[0, 1, 1]]))
     (tmp_path / "text.ply").write_text("not a mesh")
-    for path in (tmp_path / "none.ply", tmp_path / "text.ply"):
-        with pytest.raises(MeshError) as caught:
+    (tmp_path / "beyond.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 9\n")
+    for path in (tmp_path / "none.ply", tmp_path / "text.ply", tmp_path / "beyond.obj"):
+        with pytest.raises(MeshError, match="export it") as caught:
             Mesh.read(path)
         assert "\n" not in str(caught.value)
+
+
+@given(turned=st.sets(st.integers(0, 19), min_size=1, max_size=20))
+def test_triangles_that_face_the_wrong_way_are_turned(tmp_path_factory, turned):
+    mesh = Mesh.of_solid("icosa", 0.08)
+    triangles = mesh.triangles.copy()
+    triangles[sorted(turned)] = triangles[sorted(turned), ::-1]
+    read = Mesh.read(ply(tmp_path_factory.mktemp("mesh") / "icosa.ply", mesh.vertices, triangles), 0.08)
+    corners = read.vertices[read.triangles]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    assert (np.einsum("td,td->t", normals, corners.mean(1)) > 0).all()
 
 
 # --- overlay
@@ -131,6 +149,38 @@ def test_nothing_raises_wherever_the_object_is(position, tangent, scale):
                 truth=truth, note="3 modes")  # fmt: skip
     for camera in (CAMERA, Camera(CAMERA.matrix, np.array([-0.3, 0.1, 0.0, 0.0, 0.02]), 320, 240)):
         assert draw_overlay(GREY, camera, [one]).shape == GREY.shape
+
+
+def test_without_modes_or_weights_only_what_there_is_is_drawn():
+    named = draw_overlay(GREY, CAMERA, [drawn(rotations=np.zeros((0, 3, 3)), weights=())])
+    assert not np.array_equal(named, GREY)
+    for weights in ((0.0,), (float("nan"),)):
+        faint = draw_overlay(GREY, CAMERA, [drawn(weights=weights)]).astype(int)
+        assert 0 < np.abs(faint - GREY).sum() < np.abs(draw_overlay(GREY, CAMERA, [drawn()]).astype(int) - GREY).sum()
+
+
+@given(tangent=tangents(), depth=st.floats(-0.2, 0.14), aside=st.floats(-0.3, 0.3))
+def test_of_an_object_across_the_camera_every_point_in_view_is_drawn(tangent, depth, aside):
+    rotation, position = so3.exp(tangent).numpy(), np.array([aside, 0.0, depth])
+    outline = Outline.of(Mesh.of_solid("cube", 0.3))
+    every = overlay._pixels(CAMERA, outline.vertices @ rotation[0].T + position, outline.edges)
+    ends = (outline.vertices @ rotation[0].T + position)[outline.edges]
+    points = (ends[:, :1] + np.linspace(0, 1, 200)[:, None] * (ends[:, 1:] - ends[:, :1])).reshape(-1, 3)
+    points = points[points[:, 2] > 0.002]
+    pixels = CAMERA.project(points) if len(points) else np.zeros((0, 2))
+    for pixel in pixels[((pixels >= 0) & (pixels <= (319, 239))).all(1)]:
+        along = every[:, 1] - every[:, 0]
+        share = np.einsum("sd,sd->s", pixel - every[:, 0], along) / np.maximum((along**2).sum(1), 1e-12)
+        nearest = every[:, 0] + share.clip(0, 1)[:, None] * along
+        assert np.linalg.norm(nearest - pixel, axis=1).min() < 0.01
+
+
+def test_an_object_beside_the_image_has_no_label_and_labels_do_not_cover_each_other():
+    assert np.array_equal(draw_overlay(GREY, CAMERA, [drawn(position=(3.0, 0.0, 1.0))]), GREY)
+    empty = [drawn(rotations=np.zeros((0, 3, 3)), weights=(), note=note) for note in ("first", "second", "third")]
+    lit = [int((draw_overlay(GREY, CAMERA, empty[:k]) != GREY).any(2).sum()) for k in (1, 2, 3)]
+    alone = [int((draw_overlay(GREY, CAMERA, [one]) != GREY).any(2).sum()) for one in empty]
+    assert lit[2] == sum(alone)
 
 
 def test_an_enlarged_image_shows_the_same_point_in_the_same_place():

@@ -1,5 +1,7 @@
 """What is only to be looked at: right where somebody looks, and not made where nobody does."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import ros_messages as messages
@@ -100,26 +102,27 @@ def test_markers_have_one_list_of_lines_and_a_ghost_per_mode(seen):
     assert all(m.header == frame.image.header for m in array.markers)
 
 
-def test_a_mesh_file_is_named_for_rviz_to_read(seen, tmp_path):
-    import dataclasses
-
+@pytest.mark.parametrize("unit", [1.0, 0.001])
+def test_a_mesh_file_is_named_for_rviz_to_read_in_its_unit(seen, tmp_path, unit):
     import trimesh
 
     frame, result, settings = seen
     mesh, path = Mesh.of_solid("cube", 0.1), tmp_path / "cube.ply"
-    trimesh.Trimesh(mesh.vertices, mesh.triangles, process=False).export(str(path))
-    settings = dataclasses.replace(settings, meshes={"cube": Mesh.read(path, 0.1)})
+    trimesh.Trimesh(mesh.vertices / unit, mesh.triangles, process=False).export(str(path))
+    values = DEFAULTS | {"objects": ["cube"], "diameters": [0.1], "meshes": [str(path)]}
+    settings = dataclasses.replace(settings, meshes=parameters.settings_of(values).meshes)
     array = markers(WRITER, frame.image.header, result.messages, settings)
     named = [m for m in array.markers if m.type == Marker.MESH_RESOURCE]
     assert named and all(m.mesh_resource == f"file://{path}" for m in named)
+    assert all([m.scale.x, m.scale.y, m.scale.z] == [unit] * 3 for m in named)
 
 
-def test_a_mesh_in_millimetres_is_refused_with_the_remedy(tmp_path):
+def test_meshes_that_fit_no_object_are_refused_with_the_remedy(tmp_path):
     import trimesh
 
-    mesh, path = Mesh.of_solid("cube", 100.0), tmp_path / "cube.ply"
+    mesh, path = Mesh.of_solid("cube", 0.2), tmp_path / "cube.ply"
     trimesh.Trimesh(mesh.vertices, mesh.triangles, process=False).export(str(path))
-    with pytest.raises(ValueError, match="in millimetres"):
+    with pytest.raises(ValueError, match="correct the object's diameter"):
         parameters.settings_of(DEFAULTS | {"objects": ["cube"], "diameters": [0.1], "meshes": [str(path)]})
     with pytest.raises(ValueError, match="objects need"):
         parameters.settings_of(DEFAULTS | {"objects": ["cube"], "meshes": [str(path), ""]})

@@ -56,7 +56,7 @@ def _ghosts(writer: Writer, header: Any, message: Any, mesh: Mesh) -> list[Any]:
     for index, hypothesis in enumerate(message.hypotheses[:_GHOSTS]):
         ghost = t.Marker(header=header, ns=f"ghosts/{message.object_id}", id=index, action=t.Marker.ADD)
         ghost.pose = hypothesis.pose.pose
-        ghost.scale = t.Vector3(x=1.0, y=1.0, z=1.0)
+        ghost.scale = t.Vector3(x=mesh.scale, y=mesh.scale, z=mesh.scale)
         ghost.color = t.ColorRGBA(r=0.6, g=0.75, b=1.0, a=_GHOST * hypothesis.weight / heaviest)
         if mesh.file:
             ghost.type, ghost.mesh_resource = t.Marker.MESH_RESOURCE, f"file://{mesh.file}"

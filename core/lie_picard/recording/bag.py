@@ -188,7 +188,7 @@ def _mcap_messages(file: Path) -> Iterator[_Message]:
 
 @contextmanager
 def _whole_pages(file: Path, copy: Path) -> Iterator[Path]:
-    """The file, or a copy without its last page where a database's ends in the middle: SQLite reads the rest as zeros."""
+    """The file, or a copy without the half page that a cut database ends with: SQLite takes the rest for zeros."""
     with file.open("rb") as stream:
         header = stream.read(18)
         page = int.from_bytes(header[16:18], "big")

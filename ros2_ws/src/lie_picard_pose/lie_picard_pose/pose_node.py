@@ -79,6 +79,7 @@ class PoseNode(LifecycleNodeMixin, Node):
         self._limiter = Limiter()
         self._complaints: dict[str, float] = {}
         self._said_reduced = ""
+        self._scaled: set[str] = set()
         self._failed_start = False
         self.create_service(EstimatePose, "~/estimate", self._on_estimate)
         self.create_service(SetObject, "~/set_object", self._on_set_object)
@@ -334,6 +335,10 @@ class PoseNode(LifecycleNodeMixin, Node):
                 WRITER.object_info(target, name, self._settings.symmetries.get(target.object_id) or symmetry_of(name))
             )
         self._outputs.announce(infos, self.get_clock().now().to_msg())
+        scales = {mesh.file: mesh.scale for mesh in self._settings.meshes.values() if mesh.scale != 1}
+        for file in scales.keys() - self._scaled:
+            self.get_logger().info(f"mesh {file} fits its object's diameter at {scales[file]:g} m a unit: taken so")
+        self._scaled = set(scales)
 
     # --- what it says
 
