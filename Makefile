@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PROGRAMS := ros2_ws/install/lie_picard_pose/lib/lie_picard_pose
 PACKAGES := $(shell find ros2_ws/src ros2_ws/without_ros launch -type f -not -path '*/__pycache__/*' 2>/dev/null)
 
-.PHONY: matching-ros help setup demo test bench bench-gpu lint clean
+.PHONY: matching-ros help setup demo test fuzz bench bench-gpu lint clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -25,6 +25,9 @@ demo: setup  ## replay the demo recording through the pose node and show what it
 
 test: setup  ## all tests
 	@source scripts/env.sh && python -m pytest $(TEST)
+
+fuzz: setup  ## search for examples that break the properties of the core
+	@source scripts/env.sh && FUZZ=$(or $(FUZZ),20) python -m pytest $(or $(TEST),tests/core)
 
 bench: setup  ## the sampler's speed on this machine
 	@source scripts/env.sh && lie-picard bench $(BENCH)

@@ -8,6 +8,7 @@ from hypothesis import settings
 # Costs that a test measures are not kept for the user; nodes that tests start inherit this.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="lie_picard_tests_")
 
-# A timing is never an assertion.
-settings.register_profile("no_deadline", deadline=None)
-settings.load_profile("no_deadline")
+# `make test` tries the same examples every time, `make fuzz` new ones. A timing is never an assertion.
+FUZZ = int(os.environ.get("FUZZ", "1"))
+settings.register_profile("here", deadline=None, derandomize=FUZZ == 1, max_examples=100 * FUZZ, print_blob=True)
+settings.load_profile("here")

@@ -1,14 +1,23 @@
 """What tests draw from: rotation vectors of every size, the awkward ones near 0 and pi above all; solids by kind."""
 
 import math
+import os
+from typing import Any
 
 import torch
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from lie_picard.symsol.solids import SOLIDS, solid
 
 BARE = tuple(name for name in SOLIDS if not solid(name).markers)  # SYMSOL I
 MARKED = tuple(name for name in SOLIDS if solid(name).markers)  # SYMSOL II
+
+
+def examples(count: int, **more: Any) -> settings:
+    """So many examples, where each takes its time; more in `make fuzz`."""
+    return settings(max_examples=count * int(os.environ.get("FUZZ", "1")), **more)
+
 
 _component = st.floats(-1, 1, allow_subnormal=False)
 _angle = st.one_of(

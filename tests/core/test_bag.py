@@ -2,8 +2,9 @@
 
 import pytest
 from bags import write
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
+from strategies import examples
 
 from lie_picard.recording.bag import BagError, find
 
@@ -55,7 +56,7 @@ def test_without_metadata_it_is_read_and_the_lack_named(recording, tmp_path):
     assert "metadata.yaml is missing" in bag.problems[0] and len(messages(bag)) == 120
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(share=st.floats(0.05, 0.98))
 @example(share=0.701959570400114)  # the half page at a database's end is not read as zeros
 def test_of_a_truncated_recording_the_begin_is_read_and_the_damage_named(recording, tmp_path, share):
@@ -74,7 +75,7 @@ def test_of_a_truncated_recording_the_begin_is_read_and_the_damage_named(recordi
         assert len(found) > 40
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(where=st.floats(0.1, 0.8), noise=st.binary(min_size=200, max_size=400))
 def test_a_damaged_place_never_invents_messages(recording, tmp_path, where, noise):
     data = bytearray(storage(recording).read_bytes())

@@ -5,8 +5,9 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from strategies import examples
 
 from lie_picard import so3
 from lie_picard.grasps import Grasp, Posterior, best_grasp, best_pose_grasp, rigid, success, success_probability
@@ -98,7 +99,7 @@ def test_a_grasp_holds_up_to_its_tolerances_in_the_grippers_frame(offset, holds,
     assert float(success(gripper, objects, [grasp])) == pytest.approx(0.7 * holds)
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(st.integers(0, 2**31))
 def test_turning_the_camera_changes_no_probability(seed):
     generator = torch.Generator().manual_seed(seed)
@@ -157,7 +158,7 @@ def test_a_grasp_from_behind_is_not_reachable():
     assert best_grasp(facing, [back], REACH) is None and best_pose_grasp(facing.best, facing, [back], REACH) is None
 
 
-@settings(max_examples=8)
+@examples(8)
 @given(st.integers(0, 2**31))
 def test_no_candidate_is_better_than_the_choice(seed):
     generator = torch.Generator().manual_seed(seed)

@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from strategies import examples
 
 from lie_picard import so3
 from lie_picard.symsol.renderer import Crop, cast, render
@@ -95,7 +96,7 @@ def test_hidden_paint_has_no_pixel(name, index, generator):
 
 
 @each_marker
-@settings(max_examples=20)
+@examples(20)
 @given(seed=st.integers(0, 2**31))
 def test_paint_beyond_the_picture_and_behind_a_cover_does_not_count(name, index, seed):
     marker, rotation = solid(name).markers[index], so3.uniform(1, generator=torch.Generator().manual_seed(seed))

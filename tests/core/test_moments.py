@@ -4,9 +4,9 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import BARE
+from strategies import BARE, examples
 
 from lie_picard import so3
 from lie_picard.model.config import ModelConfig
@@ -28,7 +28,7 @@ def moments():
 
 
 @pytest.mark.parametrize("name", BARE)
-@settings(max_examples=5)
+@examples(5)
 @given(seed=st.integers(0, 2**31 - 1))
 def test_poses_that_look_alike_have_the_same_target(name, seed, moments):
     rotation = so3.uniform(1, generator=torch.Generator().manual_seed(seed))

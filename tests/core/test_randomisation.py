@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from strategies import examples
 
 from lie_picard import so3
 from lie_picard.buffers import Buffers
@@ -64,7 +65,7 @@ def taken(name, world, seed, count=4, others=True):
 
 
 @pytest.mark.parametrize("name", SOLIDS)
-@settings(max_examples=4)
+@examples(4)
 @given(seed=seeds)
 def test_images_are_in_range_and_a_seed_fixes_them(name, crops, seed):
     world = World(Randomisation(gloss=2.0), crops)
@@ -77,7 +78,7 @@ def test_images_are_in_range_and_a_seed_fixes_them(name, crops, seed):
         assert ((tensor >= 0) & (tensor <= 1)).all()
 
 
-@settings(max_examples=15)
+@examples(15)
 @given(seed=seeds, hidden=st.floats(0, 0.6))
 def test_an_occluder_hides_no_more_than_it_may(crops, seed, hidden):
     world = World(dataclasses.replace(NEUTRAL, occluder=1.0, hidden=hidden), crops)
@@ -91,7 +92,7 @@ def test_some_occluders_hide_something(crops):
     assert ((cover * alpha).sum((1, 2)) > 0.05 * alpha.sum((1, 2))).sum() > 5
 
 
-@settings(max_examples=10)
+@examples(10)
 @given(seed=seeds)
 def test_clutter_stands_behind_and_hides_nothing(crops, seed):
     plain, _, alpha = taken("icosa", World(NEUTRAL, crops), seed)
@@ -102,7 +103,7 @@ def test_clutter_stands_behind_and_hides_nothing(crops, seed):
     assert (plain - cluttered).abs().mean() > 1e-3 and (cover == 0).all()
 
 
-@settings(max_examples=10)
+@examples(10)
 @given(seed=seeds)
 def test_without_randomisation_light_is_even_and_grey(crops, seed):
     """Ambient light on a grey solid: the brightness depends on how far a surface looks up, times one factor."""
@@ -122,7 +123,7 @@ def test_without_randomisation_light_is_even_and_grey(crops, seed):
         assert (ratio - factor).abs().mean() < 0.02
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(
     seed=seeds, near=st.floats(2, 20), far=st.floats(1, 4), small=st.floats(0.3, 1), large=st.floats(0, 0.5),
     shift=st.floats(0, 0.4), aspect=st.floats(0, 0.2),
@@ -140,7 +141,7 @@ def test_the_sphere_is_where_shift_and_fill_say(seed, near, far, small, large, s
     assert ((ratio.sqrt() - 1).abs() <= aspect / 2 + 1e-4).all()
 
 
-@settings(max_examples=10)
+@examples(10)
 @given(seed=seeds, fill=st.floats(0.4, 0.9), shift=st.floats(0, 0.1))
 def test_the_pictures_show_the_sphere_there(seed, fill, shift):
     """Counted in a mask: its centre and its diameter."""
@@ -180,7 +181,7 @@ def test_half_the_images_are_compressed(pictures):
     assert 70 < changed.sum() < 130
 
 
-@settings(max_examples=15)
+@examples(15)
 @given(seed=seeds)
 def test_blur_keeps_the_light_and_takes_contrast(seed, pictures):
     framed = F.pad(pictures[:, :, 8:-8, 8:-8], (8,) * 4)  # nothing leaves the image
@@ -198,7 +199,7 @@ def test_noise_has_the_strength_that_is_asked_for():
     assert spread.max() < limit * 1.1 and float(spread.mean()) == pytest.approx(limit / 2, rel=0.1)
 
 
-@settings(max_examples=10)
+@examples(10)
 @given(seed=seeds, share=st.sampled_from([0.0, 1.0]))
 def test_colour_is_lost_as_often_as_asked(seed, share, pictures):
     exposed = sensor.expose(pictures, Randomisation(grey=share), drawing(seed))

@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from strategies import examples
 
 from lie_picard import so3
 from lie_picard.noise import power_law
@@ -48,7 +49,7 @@ PARALLEL = pytest.mark.parametrize("method", [sample_picard, sample_newton])
 
 @PARALLEL
 @pytest.mark.parametrize("integrator", INTEGRATORS)
-@settings(max_examples=8)
+@examples(8)
 @given(st.integers(1, 20), st.integers(1, 25), st.integers(0, 1000))
 def test_after_k_rounds_the_first_k_evaluations_are_exact(method, integrator, rounds, window, seed):
     score, start, noise = setting(seed=seed)
@@ -62,7 +63,7 @@ def test_after_k_rounds_the_first_k_evaluations_are_exact(method, integrator, ro
 
 @PARALLEL
 @pytest.mark.parametrize("integrator", INTEGRATORS)
-@settings(max_examples=8)
+@examples(8)
 @given(st.integers(1, 40), st.integers(1, 45), st.integers(0, 1000))
 def test_at_zero_tolerance_the_result_is_the_sequential_one(method, integrator, steps, window, seed):
     score, start, noise = setting(max(2, steps), seed=seed)
@@ -74,7 +75,7 @@ def test_at_zero_tolerance_the_result_is_the_sequential_one(method, integrator, 
     assert found.converged and found.rounds <= scheme.evaluations
 
 
-@settings(max_examples=10)
+@examples(10)
 @given(st.integers(0, 1000))
 def test_with_drawn_noise_it_is_the_sequential_random_walk(seed):
     score, start, noise = setting(seed=seed)

@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from strategies import examples
 
 from lie_picard import so3
 from lie_picard.camera import fit
@@ -33,7 +34,7 @@ def same(first, second):
 
 
 @pytest.mark.parametrize("stream", [CLEAN, WILD], ids=["clean", "wild"])
-@settings(max_examples=5)
+@examples(5)
 @given(seed=st.integers(0, 2000), start=st.integers(0, 3))
 def test_a_batch_depends_on_seed_and_number_alone(stream, seed, start):
     whole = take(stream, seed, 0, 5)
@@ -49,7 +50,7 @@ def test_strides_share_the_batches_out(stream):
         assert same(batch, shares[number % 3][number // 3])
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(
     objects=st.lists(st.sampled_from(SOLIDS), min_size=1, max_size=8, unique=True), batch=st.integers(1, 24),
     absent=st.floats(0, 1), step=st.integers(0, 50),
@@ -75,7 +76,7 @@ def test_clean_images_show_the_labelled_solid_at_its_rotation():
         assert torch.equal(image, render(solid(CLEAN.objects[label]), rotation[None], 32, channels=3)[0])
 
 
-@settings(max_examples=4)
+@examples(4)
 @given(seed=st.integers(0, 1000), channels=st.sampled_from([1, 3]))
 def test_randomised_images_have_the_labelled_solid_where_it_stands(seed, channels):
     """With even light and a dark backdrop: each image's bright part is the silhouette at its own rotation."""
@@ -189,7 +190,7 @@ def test_stored_images_are_fitted_to_the_model(stored):
         next(stored_batches(stored, dataclasses.replace(small, objects=("banana",)), 4, 0, 0, 1, CPU))
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(side=st.integers(16, 130), size=st.sampled_from([32, 64, 96]), channels=st.sampled_from([1, 3]),
        colour=st.booleans(), value=st.integers(0, 255))  # fmt: skip
 def test_fit_gives_the_models_size_and_colours(side, size, channels, colour, value):

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
-from strategies import BARE
+from strategies import BARE, examples
 
 from lie_picard import so3
 from lie_picard.camera import Camera
@@ -40,7 +40,7 @@ def test_polyhedral_angles_agree_with_scipys_groups(name, scipys):
 
 
 @pytest.mark.parametrize("name", BARE)  # test_truth.py has poses of the marked ones
-@settings(max_examples=5)
+@examples(5)
 @given(seed=st.integers(0, 2**31))
 def test_indistinguishable_poses_give_equal_images(name, seed):
     generator = torch.Generator().manual_seed(seed)
@@ -120,7 +120,7 @@ def test_the_sphere_fills_the_disc_that_the_crop_says(generator):
     assert torch.equal(hit, away < 0.8) or (hit ^ (away < 0.8)).sum() <= 4
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(seed=st.integers(0, 2**31))
 @example(seed=41)  # a ray through the very apex
 def test_normals_are_unit_vectors_up_to_the_apex_of_the_cone(seed):
@@ -134,7 +134,7 @@ def test_normals_are_unit_vectors_up_to_the_apex_of_the_cone(seed):
     torch.testing.assert_close(normal.norm(dim=0), torch.ones(41 * 41), atol=1e-4, rtol=0)
 
 
-@settings(max_examples=10)
+@examples(10)
 @given(st.sampled_from(SOLIDS), st.floats(0.05, 0.3), st.floats(0.05, 0.3), st.integers(0, 2**31))
 def test_a_zoom_stretches_the_rays(name, x, y, seed):
     rotation = so3.uniform(1, generator=torch.Generator().manual_seed(seed))
@@ -169,7 +169,7 @@ def _vertices(planes):
     return corners[(corners @ planes[:, :3].T.double() <= planes[:, 3] + 1e-5).all(1)]
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(seed=st.integers(0, 2**31))
 def test_foreign_bodies_are_closed_and_reach_to_the_unit_sphere(seed):
     draw = Draw(torch.Generator().manual_seed(seed), torch.device("cpu"))

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import BARE, MARKED
+from strategies import BARE, MARKED, examples
 
 from lie_picard import so3
 from lie_picard.hypotheses import Ambiguity, summarise
@@ -54,7 +54,7 @@ def follow(images, symmetry, tracker=None):
     return [tracker.update(one, k * PERIOD_S, symmetry) for k, one in enumerate(images)]
 
 
-@settings(max_examples=10)
+@examples(10)
 @given(st.integers(0, 2**31), st.sampled_from(["tet", "cube", "icosa", "tetX"]))
 def test_a_number_stays_with_its_pose(seed, name):
     """A number never passes to another of the equal poses, and no pose gets a second one while it is remembered."""
@@ -71,7 +71,7 @@ def test_a_number_stays_with_its_pose(seed, name):
     assert len(set(pose_of.values())) == len(pose_of)
 
 
-@settings(max_examples=15)
+@examples(15)
 @given(st.integers(0, 2**31), st.sampled_from(BARE))
 def test_the_pose_moves_as_the_object_does(seed, name):
     """It is one of the equal poses, one that this image shows, and never flips among them."""
@@ -87,7 +87,7 @@ def test_the_pose_moves_as_the_object_does(seed, name):
         assert one.best_id == one.ids[nearest]
 
 
-@settings(max_examples=10)
+@examples(10)
 @given(st.integers(0, 2**31))
 def test_turns_about_an_axis_that_the_samples_tell_do_not_move_the_pose(seed):
     truth, generator = turning(seed, 15)
@@ -102,7 +102,7 @@ def test_an_image_too_vague_for_an_axis_keeps_the_last_one(generator):
     assert max(steps(follow(images, Symmetry.none()))) < 5
 
 
-@settings(max_examples=15)
+@examples(15)
 @given(st.integers(0, 2**31), st.sampled_from(["tetX", "cylO", "sphereX"]))
 def test_strays_do_not_capture_the_pose(seed, name):
     """Not even one exactly where the last pose was, when the object has turned away from there."""
@@ -120,7 +120,7 @@ def test_strays_do_not_capture_the_pose(seed, name):
     assert min(degrees(after.best, pose) for pose in equal) < math.degrees(3 * NOISE)
 
 
-@settings(max_examples=15)
+@examples(15)
 @given(st.integers(0, 2**31))
 def test_between_unequal_poses_it_stays_until_the_image_hardly_supports_them(seed):
     """Two poses that no symmetry explains (a hidden marker): the heavier wins only when the other is nearly gone."""

@@ -6,8 +6,9 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from strategies import examples
 
 from lie_picard import so3
 from lie_picard.randomisation import Draw, Randomisation, draw_views
@@ -51,7 +52,7 @@ def seen_as(name, seen, sight=None):
 
 
 @pytest.mark.parametrize("name", SOLIDS)
-@settings(max_examples=8)
+@examples(8)
 @given(seed=seeds, plain=st.booleans())
 def test_every_listed_pose_gives_the_same_picture(name, seed, plain):
     """Straight ahead and seen by a random camera; hidden markers may leave less than what counts as seen."""
@@ -67,7 +68,7 @@ def test_every_listed_pose_gives_the_same_picture(name, seed, plain):
     assert (shown[1:] - shown[:1]).abs().mean((1, 2, 3)).max() < 2 * SEEN_SHARE * 255
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(seed=seeds)
 def test_symmetries_that_are_not_listed_give_another_picture(seed):
     truth, group = rotation(seed), solid("tetX").group
@@ -81,7 +82,7 @@ def test_symmetries_that_are_not_listed_give_another_picture(seed):
 
 
 @pytest.mark.parametrize("name", SOLIDS)
-@settings(max_examples=8)
+@examples(8)
 @given(seed=seeds)
 def test_the_distance_is_zero_at_every_listed_pose(name, seed):
     poses = TruePoses(solid(name), rotation(seed), straight())
@@ -90,7 +91,7 @@ def test_the_distance_is_zero_at_every_listed_pose(name, seed):
 
 
 @pytest.mark.parametrize(("name", "seen"), [("cylO", (True,)), ("sphereX", (True, True))])
-@settings(max_examples=25)
+@examples(25)
 @given(st.floats(0.01, math.pi), seeds)
 def test_where_all_is_seen_the_distance_is_the_angle(name, seen, angle, seed):
     poses, axis = seen_as(name, seen), rotation(seed)[:, 0]
@@ -99,7 +100,7 @@ def test_where_all_is_seen_the_distance_is_the_angle(name, seen, angle, seed):
     torch.testing.assert_close(poses.distance(turned, 0), torch.tensor([angle]), atol=2e-3, rtol=0)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(seed=seeds)
 def test_a_tetrahedron_has_three_poses_a_face_that_may_be_the_red_one(seed):
     truth, planes = rotation(seed), solid("tetX").planes
