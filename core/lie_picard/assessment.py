@@ -14,11 +14,11 @@ from lie_picard.evaluation import EvaluationOptions, evaluate
 from lie_picard.presence import evaluate_presence
 from lie_picard.randomisation import Randomisation
 from lie_picard.sampling import SamplerOptions
+from lie_picard.scatter import Calibration
 from lie_picard.seeds import test_generator
 from lie_picard.symsol.solids import solid
 from lie_picard.testset import CHUNK, cases
 
-_CALIBRATION_SAMPLES = 50
 _PUBLISHED_STEPS = 100
 _GALLERY_STREAM = 800_000  # of the test generators
 
@@ -53,12 +53,8 @@ def assess(
         result[f"{kind}, picard"] = evaluate(estimator, shapes, published, compared, None, on_images)
     if estimator.config.named:
         result["presence"] = evaluate_presence(estimator, shapes, fewer.images, randomisation, options.seed)
-    result["calibration"] = {
-        kind: calibration.report(evidence, estimator.model.calibration)
-        for kind, evidence in _evidence(estimator, shapes, sampler, fewer, randomisation, on_images).items()
-    }
-    result["calibration"]["scale"] = estimator.model.calibration.scale
-    result["calibration"]["floor_rad"] = estimator.model.calibration.floor
+    evidence = _evidence(estimator, shapes, sampler, fewer, randomisation, on_images)
+    result["calibration"] = _reports(evidence, estimator.model.calibration)
     return result
 
 
@@ -87,15 +83,27 @@ def calibrate(
     sampler: SamplerOptions,
     options: EvaluationOptions,
     on_images: Callable[[int], None] | None = None,
+    fit: bool = True,
 ) -> dict[str, Any]:
-    """Fit the estimator's calibration, put it into its model, and report before and after."""
+    """Fit the estimator's calibration, put it into its model, and report before and after; or only report."""
     evidence = _evidence(estimator, shapes, sampler, options, options.randomisation or Randomisation(), on_images)
-    before = estimator.model.calibration
-    estimator.model.calibration = calibration.fit(list(evidence.values()))
+    found = _reports(evidence, estimator.model.calibration)
+    if not fit:
+        return found
+    every = [one for kind in evidence.values() for one in kind.values()]
+    estimator.model.calibration = calibration.fit(every)
+    return {"before": found, "after": _reports(evidence, estimator.model.calibration)}
+
+
+def _reports(evidence: dict[str, dict[int, calibration.Evidence]], used: Calibration) -> dict[str, Any]:
+    """One report a kind of images and number of samples, and the calibration that they are of."""
     return {
-        "calibration": asdict(estimator.model.calibration),
-        "before": {kind: calibration.report(one, before) for kind, one in evidence.items()},
-        "after": {kind: calibration.report(one, estimator.model.calibration) for kind, one in evidence.items()},
+        "calibration": asdict(used),
+        "rows": [
+            {"kind": kind, "samples": count} | calibration.report(one, used)
+            for kind, by_count in evidence.items()
+            for count, one in by_count.items()
+        ],
     }
 
 
@@ -106,8 +114,7 @@ def _evidence(
     options: EvaluationOptions,
     randomisation: Randomisation,
     on_images: Callable[[int], None] | None,
-) -> dict[str, calibration.Evidence]:
-    options = replace(options, samples=_CALIBRATION_SAMPLES)
+) -> dict[str, dict[int, calibration.Evidence]]:
     return {
         kind: calibration.gather(estimator, shapes, sampler, replace(options, randomisation=how), on_images)
         for kind, how in kinds(randomisation).items()

@@ -56,26 +56,41 @@ def write_assessment(folder: Path, result: Mapping[str, Any]) -> None:
         ]
     if "presence" in result:
         parts += ["## Presence", markdown(result["presence"], _PRESENCE)]
-    calibration = result["calibration"]
-    columns = {"images": "images"} | {k: k.replace("_", " ") for k in calibration["clean"] if k.startswith("inside")}
-    columns |= {"expected_calibration_error_of_weights": "ECE of weights"}
-    rows = [calibration[kind] | {"images": kind} for kind in ("clean", "randomised")]
-    parts += ["## Calibration", markdown(rows, columns)]
-    parts += [markdown(calibration[kind]["reliability"], _RELIABILITY) for kind in ("clean", "randomised")]
+    rows = result["calibration"]["rows"]
+    parts += ["## Calibration", markdown(rows, calibration_columns(rows))]
+    parts += [markdown(row["reliability"], _RELIABILITY) for row in _most(rows).values()]
     (folder / "evaluation.md").write_text("\n\n".join(parts) + "\n")
-    _plot_calibration(calibration, folder / "calibration.png")
+    plot_calibration(rows, folder / "calibration.png")
 
 
-def _plot_calibration(calibration: Mapping[str, Any], path: Path) -> None:
+def calibration_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Columns of a table of `assessment.calibrate`'s rows."""
+    inside = {key: f"in {key.split('_')[1]}" for key in rows[0] if key.startswith("inside")}
+    weights = {"expected_calibration_error_of_weights": "error of weights"}
+    return {"kind": "images", "samples": "samples"} | inside | weights
+
+
+def _most(rows: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Of each kind of images the row of most samples: the finest weights."""
+    return {row["kind"]: row for row in sorted(rows, key=lambda row: row["samples"])}
+
+
+def plot_calibration(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Whether regions hold the truth, and weights are probabilities, as often as they say."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     regions, weights = figure.subplots(1, 2)
-    for kind, marker in (("clean", "o"), ("randomised", "s")):
-        inside = {float(k.split("_")[1][:-1]): 100 * v for k, v in calibration[kind].items() if k.startswith("inside")}
-        regions.plot(list(inside), list(inside.values()), marker=marker, label=kind)
-        bins = calibration[kind]["reliability"]
-        weights.plot([b["mean_weight"] for b in bins], [b["frequency"] for b in bins], marker=marker, label=kind)
+    colours = {kind: f"C{k}" for k, kind in enumerate(_most(rows))}
+    markers = dict(zip(sorted({row["samples"] for row in rows}), "v^os", strict=False))
+    for row in rows:
+        inside = {float(k.split("_")[1][:-1]): 100 * v for k, v in row.items() if k.startswith("inside")}
+        regions.plot(list(inside), list(inside.values()), color=colours[row["kind"]], marker=markers[row["samples"]],
+                     linewidth=1, label=f"{row['kind']}, {row['samples']} samples")  # fmt: skip
+    for kind, row in _most(rows).items():
+        bins = row["reliability"]
+        weights.plot([b["mean_weight"] for b in bins], [b["frequency"] for b in bins], color=colours[kind],
+                     marker=markers[row["samples"]], label=f"{kind}, {row['samples']} samples")  # fmt: skip
     regions.plot([50, 100], [50, 100], "k--", linewidth=0.8, label="honest")
     regions.set_xlabel("confidence of the region [%]")
     regions.set_ylabel("images whose true pose lies inside [%]")

@@ -14,14 +14,19 @@ from torch import Tensor
 from lie_picard import so3
 from lie_picard.estimator import PoseEstimator
 from lie_picard.evaluation import Draws, EvaluationOptions
-from lie_picard.hypotheses import MODE_RADIUS, Calibration, Mode, summarise
+from lie_picard.hypotheses import MODE_RADIUS, find_modes
 from lie_picard.sampling import SamplerOptions
+from lie_picard.scatter import Calibration, Scatter
 from lie_picard.seeds import test_generator
 from lie_picard.testset import cases
 
 LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
 _FITTED_FROM = 0.9
 _BINS = (0.0, 0.02, 0.04, 0.07, 0.12, 0.25, 0.5, 0.75, 1.0)
+SAMPLES = 16, 32, 128  # of the same images: regions shall be honest however many there are
+_SCALES = 0.6, 0.8, 1.0, 1.2, 1.5, 1.8, 2.0, 2.2, 2.5, 2.8, 3.3
+_FLOORS = 0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.6, 1.0  # degrees
+_SPREADS = 0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0  # degrees
 _STREAM = 500_000  # of the test generators, away from those of `evaluate`
 
 
@@ -30,21 +35,23 @@ class Evidence:
     """What is known about the heaviest mode of M images, and about all their weights.
 
     Attributes:
-        residuals: (M, 3) rad, Log(mode^T nearest true pose), in the body frame; covariances: (M, 3, 3) rad^2 of the
-            samples, not calibrated. Along a symmetry axis there is nothing to miss: there the residual is 0.
-        freedom: (M,) number of directions in which the truth can be missed, 3 or 2.
+        residuals: (M, 3) rad, Log(nearest true pose mode^T), in the camera's frame. scatter: (M, ...) of the mode.
+        axes: (M, 3) unit vectors in the camera's frame along which there is nothing to miss, as they are symmetry
+            axes; 0 where there is none.
         weights: (W,) of every mode of images with discrete poses. hits: (W,) whether it is the rendered pose's.
     """
 
     residuals: Tensor
-    covariances: Tensor
-    freedom: Tensor
+    scatter: Scatter
+    axes: Tensor
     weights: Tensor
     hits: Tensor
 
     def probabilities(self, calibration: Calibration) -> Tensor:
-        """The smallest confidence whose region holds a true pose, for each image. -> (M,)."""
-        return confidence(self.residuals, calibration(self.covariances.double()), self.freedom)
+        """The smallest confidence whose region holds a true pose, for each image that has one. -> (M',)."""
+        covariances = self.scatter.covariance(calibration)
+        known = ~covariances.isnan().any(-1).any(-1)
+        return confidence(self.residuals[known], covariances[known], self.axes[known])
 
 
 def gather(
@@ -53,73 +60,92 @@ def gather(
     sampler: SamplerOptions,
     options: EvaluationOptions,
     on_images: Callable[[int], None] | None = None,
-) -> Evidence:
-    """Evidence from `options.images` test images of each solid with `options.samples` samples."""
-    residuals, covariances, freedom, weights, hits = [], [], [], [], []
+) -> dict[int, Evidence]:
+    """Evidence by number of samples, `SAMPLES`, from `options.images` test images of each solid."""
+    looks: dict[int, list[_Look]] = {count: [] for count in SAMPLES}
     for number, shape in enumerate(shapes):
         pictures, starts = (test_generator(_STREAM + options.seed * 1_000 + 2 * number + k) for k in range(2))
         draws = Draws(estimator, shape if options.named else None)
         for case in cases(estimator.config, shape, options.images, pictures, options.randomisation):
-            solution, _ = draws(case.images, sampler, options.samples, starts)
+            solution, _ = draws(case.images, sampler, max(SAMPLES), starts)
             for k, samples in enumerate(solution.rotations.cpu().unflatten(0, (len(case.images), -1))):
-                modes = summarise(samples).modes
-                best = modes[0]
-                poses, axis = case.poses.listed(k), case.poses.axis(k)
-                if poses is None or best.covariance.isnan().any():
+                poses = case.poses.listed(k, 0.5)
+                if poses is None:
                     continue
-                near = case.poses.listed(k, 0.5)
-                assert near is not None
-                residual, spread = miss(best, near[so3.angle(near, best.rotation).argmin()], axis)
-                residuals.append(residual)
-                covariances.append(spread)
-                freedom.append(3 if axis is None else 2)
-                if axis is None:
-                    means = torch.stack([mode.rotation for mode in modes])
-                    angle = so3.angle(means, case.poses.truth[k])
-                    hit = torch.zeros(len(modes), dtype=torch.bool)
-                    hit[angle.argmin()] = bool(angle.min() <= MODE_RADIUS)
-                    weights.append(torch.tensor([mode.weight for mode in modes]))
-                    hits.append(hit)
+                samples, poses, truth = samples.double(), poses.double(), case.poses.truth[k].double()
+                for count, seen in looks.items():
+                    seen.append(_look(samples[:count], poses, case.poses.axis(k), truth))
             if on_images:
                 on_images(len(case.images))
-    none = torch.zeros(0)
-    return Evidence(torch.stack(residuals), torch.stack(covariances), torch.tensor(freedom),
-                    torch.cat(weights or [none]), torch.cat(hits or [none.bool()]))  # fmt: skip
+    return {count: _joined(seen) for count, seen in looks.items()}
 
 
-def miss(mode: Mode, nearest: Tensor, axis: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Body-frame turn from a mode to its nearest true pose (3,) and the mode's covariance; across the axis if any.
+@dataclass(frozen=True)
+class _Look:
+    """An image's part of `Evidence`."""
+
+    residual: Tensor
+    scatter: tuple[Tensor, ...]
+    axis: Tensor
+    weights: Tensor
+    hits: Tensor
+
+
+def _look(samples: Tensor, poses: Tensor, axis: Tensor | None, truth: Tensor) -> _Look:
+    modes, mode_of = find_modes(samples)
+    means, best = torch.stack([mode.rotation for mode in modes]), modes[0].rotation
+    scatter = Scatter.of(means, samples, mode_of)
+    nearest = poses[so3.angle(poses, best).argmin()]
+    weights, hits = torch.zeros(0), torch.zeros(0, dtype=torch.bool)
+    if axis is None:
+        weights = torch.tensor([mode.weight for mode in modes])
+        angle = so3.angle(means, truth)
+        hits = torch.zeros(len(modes), dtype=torch.bool)
+        hits[angle.argmin()] = bool(angle.min() <= MODE_RADIUS)
+    first = (scatter.within[0], scatter.count[0], scatter.total, scatter.freedom)
+    along = torch.zeros(3).to(best) if axis is None else best @ axis.to(best)
+    return _Look(so3.log(nearest @ best.mT), first, along, weights, hits)
+
+
+def _joined(looks: Sequence[_Look]) -> Evidence:
+    scatter = Scatter(*(torch.stack(parts) for parts in zip(*(one.scatter for one in looks), strict=True)))
+    return Evidence(torch.stack([one.residual for one in looks]), scatter, torch.stack([one.axis for one in looks]),
+                    torch.cat([one.weights for one in looks]), torch.cat([one.hits for one in looks]))  # fmt: skip
+
+
+def confidence(residual: Tensor, covariance: Tensor, axis: Tensor) -> Tensor:
+    """The smallest confidence whose Gaussian region holds a point.
 
     Args:
-        axis: (3,) unit vector in the object's frame any turn about which is a symmetry.
+        residual: (M, 3). covariance: (M, 3, 3), of the same frame and unit squared. axis: (M, 3) unit vectors, across
+            which alone the point is sought; 0: everywhere.
+
+    Returns:
+        (M,) in [0, 1].
     """
-    residual, spread = so3.log(mode.rotation.mT @ nearest), mode.covariance
-    if axis is not None:
-        across = torch.eye(3).to(spread) - torch.outer(axis, axis)
-        residual = across @ residual
-        spread = across @ spread @ across + torch.outer(axis, axis)  # a unit variance that meets a zero residual
-    return residual, spread
-
-
-def confidence(residual: Tensor, spread: Tensor, freedom: Tensor) -> Tensor:
-    """The smallest confidence whose Gaussian region holds a point. (M, D), (M, D, D), (M,) -> (M,)."""
-    values, vectors = torch.linalg.eigh(spread.double())
+    residual, covariance, axis = residual.double(), covariance.double(), axis.double()
+    whole = torch.eye(3, dtype=torch.float64)
+    along = axis[:, :, None] * axis[:, None, :]
+    across = whole - along
+    # Along the axis a unit variance meets a residual of zero.
+    spread = across @ covariance @ across + along
+    values, vectors = torch.linalg.eigh(spread)
     # Samples that all agree have no spread to divide by: a micrometre or microradian is the least.
-    along = (residual.double()[:, None] @ vectors)[:, 0]
-    squared = (along.square() / values.clamp_min(1e-12)).sum(1)
-    return torch.special.gammainc(freedom.double() / 2, squared / 2)
+    missed = (residual[:, None] @ across @ vectors)[:, 0]
+    squared = (missed.square() / values.clamp_min(1e-12)).sum(1)
+    freedom = 3.0 - (axis.square().sum(1) > 0.5).double()
+    return torch.special.gammainc(freedom / 2, squared / 2)
 
 
 def fit(evidence: Sequence[Evidence]) -> Calibration:
-    """The scale and floor whose regions hold the truth as often as they say, on all sets of images alike.
+    """The calibration whose regions hold the truth as often as they say, on all sets of images alike.
 
     Errors have heavier tails than a Gaussian, so no scale is right for all confidences: it is fitted to regions of 90%
     and more, which a planner keeps clear of, at the price of regions of 50% that are too large.
     """
     best, chosen = math.inf, Calibration()
-    for scale, floor in itertools.product((0.6, 0.8, 1.0, 1.2, 1.5, 1.8, 2.2, 2.7, 3.3),
-                                          (0.0, 0.02, 0.05, 0.08, 0.12, 0.18, 0.25, 0.35, 0.5, 0.7, 1.0)):  # fmt: skip
-        calibration = Calibration(scale, math.radians(floor))
+    for scale, floor, spread in itertools.product(_SCALES, _FLOORS, _SPREADS):
+        calibration = Calibration(scale, math.radians(floor), math.radians(spread))
         error = sum((c - level) ** 2 for one in evidence for level, c in coverage(one, calibration).items()
                     if level >= _FITTED_FROM)  # fmt: skip
         if error < best:
@@ -165,7 +191,7 @@ def report(evidence: Evidence, calibration: Calibration) -> dict[str, Any]:
     """Coverage of the regions and calibration error of the weights."""
     shares, bins = coverage(evidence, calibration), reliability(evidence.weights, evidence.hits)
     return {
-        "images": len(evidence.freedom),
+        "images": len(evidence.residuals),
         **{f"inside_{level:.0%}_region": shares[level] for level in LEVELS},
         "expected_calibration_error_of_weights": calibration_error(bins),
         "reliability": bins,

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import functools
 import json
+import math
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -128,11 +129,21 @@ def _calibrate(args: argparse.Namespace) -> None:
     estimator = PoseEstimator.from_checkpoint(args.checkpoint, args.device)
     _, training = checkpoint.read_metadata(args.checkpoint)
     shapes = estimator.config.objects
-    options = EvaluationOptions(images=args.images, seed=CALIBRATION_SEED + args.seed)
+    seed = args.seed if args.check else CALIBRATION_SEED + args.seed
+    options = EvaluationOptions(images=args.images, seed=seed)
     with tqdm(total=2 * args.images * len(shapes), unit="image", disable=None) as bar:
-        result = assessment.calibrate(estimator, shapes, _sampler(args), options, bar.update)
-    checkpoint.save(estimator.model, checkpoint.resolve(args.checkpoint), training)
-    _report(args, {"machine": machine.describe(estimator.device), "checkpoint": str(args.checkpoint)} | result)
+        result = assessment.calibrate(estimator, shapes, _sampler(args), options, bar.update, not args.check)
+    if not args.check:
+        checkpoint.save(estimator.model, checkpoint.resolve(args.checkpoint), training)
+    rows = (result if args.check else result["after"])["rows"]
+    if args.plot is not None:
+        assessment_report.plot_calibration(rows, args.plot)
+    result = {"machine": machine.describe(estimator.device), "checkpoint": str(args.checkpoint)} | result
+    _report(args, result, assessment_report.calibration_columns(rows), rows)
+    used = estimator.model.calibration
+    typical = "unknown" if used.spread is None else f"{math.degrees(used.spread):.2g} deg"
+    text = f"scale {used.scale:g}, floor {math.degrees(used.floor):.2g} deg, typical spread {typical}"
+    print(f"calibration{'' if args.check else ', fitted'}: {text}", file=sys.stderr)
 
 
 def _bench(args: argparse.Namespace) -> None:
@@ -284,6 +295,8 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--images", type=_positive, default=200, help="images of each solid and kind, not those of the tests"
     )
+    p.add_argument("--check", action="store_true", help="change nothing: say how honest they are on test images")
+    p.add_argument("--plot", type=Path, metavar="FILE", help="draw it, as PNG")
     _sampler_arguments(p)
 
     p = command("bench", _bench, "Time the samplers against the sequential one.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lie_picard import so3
+from lie_picard.scatter import Calibration, Scatter
 
 MODE_RADIUS = math.radians(15.0)
 _NEAR, _WIDE = math.radians(8.0), math.radians(24.0)
 _FEWEST = 4  # fewer samples tell nothing about ambiguity
-_BORROWED = 3.0  # samples' worth of the common variance in every mode's covariance
 _DOMINANT = 0.9  # weight from which one mode is the answer and the rest are strays
 
 
@@ -31,33 +31,14 @@ class Ambiguity(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """What makes a mode's covariance honest, measured on images of its own (`lie_picard.calibration`).
-
-    A model is surer than it should be where its error is one that all its samples share.
-
-    Attributes:
-        scale: of the standard deviations. floor: standard deviation in radians that is added to every axis.
-    """
-
-    scale: float = 1.0
-    floor: float = 0.0
-
-    def __call__(self, covariances: Tensor) -> Tensor:
-        """(..., 3, 3) rad^2 of samples -> of the true pose."""
-        floor = torch.eye(3).to(covariances) * self.floor**2
-        return covariances * self.scale**2 + floor
-
-
-@dataclass(frozen=True)
 class Mode:
     """One hypothesis.
 
     Attributes:
         rotation: (3, 3) Riemannian mean of the samples of this mode.
         weight: share of the samples in (0, 1]; the weights of all modes sum to 1.
-        covariance: (3, 3) of the body-frame tangent ``Log(rotation^T R)``, rad^2. Modes of few samples borrow from
-            all modes; NaN where no mode has two.
+        covariance: (3, 3) of the true pose's body-frame tangent ``Log(rotation^T R)``, rad^2 (`lie_picard.scatter`);
+            NaN where no mode has two samples and no calibration tells.
         count: number of samples.
     """
 
@@ -125,7 +106,9 @@ def _unpickled(
     return Hypotheses(torch.from_numpy(rotations), modes, ambiguity, axis, torch.from_numpy(mode_of), *rest)
 
 
-def find_modes(rotations: Tensor, radius: float = MODE_RADIUS) -> tuple[tuple[Mode, ...], Tensor]:
+def find_modes(
+    rotations: Tensor, radius: float = MODE_RADIUS, calibration: Calibration | None = None
+) -> tuple[tuple[Mode, ...], Tensor]:
     """Cluster samples by density: (N, 3, 3) -> modes by decreasing weight, and (N,) the mode of each sample.
 
     Seeds first: again and again the sample with most unassigned neighbours within `radius` [rad]. Then every sample
@@ -145,7 +128,8 @@ def find_modes(rotations: Tensor, radius: float = MODE_RADIUS) -> tuple[tuple[Mo
     order = counts.argsort(descending=True, stable=True)[: int((counts > 0).sum())]
     mode_of = torch.empty_like(counts).scatter_(0, order, torch.arange(len(order), device=order.device))[mode_of]
     centres = so3.means(rotations, mode_of, len(order))
-    covariances = _covariances(centres, rotations, mode_of)
+    spreads = Scatter.of(centres, rotations, mode_of).covariance(calibration or Calibration())
+    covariances = centres.mT @ spreads @ centres
     modes = zip(centres, covariances, counts[order].tolist(), strict=True)
     return tuple(Mode(centre, n / len(rotations), spread, n) for centre, spread, n in modes), mode_of
 
@@ -185,29 +169,9 @@ def classify(rotations: Tensor, modes: tuple[Mode, ...]) -> tuple[Ambiguity, Ten
 
 def summarise(rotations: Tensor, radius: float = MODE_RADIUS, calibration: Calibration | None = None) -> Hypotheses:
     """Modes and ambiguity of samples (N, 3, 3)."""
-    modes, mode_of = find_modes(rotations, radius)
+    modes, mode_of = find_modes(rotations, radius, calibration)
     ambiguity, axis = classify(rotations, modes)
-    if calibration is not None:
-        honest = calibration(torch.stack([mode.covariance for mode in modes]))
-        modes = tuple(replace(mode, covariance=spread) for mode, spread in zip(modes, honest, strict=True))
     return Hypotheses(rotations, modes, ambiguity, axis, mode_of)
-
-
-def _covariances(centres: Tensor, rotations: Tensor, mode_of: Tensor) -> Tensor:
-    """Covariance of each mode's body-frame tangents. -> (M, 3, 3) rad^2.
-
-    With few samples a mode's own estimate is worth little (with one, nothing): the mean covariance of all modes
-    stands for `_BORROWED` more of them, the mean of an inverse Wishart posterior. In the body frame a symmetry axis
-    points the same way in all modes.
-    """
-    tangents = so3.log(centres[mode_of].mT @ rotations)
-    sums = torch.zeros_like(centres).index_add_(0, mode_of, tangents[:, :, None] * tangents[:, None, :])
-    freedom = torch.bincount(mode_of, minlength=len(centres))[:, None, None] - 1.0
-    if float(freedom.sum()) == 0:
-        return torch.full_like(sums, math.nan)
-    if len(centres) == 1:
-        return sums / freedom
-    return (sums + _BORROWED * sums.sum(0) / freedom.sum()) / (freedom + _BORROWED)
 
 
 def _dominant_axis(turns: Tensor) -> tuple[Tensor, float]:

@@ -1,5 +1,6 @@
 """Calibration: regions that hold the truth as often as they say, weights that are probabilities."""
 
+import dataclasses
 import math
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from lie_picard import calibration
 from lie_picard.calibration import Evidence
-from lie_picard.hypotheses import Calibration
+from lie_picard.scatter import Calibration, Scatter
 
 
 def evidence(sure, generator, images=4000, shared=0.0):
@@ -15,10 +16,15 @@ def evidence(sure, generator, images=4000, shared=0.0):
     sigma = torch.rand(images, 1, generator=generator) * 0.02 + 0.005
     residuals = sigma * torch.randn(images, 3, generator=generator)
     residuals += shared * torch.randn(images, 3, generator=generator)
-    covariances = (sure * sigma)[..., None] ** 2 * torch.eye(3)
     weights = torch.rand(images, generator=generator)
-    return Evidence(residuals, covariances, torch.full((images,), 3), weights,
+    return Evidence(residuals, scatter((sure * sigma)[..., None] ** 2 * torch.eye(3)), torch.zeros(images, 3), weights,
                     torch.rand(images, generator=generator) < weights)  # fmt: skip
+
+
+def scatter(covariances, count=100_000):
+    """Of one mode with so many samples that nothing is left to guess."""
+    counts = torch.full((len(covariances),), float(count))
+    return Scatter(covariances * (count - 1), counts, covariances * (count - 1), counts - 1)
 
 
 def test_an_honest_model_covers_what_it_claims(generator):
@@ -40,18 +46,19 @@ def test_two_directions_are_judged_by_two(generator):
     residuals = 0.01 * torch.randn(4000, 3, generator=generator)
     residuals[:, 2] = 0
     spread = torch.diag(torch.tensor([1e-4, 1e-4, 1.0])).expand(4000, 3, 3)
-    flat = Evidence(residuals, spread, torch.full((4000,), 2), torch.zeros(0), torch.zeros(0, dtype=torch.bool))
+    axes = torch.tensor([0.0, 0.0, 1.0]).expand(4000, 3)
+    flat = Evidence(residuals, scatter(spread), axes, torch.zeros(0), torch.zeros(0, dtype=torch.bool))
     assert calibration.coverage(flat, Calibration())[0.95] == pytest.approx(0.95, abs=0.015)
 
 
 def test_weights_that_are_probabilities_have_a_small_calibration_error(generator):
     honest = evidence(1.0, generator)
     assert calibration.report(honest, Calibration())["expected_calibration_error_of_weights"] < 0.03
-    squared = Evidence(honest.residuals, honest.covariances, honest.freedom, honest.weights.square(), honest.hits)
+    squared = dataclasses.replace(honest, weights=honest.weights.square())
     assert calibration.report(squared, Calibration())["expected_calibration_error_of_weights"] > 0.1
 
 
 def test_no_discrete_images_leave_the_weights_unjudged(generator):
     one = evidence(1.0, generator, images=10)
-    bare = Evidence(one.residuals, one.covariances, one.freedom, torch.zeros(0), torch.zeros(0, dtype=torch.bool))
+    bare = dataclasses.replace(one, weights=torch.zeros(0), hits=torch.zeros(0, dtype=torch.bool))
     assert math.isnan(calibration.report(bare, Calibration())["expected_calibration_error_of_weights"])

@@ -4,11 +4,13 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from strategies import examples
 
 from lie_picard import so3
-from lie_picard.hypotheses import Ambiguity, Calibration, find_modes, summarise
+from lie_picard.hypotheses import Ambiguity, find_modes, summarise
+from lie_picard.scatter import Calibration
 from lie_picard.symsol.solids import solid
 
 NOISE = math.radians(0.5)
@@ -21,7 +23,7 @@ def cloud(centres, weights, count, seed, noise=NOISE):
     return centres[index] @ so3.exp(noise * torch.randn(count, 3, generator=generator)), index
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(st.integers(0, 2**31))
 def test_separate_modes_are_found_with_their_weights_and_means(seed):
     generator = torch.Generator().manual_seed(seed)
@@ -40,7 +42,7 @@ def test_separate_modes_are_found_with_their_weights_and_means(seed):
     assert [mode.count for mode in modes] == sorted((mode.count for mode in modes), reverse=True)
 
 
-@settings(max_examples=10)
+@examples(10)
 @given(st.integers(0, 2**31))
 def test_turning_the_camera_turns_the_modes_and_nothing_else(seed):
     generator = torch.Generator().manual_seed(seed)
@@ -65,16 +67,6 @@ def test_the_covariance_is_the_samples_in_the_body_frame(generator):
 def test_one_sample_has_no_spread(generator):
     (mode,), _ = find_modes(so3.uniform(1, generator=generator))
     assert mode.covariance.isnan().all() and mode.weight == 1
-
-
-def test_modes_of_few_samples_borrow_the_spread_of_all(generator):
-    """24 modes of about two samples each: no covariance is unknown, none far from the common one."""
-    poses = solid("cube").equivalents(so3.uniform(1, generator=generator))[0]
-    chosen = poses[torch.randint(24, (60,), generator=generator)]
-    modes, _ = find_modes(chosen @ so3.exp(0.03 * torch.randn(60, 3, generator=generator)))
-    assert min(mode.count for mode in modes) == 1
-    sigmas = torch.stack([mode.covariance.trace() / 3 for mode in modes]).sqrt()
-    assert (sigmas > 0.01).all() and (sigmas < 0.06).all()
 
 
 def test_calibration_widens_what_is_reported(generator):

@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lie_picard.buffers import LUMINANCE
-from lie_picard.hypotheses import Calibration
 from lie_picard.model.config import ModelConfig
 from lie_picard.model.score_model import ScoreModel
+from lie_picard.scatter import Calibration
 
 DEFAULT = Path(__file__).parent.parent / "checkpoints" / "compact.safetensors"
 

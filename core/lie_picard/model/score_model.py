@@ -10,7 +10,6 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from lie_picard.hypotheses import Calibration
 from lie_picard.model import graphs, onnx
 from lie_picard.model.config import ModelConfig
 from lie_picard.model.encoder import Encoder
@@ -19,6 +18,7 @@ from lie_picard.model.recognition import Recognition
 from lie_picard.noise import NoiseSchedule
 from lie_picard.sampling.ode import integrate
 from lie_picard.sampling.scheme import Scheme
+from lie_picard.scatter import Calibration
 
 _HEADS: dict[str, type[EquivariantHead] | type[FourierHead]] = {
     "equivariant": EquivariantHead,

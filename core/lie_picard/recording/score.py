@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from lie_picard import metrics, so3
-from lie_picard.calibration import confidence, miss
+from lie_picard.calibration import confidence
 from lie_picard.hypotheses import MODE_RADIUS
 from lie_picard.mesh import Mesh
 from lie_picard.messages.read import rotation_of
@@ -99,17 +98,16 @@ def _honesty(poses: ObjectPoses, truth: Array) -> dict[str, Any]:
     best, covariance = modes[0], poses.position_covariance
     gap = torch.from_numpy(poses.position - truth[:3, 3])[None]
     record: dict[str, Any] = {
-        "position_confidence": float(confidence(gap, torch.from_numpy(covariance)[None], torch.tensor([3]))[0]),
+        "position_confidence": float(confidence(gap, torch.from_numpy(covariance)[None], torch.zeros(1, 3))[0]),
     }
     if symmetry.is_ball:
         return record
     if not best.covariance.isnan().any():
         rotation = best.rotation.double()
         nearest = torch.from_numpy(symmetry.nearest(truth[:3, :3], rotation.numpy()))
-        axis = torch.from_numpy(symmetry.axes[0]) if symmetry.axes else None
-        residual, spread = miss(replace(best, rotation=rotation, covariance=best.covariance.double()), nearest, axis)
-        freedom = torch.tensor([3 if axis is None else 2])
-        record["rotation_confidence"] = float(confidence(residual[None], spread[None], freedom)[0])
+        axis = torch.from_numpy(symmetry.axes[0]) if symmetry.axes else torch.zeros(3)
+        residual = so3.log(rotation.mT @ nearest)
+        record["rotation_confidence"] = float(confidence(residual[None], best.covariance[None], axis[None])[0])
     if not symmetry.axes:
         means = torch.stack([mode.rotation for mode in modes]).double()
         angles = so3.angle(means, torch.from_numpy(truth[:3, :3]))

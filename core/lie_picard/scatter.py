@@ -1,0 +1,77 @@
+"""How far the true pose may be from a mode's mean, told by few samples.
+
+The samples of one image miss the truth alike in all modes: of poses R_k = R G_k that look the same, with G_k the turns
+of a symmetric object, the model's samples are Exp(e) R G_k with errors e in the camera's frame that know nothing of k.
+So modes lend each other their scatter there, however few samples each has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lie_picard import so3
+
+_LENT = 10.0  # samples' worth of all modes' scatter in each mode's, and of its middle axis in all modes'
+_TYPICAL = 1.0  # samples' worth of the calibration's spread in the middle axis
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What makes a mode's covariance honest, measured on images of its own (`lie_picard.calibration`).
+
+    A model is surer than it should be where its error is one that all its samples share.
+
+    Attributes:
+        scale: of the standard deviations. floor: standard deviation in radians that is added to every axis.
+        spread: typical standard deviation of a mode's samples in radians, for images whose samples are too few to
+            tell; None: unknown.
+    """
+
+    scale: float = 1.0
+    floor: float = 0.0
+    spread: float | None = None
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """What covariances are made of. Tangents are Log(R mean^T), in the camera's frame, rad.
+
+    Attributes:
+        within: (..., 3, 3) sum of a mode's tangents' outer products. count: (...,) number of its samples.
+        total: (..., 3, 3) sum over all modes. freedom: (...,) samples less modes. Both are broadcast.
+    """
+
+    within: Tensor
+    count: Tensor
+    total: Tensor
+    freedom: Tensor
+
+    @classmethod
+    def of(cls, centres: Tensor, rotations: Tensor, mode_of: Tensor) -> Scatter:
+        """Of all modes. (M, 3, 3), (N, 3, 3), (N,) -> within (M, 3, 3), total (3, 3)."""
+        tangents = so3.log(rotations @ centres[mode_of].mT)
+        outer = tangents[:, :, None] * tangents[:, None, :]
+        within = torch.zeros_like(centres).index_add_(0, mode_of, outer)
+        count = torch.bincount(mode_of, minlength=len(centres)).to(centres)
+        freedom = centres.new_tensor(float(len(rotations) - len(centres)))
+        return cls(within, count, within.sum(0), freedom)
+
+    def covariance(self, calibration: Calibration) -> Tensor:
+        """Of the true pose about the mean, in the camera's frame, rad^2. (..., 3, 3), NaN where nothing tells.
+
+        Twice the mean of an inverse Wishart posterior: of all modes' covariance, whose prior is a ball as large as its
+        middle axis, and of one mode's, whose prior is that. (Along an axis of symmetry samples spread as far as modes
+        are wide, which says nothing of the axes across.) Of n samples the mean misses the truth by another 1/n.
+        """
+        spread, weight = calibration.spread or 0.0, 0.0 if calibration.spread is None else _TYPICAL
+        middle = torch.linalg.eigvalsh(self.total)[..., 1]
+        # The middle eigenvalue of the sum of F outer products of normal vectors in 3 dimensions is F - 1 in the mean.
+        middle = (middle + weight * spread**2) / ((self.freedom - 1).clamp_min(0) + weight)
+        ball = middle[..., None, None] * torch.eye(3).to(middle)
+        pooled = (self.total + _LENT * ball) / (self.freedom + _LENT)[..., None, None]
+        own = (self.within + _LENT * pooled) / (self.count - 1 + _LENT)[..., None, None]
+        predicted = own * (1 + 1 / self.count)[..., None, None]
+        return calibration.scale**2 * predicted + calibration.floor**2 * torch.eye(3).to(own)
