@@ -14,6 +14,7 @@ from lie_picard.camera import Camera, CameraError, sphere_region
 from lie_picard.estimator import ImageError
 from lie_picard.messages.pipeline import Frame, Pipeline
 from lie_picard.messages.read import rotation_of
+from lie_picard.scatter import Calibration
 from lie_picard.symsol.scene import Placed, render_scene
 from lie_picard.symsol.solids import solid
 from lie_picard_pose import parameters
@@ -116,9 +117,16 @@ def test_an_object_whose_presence_is_too_low_is_lost(pipeline):
     assert pipeline(Frame(messages.image(CUBE), INFO), settings(least_presence=0.5)).messages
 
 
-def test_the_covariances_rotation_is_unknown_where_one_sample_cannot_tell(pipeline):
-    message = pipeline(Frame(messages.image(CUBE), INFO), settings(samples=1), follow=False).messages[0]
-    assert np.diag(np.array(message.best.covariance).reshape(6, 6))[3:].tolist() == [-1, -1, -1]
+def test_one_sample_has_the_typical_covariance_and_of_a_model_without_calibration_none(pipeline, monkeypatch):
+    def variances():
+        message = pipeline(Frame(messages.image(CUBE), INFO), settings(samples=1), follow=False).messages[0]
+        return np.diag(np.array(message.best.covariance).reshape(6, 6))[3:]
+
+    model = pipeline.estimator.model
+    expected = 2 * (model.calibration.scale * model.calibration.spread) ** 2 + model.calibration.floor**2
+    np.testing.assert_allclose(variances(), expected, rtol=1e-3)
+    monkeypatch.setattr(model, "calibration", Calibration())
+    assert variances().tolist() == [-1, -1, -1]
 
 
 ENCODINGS = ["rgb8", "bgr8", "rgba8", "mono8", "mono16", "8UC1", "8UC3", "16UC1", "32FC1", "bayer_rggb8", "yuv422",
