@@ -146,7 +146,7 @@ def test_a_signal_at_any_moment_of_the_start_ends_it_within_two_seconds(start, d
 
 
 def patience():
-    """How much slower this machine is than a quiet one: by the load that others put on it, and by itself; at least 1."""
+    """How much slower this machine is than a quiet one, by the load that others put on it or by itself; at least 1."""
     return max(1.0, psutil.getloadavg()[0] / (psutil.cpu_count() or 1), seconds_to_import() / 2)
 
 
