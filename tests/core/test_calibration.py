@@ -34,7 +34,7 @@ def test_an_honest_model_covers_what_it_claims(generator):
 
 @pytest.mark.parametrize(("sure", "shared"), [(0.4, 0.0), (1.2, 0.0), (1.0, 0.01), (0.6, 0.005)])
 def test_fitting_makes_a_model_honest_on_other_images(sure, shared, generator):
-    fitted = calibration.fit([evidence(sure, generator, shared=shared)])
+    fitted = calibration.fit([evidence(sure, generator, 1500, shared)])
     covered = calibration.coverage(evidence(sure, generator, shared=shared), fitted)
     assert 0.90 <= covered[0.95] <= 0.99
     if sure < 1 or shared:

@@ -54,10 +54,10 @@ def test_a_turned_camera_turns_nothing_in_the_body(seed, name):
 
 
 def test_with_many_samples_it_is_their_covariance_in_the_body_frame(generator):
-    samples = drawn("tet", 10_000, generator)[1]
+    samples = drawn("tet", 5_000, generator)[1]
     mode = find_modes(samples)[0][0]
     expected = mode.rotation.mT @ SIGMAS.square().diag() @ mode.rotation
-    torch.testing.assert_close(mode.covariance, expected, atol=4e-5, rtol=0)
+    torch.testing.assert_close(mode.covariance, expected, atol=5e-5, rtol=0)
 
 
 def test_along_an_axis_of_symmetry_modes_are_wide_and_across_it_they_are_not(generator):

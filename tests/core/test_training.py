@@ -159,7 +159,8 @@ def test_the_loss_falls_below_guessing(tmp_path, fabric):
     losses = []
     recipe = Recipe(
         dataclasses.replace(CONFIG, objects=("cone",), channels=1, named=False),
-        training=TrainingOptions(images=200 * 32, batch=32, rotations=16, learning_rate=3e-3, warmup_steps=20),
+        DataOptions(randomised=0.0),
+        TrainingOptions(images=6400, batch=32, rotations=16, learning_rate=3e-3, warmup_steps=20, bfloat16=False),
     )
     train(recipe, tmp_path / "cone.safetensors", fabric, on_step=lambda _, loss: losses.append(loss["loss/score"]))
     assert sum(losses[-30:]) / 30 < 0.85
@@ -171,7 +172,9 @@ def test_the_named_objects_are_learned(tmp_path, fabric):
     recipe = Recipe(
         dataclasses.replace(CONFIG, objects=("cone", "tetX")),
         DataOptions(absent=0.25),
-        TrainingOptions(images=60 * 16, batch=16, rotations=1, learning_rate=3e-3, warmup_steps=5, recognition=1.0),
+        TrainingOptions(
+            images=60 * 16, batch=16, rotations=1, learning_rate=3e-3, warmup_steps=5, recognition=1.0, bfloat16=False
+        ),
     )
     train(recipe, tmp_path / "a.safetensors", fabric, on_step=lambda _, loss: losses.append(loss["loss/recognition"]))
     assert sum(losses[-10:]) / 10 < 0.5
