@@ -84,7 +84,7 @@ class Mesh:
         vertices = np.asarray(getattr(loaded, "vertices", ()), np.float64).reshape(-1, 3)
         if len(triangles) and not (triangles.min() >= 0 and triangles.max() < len(vertices)):
             raise MeshError(f"mesh {path} has triangles of corners that are not in the file: export it again")
-        if not np.isfinite(vertices).all() or not _area(vertices, triangles):
+        if not np.isfinite(vertices).all() or not _areas(vertices[triangles]).any():
             raise MeshError(f"mesh {path} has no surface of finite corners: export it as PLY, OBJ or STL")
         surface = trimesh.Trimesh(vertices, triangles, process=False)
         surface.merge_vertices(merge_norm=True, merge_tex=True)  # STL repeats each corner; neighbours share theirs
@@ -118,17 +118,17 @@ class Mesh:
         """Points spread evenly over the surface. -> (count, 3)."""
         generator = np.random.default_rng(seed)
         corners = self.vertices[self.triangles]
-        areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+        areas = _areas(corners)
         chosen = corners[generator.choice(len(corners), count, p=areas / areas.sum())]
         first, second = np.sqrt(generator.random(count)), generator.random(count)
         shares = np.stack([1 - first, first * (1 - second), first * second], 1)
         return np.einsum("nk,nkd->nd", shares, chosen)
 
 
-def _area(vertices: Array, triangles: NDArray[np.int64]) -> float:
-    corners = vertices[triangles]
+def _areas(corners: Array) -> Array:
+    """Of triangles (T, 3, 3). -> (T,)."""
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    return float(np.linalg.norm(normals, axis=1).sum()) / 2
+    return np.asarray(np.linalg.norm(normals, axis=1)) / 2
 
 
 def _ring(radius: float, height: float) -> Array:

@@ -85,10 +85,11 @@ class Outline:
         within = self.sharp & sides.any(-1) & ~rim
         border = self.sharp & (self.faces[:, 0] == self.faces[:, 1])
         rim |= border
-        found = []
-        for rotation, silhouette, inner in zip(rotations, rim, within & ~border, strict=True):
+        found, planes = [], _view_planes(camera)
+        for rotation, *chosen in zip(rotations, rim, within & ~border, strict=True):
             points = self.vertices @ rotation.T + position
-            found.append((_pixels(camera, points, self.edges[silhouette]), _pixels(camera, points, self.edges[inner])))
+            silhouette, inner = (_pixels(camera, points[self.edges[one]], planes) for one in chosen)
+            found.append((silhouette, inner))
         return found
 
 
@@ -148,9 +149,9 @@ def enlarged(image: Image, camera: Camera, factor: int) -> tuple[Image, Camera]:
     return np.repeat(np.repeat(image, factor, 0), factor, 1), large
 
 
-def _pixels(camera: Camera, points: Array, edges: NDArray[np.int64]) -> Array:
-    """(V, 3) metres, (E, 2) -> (S, 2, 2) of the edges, as far as they lie in view."""
-    ends = _clipped(points[edges], _view_planes(camera))
+def _pixels(camera: Camera, ends: Array, planes: Array) -> Array:
+    """Edges (E, 2, 3) in metres, as far as they lie within the camera's planes -> (S, 2, 2)."""
+    ends = _clipped(ends, planes)
     if not len(ends):
         return np.zeros((0, 2, 2))
     pixels = camera.project(ends.reshape(-1, 3)).reshape(-1, 2, 2)

@@ -163,8 +163,8 @@ def test_without_modes_or_weights_only_what_there_is_is_drawn():
 def test_of_an_object_across_the_camera_every_point_in_view_is_drawn(tangent, depth, aside):
     rotation, position = so3.exp(tangent).numpy(), np.array([aside, 0.0, depth])
     outline = Outline.of(Mesh.of_solid("cube", 0.3))
-    every = overlay._pixels(CAMERA, outline.vertices @ rotation[0].T + position, outline.edges)
     ends = (outline.vertices @ rotation[0].T + position)[outline.edges]
+    every = overlay._pixels(CAMERA, ends, overlay._view_planes(CAMERA))
     points = (ends[:, :1] + np.linspace(0, 1, 200)[:, None] * (ends[:, 1:] - ends[:, :1])).reshape(-1, 3)
     points = points[points[:, 2] > 0.002]
     pixels = CAMERA.project(points) if len(points) else np.zeros((0, 2))

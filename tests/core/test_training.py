@@ -159,8 +159,9 @@ def test_the_loss_falls_below_guessing(tmp_path, fabric):
     losses = []
     recipe = Recipe(
         dataclasses.replace(CONFIG, objects=("cone",), channels=1, named=False),
-        DataOptions(randomised=0.0),
-        TrainingOptions(images=6400, batch=32, rotations=16, learning_rate=3e-3, warmup_steps=20, bfloat16=False),
+        training=TrainingOptions(
+            images=200 * 32, batch=32, rotations=16, learning_rate=3e-3, warmup_steps=20, bfloat16=False
+        ),
     )
     train(recipe, tmp_path / "cone.safetensors", fabric, on_step=lambda _, loss: losses.append(loss["loss/score"]))
     assert sum(losses[-30:]) / 30 < 0.85
