@@ -316,3 +316,12 @@ def test_a_scheduler_that_is_not_there_is_said_in_one_line(folder, several, para
                "--scheduler", "tcp://127.0.0.1:9"]  # fmt: skip
     assert cli.main(command) == 2
     assert "no Dask scheduler at 'tcp://127.0.0.1:9'" in capsys.readouterr().err
+
+
+def test_kept_results_of_a_version_with_other_modules_or_classes_are_estimated_anew(folder, bag, params):
+    work = folder / "other version"
+    before = score(bag, output=work, params=params)
+    for number, file in enumerate(sorted(work.rglob("*.pickle"))):
+        file.write_bytes((b"clie_picard.no_such_module\nDone\n.", b"clie_picard.recording.jobs\nNone\n.")[number % 2])
+    again = score(bag, output=work, params=params)
+    assert again["complete"] and again["rows"] == before["rows"]

@@ -127,10 +127,10 @@ class Store:
         self._folder = folder
 
     def get(self, job: Job) -> Done | None:
-        """A job's result, if it is there."""
+        """A job's result, if it is there; what a version with other modules or classes wrote is not."""
         try:
             return pickle.loads(self._file(job).read_bytes())  # type: ignore[no-any-return]
-        except (OSError, EOFError, pickle.UnpicklingError):
+        except (OSError, EOFError, pickle.UnpicklingError, ImportError, AttributeError):
             return None
 
     def put(self, job: Job, done: Done) -> None:
