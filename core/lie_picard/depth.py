@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lie_picard.camera import Camera, Region, View
+from lie_picard.geometry.camera import Camera, Region, View
 from lie_picard.symsol.renderer import cast
 from lie_picard.symsol.solids import Solid
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lie_picard import planner, so3
-from lie_picard.camera import fit
+from lie_picard.geometry.camera import fit
 from lie_picard.hypotheses import Hypotheses, summarise
 from lie_picard.model import checkpoint
 from lie_picard.model.score_model import ScoreModel

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lie_picard.camera import Camera
-from lie_picard.mesh import Mesh
+from lie_picard.geometry.camera import Camera
+from lie_picard.geometry.mesh import Mesh
 
 Array = NDArray[np.float64]
 Image = NDArray[np.uint8]

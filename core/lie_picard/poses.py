@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lie_picard.camera import Camera, CameraError, Region, View, look_at
 from lie_picard.depth import REGION_SIGMA_PX, position_covariance, position_from_depth
 from lie_picard.estimator import ImageError, PoseEstimator
+from lie_picard.geometry.camera import Camera, CameraError, Region, View, look_at
+from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.hypotheses import Hypotheses
 from lie_picard.sampling import SamplerOptions, WarmStart
-from lie_picard.symmetry import Symmetry
 from lie_picard.symsol.solids import SOLIDS, solid
 
 

@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lie_picard.camera import Region
 from lie_picard.estimator import ImageError
+from lie_picard.geometry.camera import Region
 
 # D over the diameter of the smallest circle around the silhouette: 1.04 +- 0.07 (tet 1.14, cone 1.06, cube 1.03, cyl
 # and icosa 1.02, sphere 0.98); the circle's centre is off by 0.04 D (rms; tet 0.07, cone 0.06, the others 0.01).

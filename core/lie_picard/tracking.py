@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from lie_picard import so3
+from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.hypotheses import MODE_RADIUS, Ambiguity, Hypotheses
-from lie_picard.symmetry import Symmetry
 
 Array = NDArray[np.float64]
 

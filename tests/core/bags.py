@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from lie_picard import so3
-from lie_picard.camera import Camera
+from lie_picard.geometry.camera import Camera
 from lie_picard.recording.types import header_of, types, writer
 from lie_picard.recording.writing import Recorder
 from lie_picard.seeds import test_generator

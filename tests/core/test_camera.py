@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from lie_picard import so3
-from lie_picard.camera import Camera, CameraError, Region, look_at, sphere_region
+from lie_picard.geometry.camera import Camera, CameraError, Region, look_at, sphere_region
 from lie_picard.symsol.renderer import Crop, render
 from lie_picard.symsol.scene import Placed, render_scene
 from lie_picard.symsol.solids import solid

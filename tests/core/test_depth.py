@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from lie_picard import so3
-from lie_picard.camera import Camera, Region, look_at, sphere_region
 from lie_picard.depth import position_from_depth
+from lie_picard.geometry.camera import Camera, Region, look_at, sphere_region
 from lie_picard.poses import Target, estimate_poses
 from lie_picard.seeds import test_generator
 from lie_picard.symsol.renderer import cast, shade

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from strategies import tangents
 
 from lie_picard import overlay, plots, so3
-from lie_picard.camera import Camera
-from lie_picard.mesh import Mesh, MeshError
+from lie_picard.geometry.camera import Camera
+from lie_picard.geometry.mesh import Mesh, MeshError
 from lie_picard.overlay import Drawn, Outline, draw_overlay, enlarged
 from lie_picard.symsol.solids import SOLIDS, solid
 

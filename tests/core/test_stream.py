@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from strategies import examples
 
 from lie_picard import so3
-from lie_picard.camera import fit
+from lie_picard.geometry.camera import fit
 from lie_picard.model.config import ModelConfig
 from lie_picard.randomisation import Draw, Randomisation, World, photograph_crops
 from lie_picard.symsol import dataset

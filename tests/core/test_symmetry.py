@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from strategies import BARE, tangents
 
 from lie_picard import so3
-from lie_picard.symmetry import Symmetry, SymmetryError
+from lie_picard.geometry.symmetry import Symmetry, SymmetryError
 from lie_picard.symsol.solids import SOLIDS, solid
 
 Z = np.array([0.0, 0.0, 1.0])

@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from strategies import BARE, examples
 
 from lie_picard import so3
-from lie_picard.camera import Camera
+from lie_picard.geometry.camera import Camera
 from lie_picard.randomisation import Draw
 from lie_picard.symsol import dataset
 from lie_picard.symsol.foreign import held_out, polyhedra

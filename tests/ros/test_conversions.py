@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo
 
 from lie_picard import Ambiguity, so3
-from lie_picard.camera import CameraError
+from lie_picard.geometry.camera import CameraError
 from lie_picard.messages import read, write
 from lie_picard_msgs.msg import PoseHypothesisArray
 from lie_picard_pose.conversions import WRITER

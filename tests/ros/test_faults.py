@@ -19,7 +19,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, RegionOfInterest
 from tf2_msgs.msg import TFMessage
 
-from lie_picard.camera import Camera
+from lie_picard.geometry.camera import Camera
 from lie_picard.model import checkpoint
 
 CUBE = messages.placed("cube")

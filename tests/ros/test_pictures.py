@@ -12,7 +12,7 @@ from sensor_msgs.msg import Image
 from visualization_msgs.msg import Marker, MarkerArray
 
 from lie_picard import PoseEstimator
-from lie_picard.mesh import Mesh
+from lie_picard.geometry.mesh import Mesh
 from lie_picard.messages import pictures
 from lie_picard.messages.markers import markers
 from lie_picard.messages.pipeline import Frame, Pipeline

@@ -10,8 +10,8 @@ import torch
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 
 from lie_picard import PoseEstimator
-from lie_picard.camera import Camera, CameraError, sphere_region
 from lie_picard.estimator import ImageError
+from lie_picard.geometry.camera import Camera, CameraError, sphere_region
 from lie_picard.messages.pipeline import Frame, Pipeline
 from lie_picard.messages.read import rotation_of
 from lie_picard.scatter import Calibration

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lie_picard import ImageError, so3
-from lie_picard.camera import Camera, sphere_region
+from lie_picard.geometry.camera import Camera, sphere_region
 from lie_picard.regions import (
     SPHERE_PER_CIRCLE,
     SPHERE_PER_SIDE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from lie_picard.mesh import Mesh
+from lie_picard.geometry.mesh import Mesh
 from lie_picard.messages.read import rotation_of
 from lie_picard.messages.write import Writer
 from lie_picard.settings import Settings

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lie_picard.camera import Camera
-from lie_picard.mesh import Mesh
+from lie_picard.geometry.camera import Camera
+from lie_picard.geometry.mesh import Mesh
 from lie_picard.messages.pipeline import Result
 from lie_picard.messages.read import rotation_of, vector_of
 from lie_picard.overlay import Colour, Drawn, Outline, colour_of, draw_overlay

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lie_picard.camera import Camera, CameraError
 from lie_picard.estimator import ImageError, PoseEstimator
+from lie_picard.geometry.camera import Camera, CameraError
 from lie_picard.messages import images
 from lie_picard.messages.read import camera_of, region_of, seconds_of
 from lie_picard.messages.write import Writer

@@ -10,10 +10,10 @@ import transforms3d
 from numpy.typing import NDArray
 
 from lie_picard import so3
-from lie_picard.camera import Camera, CameraError, Region
+from lie_picard.geometry.camera import Camera, CameraError, Region
+from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.hypotheses import Ambiguity, Hypotheses, Mode
 from lie_picard.poses import ObjectPoses
-from lie_picard.symmetry import Symmetry
 
 Array = NDArray[np.float64]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lie_picard import so3
 from lie_picard.buffers import Buffers
-from lie_picard.camera import fit
+from lie_picard.geometry.camera import fit
 from lie_picard.model.config import ModelConfig
 from lie_picard.randomisation import Draw, Randomisation, World, draw_views, photograph, photograph_crops
 from lie_picard.randomisation.world import Views

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from sensor_msgs.msg import CameraInfo, Image
 
-from lie_picard.mesh import Mesh
+from lie_picard.geometry.mesh import Mesh
 from lie_picard.messages.pictures import drawn
 from lie_picard.messages.read import camera_of, rotation_of
 from lie_picard.overlay import colour_of, draw_overlay, enlarged

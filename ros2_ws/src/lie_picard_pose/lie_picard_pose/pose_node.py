@@ -25,8 +25,8 @@ from rclpy.time import Time
 from std_srvs.srv import Trigger
 
 from lie_picard import PoseEstimator
-from lie_picard.camera import CameraError
 from lie_picard.estimator import ImageError, pick_device
+from lie_picard.geometry.camera import CameraError
 from lie_picard.messages.pipeline import Frame, Pipeline
 from lie_picard.poses import symmetry_of
 from lie_picard.settings import read_mesh, read_symmetry

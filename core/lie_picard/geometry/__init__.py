@@ -1,0 +1,1 @@
+"""Lenses and regions, surfaces, symmetry groups. Nothing here knows a network."""
