@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lie_picard import metrics, so3
 from lie_picard.estimator import PoseEstimator
-from lie_picard.randomisation import Randomisation
+from lie_picard.rendering.randomisation import Randomisation
 from lie_picard.sampling import SamplerOptions, Solution, draw_walk
 from lie_picard.seeds import test_generator
 from lie_picard.testset import Case, cases

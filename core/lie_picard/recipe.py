@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lie_picard.model.config import ModelConfig
-from lie_picard.randomisation import Randomisation
+from lie_picard.rendering.randomisation import Randomisation
 from lie_picard.seeds import HALF
 from lie_picard.symsol.solids import SOLIDS
 

@@ -22,8 +22,8 @@ from lie_picard.model import checkpoint
 from lie_picard.model.score_model import ScoreModel
 from lie_picard.moments import Moments
 from lie_picard.recipe import Recipe, TrainingOptions
+from lie_picard.rendering.clean import Crop
 from lie_picard.seeds import train_generator
-from lie_picard.symsol.renderer import Crop
 from lie_picard.symsol.stream import Batch, Stream, batches, stored_batches
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lie_picard import so3
 from lie_picard.geometry.camera import Camera, CameraError, Region, look_at, sphere_region
-from lie_picard.symsol.renderer import Crop, render
+from lie_picard.rendering.clean import Crop, render
 from lie_picard.symsol.scene import Placed, render_scene
 from lie_picard.symsol.solids import solid
 

@@ -14,7 +14,7 @@ from lie_picard.model import checkpoint
 from lie_picard.model.config import ModelConfig
 from lie_picard.model.score_model import ScoreModel
 from lie_picard.presence import evaluate_presence
-from lie_picard.randomisation import Randomisation
+from lie_picard.rendering.randomisation import Randomisation
 from lie_picard.sampling import SamplerOptions
 from lie_picard.symsol import dataset
 from lie_picard.testset import cases

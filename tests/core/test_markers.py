@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from strategies import examples
 
 from lie_picard import so3
-from lie_picard.symsol.renderer import Crop, cast, render
+from lie_picard.rendering.clean import Crop, cast, render
 from lie_picard.symsol.solids import SOLIDS, solid
 from lie_picard.symsol.truth import SEEN_SHARE, Sight
 

@@ -5,7 +5,7 @@ import torch
 
 from lie_picard import PoseEstimator, SamplerOptions, so3
 from lie_picard import estimator as module
-from lie_picard.symsol.renderer import render
+from lie_picard.rendering.clean import render
 from lie_picard.symsol.solids import solid
 
 

@@ -14,12 +14,20 @@ from hypothesis import strategies as st
 from strategies import examples
 
 from lie_picard import so3
-from lie_picard.buffers import Buffers
-from lie_picard.randomisation import Draw, PhotographsError, Randomisation, World, draw_views, photograph, sensor
-from lie_picard.randomisation import photograph_crops as crops_of
 from lie_picard.randomisation.lighting import Lighting, light
 from lie_picard.randomisation.surroundings import _PHOTOGRAPHS, backdrop, over, scatter
-from lie_picard.symsol.renderer import cast
+from lie_picard.rendering.buffers import Buffers
+from lie_picard.rendering.clean import cast
+from lie_picard.rendering.randomisation import (
+    Draw,
+    PhotographsError,
+    Randomisation,
+    World,
+    draw_views,
+    photograph,
+    sensor,
+)
+from lie_picard.rendering.randomisation import photograph_crops as crops_of
 from lie_picard.symsol.solids import SOLIDS, solid
 from lie_picard.symsol.stream import bodies, cast_randomly
 

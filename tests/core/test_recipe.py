@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lie_picard.model.config import ModelConfig
-from lie_picard.randomisation import Randomisation
 from lie_picard.recipe import RECIPES, DataOptions, Recipe, RecipeError, TrainingOptions, read
+from lie_picard.rendering.randomisation import Randomisation
 from lie_picard.seeds import HALF
 from lie_picard.symsol.solids import SOLIDS
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from strategies import examples
 
 from lie_picard import so3
-from lie_picard.randomisation import Draw, Randomisation, draw_views
-from lie_picard.symsol.renderer import Crop, cast, quantised, shade
+from lie_picard.rendering.clean import Crop, cast, quantised, shade
+from lie_picard.rendering.randomisation import Draw, Randomisation, draw_views
 from lie_picard.symsol.solids import SOLIDS, solid
 from lie_picard.symsol.truth import SEEN_SHARE, Sight, TruePoses, symmetries
 

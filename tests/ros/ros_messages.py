@@ -8,8 +8,8 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from lie_picard import so3
 from lie_picard.geometry.camera import Camera
+from lie_picard.rendering.clean import cast
 from lie_picard.seeds import test_generator
-from lie_picard.symsol.renderer import cast
 from lie_picard.symsol.scene import Placed, render_scene
 from lie_picard.symsol.solids import solid as shape_of
 

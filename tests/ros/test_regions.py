@@ -19,8 +19,8 @@ from lie_picard.regions import (
     regions_of_detections,
     regions_of_mask,
 )
+from lie_picard.rendering.clean import cast
 from lie_picard.seeds import test_generator
-from lie_picard.symsol.renderer import cast
 from lie_picard.symsol.solids import solid
 from lie_picard_pose.parameters import detection_type
 

@@ -12,9 +12,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lie_picard.buffers import LUMINANCE
 from lie_picard.model.config import ModelConfig
 from lie_picard.model.score_model import ScoreModel
+from lie_picard.rendering.buffers import LUMINANCE
 from lie_picard.scatter import Calibration
 
 DEFAULT = Path(__file__).parent.parent / "checkpoints" / "compact.safetensors"

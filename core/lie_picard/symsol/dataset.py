@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lie_picard import so3
+from lie_picard.rendering.clean import Crop, render
 from lie_picard.seeds import test_generator, train_generator
-from lie_picard.symsol.renderer import Crop, render
 from lie_picard.symsol.solids import solid
 
 _GENERATORS = {"train": train_generator, "test": test_generator}

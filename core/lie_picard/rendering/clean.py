@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lie_picard.buffers import LUMINANCE, Buffers
+from lie_picard.rendering.buffers import LUMINANCE, Buffers
 from lie_picard.symsol.solids import Solid
 
 # Two lights from different sides: no two visible normals that a silhouette confuses have the same shade.

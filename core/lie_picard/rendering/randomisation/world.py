@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lie_picard.buffers import Buffers
-from lie_picard.randomisation import sensor, surroundings
 from lie_picard.randomisation.lighting import draw_lighting, light
 from lie_picard.randomisation.options import Draw, Randomisation
+from lie_picard.rendering.buffers import Buffers
+from lie_picard.rendering.randomisation import sensor, surroundings
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What a camera sees: buffers of rays first, then images, clean or randomised."""
