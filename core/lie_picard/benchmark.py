@@ -16,10 +16,10 @@ from lie_picard import so3
 from lie_picard.estimator import PoseEstimator
 from lie_picard.evaluation import FAR_DEG
 from lie_picard.machine import timed
+from lie_picard.objects.symsol.solids import Solid, solid
 from lie_picard.rendering.clean import Crop, render
 from lie_picard.sampling import SamplerOptions, Solution, draw_walk
 from lie_picard.seeds import test_generator
-from lie_picard.symsol.solids import Solid, solid
 
 WARM_UP = 2
 PLANS = ("picard", "newton", "walk", "best")

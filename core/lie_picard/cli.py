@@ -25,12 +25,12 @@ from lie_picard.estimator import PoseEstimator
 from lie_picard.evaluation import CALIBRATION_SEED, VALIDATION_SEED, EvaluationOptions, evaluate
 from lie_picard.model import checkpoint
 from lie_picard.model.score_model import ScoreModel
+from lie_picard.objects.symsol.solids import SOLIDS
 from lie_picard.recording import command as bags
 from lie_picard.recording import compare, summary
 from lie_picard.rendering.randomisation import Randomisation
 from lie_picard.sampling import INTEGRATORS, METHODS, SamplerOptions
 from lie_picard.symsol import dataset
-from lie_picard.symsol.solids import SOLIDS
 from lie_picard.training import make_fabric, train
 
 

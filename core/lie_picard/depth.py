@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from lie_picard.geometry.camera import Camera, Region, View
+from lie_picard.objects.symsol.solids import Solid
 from lie_picard.rendering.clean import cast
-from lie_picard.symsol.solids import Solid
 
 Array = NDArray[np.float64]
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from lie_picard import so3
 from lie_picard.model.config import ModelConfig
 from lie_picard.model.harmonics import BodyFrame
-from lie_picard.symsol.markers import frame_of
-from lie_picard.symsol.solids import SOLIDS, Solid, solid
+from lie_picard.objects.symsol.markers import frame_of
+from lie_picard.objects.symsol.solids import SOLIDS, Solid, solid
 
 _DIRECTIONS = 6
 _VANISHING = 1e-3  # energy below which a degree is zero for a symmetry group

@@ -20,8 +20,8 @@ from lie_picard.estimator import ImageError, PoseEstimator
 from lie_picard.geometry.camera import Camera, CameraError, Region, View, look_at
 from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.hypotheses import Hypotheses
+from lie_picard.objects.symsol.solids import SOLIDS, solid
 from lie_picard.sampling import SamplerOptions, WarmStart
-from lie_picard.symsol.solids import SOLIDS, solid
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from lie_picard import metrics, so3
 from lie_picard.estimator import PoseEstimator
+from lie_picard.objects.symsol.distractors import held_out
+from lie_picard.objects.symsol.solids import Solid
 from lie_picard.rendering.clean import Crop, quantised, render
 from lie_picard.rendering.randomisation import Draw, Randomisation, photograph
 from lie_picard.sampling import SamplerOptions
 from lie_picard.seeds import test_generator
-from lie_picard.symsol.foreign import held_out
-from lie_picard.symsol.solids import Solid
 from lie_picard.symsol.stream import bodies, cast_randomly
 from lie_picard.testset import CHUNK, cases, test_world
 

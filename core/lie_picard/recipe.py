@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from lie_picard.model.config import ModelConfig
+from lie_picard.objects.symsol.solids import SOLIDS
 from lie_picard.rendering.randomisation import Randomisation
 from lie_picard.seeds import HALF
-from lie_picard.symsol.solids import SOLIDS
 
 if sys.version_info >= (3, 11):
     import tomllib

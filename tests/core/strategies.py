@@ -8,7 +8,7 @@ import torch
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from lie_picard.symsol.solids import SOLIDS, solid
+from lie_picard.objects.symsol.solids import SOLIDS, solid
 
 BARE = tuple(name for name in SOLIDS if not solid(name).markers)  # SYMSOL I
 MARKED = tuple(name for name in SOLIDS if solid(name).markers)  # SYMSOL II

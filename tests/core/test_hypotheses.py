@@ -10,8 +10,8 @@ from strategies import examples
 
 from lie_picard import so3
 from lie_picard.hypotheses import Ambiguity, find_modes, summarise
+from lie_picard.objects.symsol.solids import solid
 from lie_picard.scatter import Calibration
-from lie_picard.symsol.solids import solid
 
 NOISE = math.radians(0.5)
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from strategies import examples
 
 from lie_picard import so3
+from lie_picard.objects.symsol.solids import SOLIDS, solid
+from lie_picard.objects.symsol.true_poses import SEEN_SHARE, Sight
 from lie_picard.rendering.clean import Crop, cast, render
-from lie_picard.symsol.solids import SOLIDS, solid
-from lie_picard.symsol.truth import SEEN_SHARE, Sight
 
 MARKED = [(name, index) for name in SOLIDS for index in range(len(solid(name).markers))]
 CROP = Crop()

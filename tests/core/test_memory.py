@@ -5,8 +5,8 @@ import torch
 
 from lie_picard import PoseEstimator, SamplerOptions, so3
 from lie_picard import estimator as module
+from lie_picard.objects.symsol.solids import solid
 from lie_picard.rendering.clean import render
-from lie_picard.symsol.solids import solid
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lie_picard import metrics, so3
-from lie_picard.symsol.solids import solid
+from lie_picard.objects.symsol.solids import solid
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=12), st.lists(st.integers(0, 5), min_size=1, max_size=12))

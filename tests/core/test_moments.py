@@ -11,7 +11,7 @@ from strategies import BARE, examples
 from lie_picard import so3
 from lie_picard.model.config import ModelConfig
 from lie_picard.moments import Moments
-from lie_picard.symsol.solids import SOLIDS, solid
+from lie_picard.objects.symsol.solids import SOLIDS, solid
 
 CONFIG = ModelConfig(features=8, objects=SOLIDS)
 

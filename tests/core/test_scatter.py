@@ -11,8 +11,8 @@ from strategies import examples
 from lie_picard import so3
 from lie_picard.calibration import confidence
 from lie_picard.hypotheses import find_modes
+from lie_picard.objects.symsol.solids import solid
 from lie_picard.scatter import Calibration
-from lie_picard.symsol.solids import solid
 
 SIGMAS = torch.tensor([0.01, 0.02, 0.015], dtype=torch.float64)  # about the camera's axes
 

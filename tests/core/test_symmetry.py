@@ -12,7 +12,7 @@ from strategies import BARE, tangents
 
 from lie_picard import so3
 from lie_picard.geometry.symmetry import Symmetry, SymmetryError
-from lie_picard.symsol.solids import SOLIDS, solid
+from lie_picard.objects.symsol.solids import SOLIDS, solid
 
 Z = np.array([0.0, 0.0, 1.0])
 BALL = Symmetry.generated([], np.eye(3))

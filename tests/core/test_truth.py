@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from strategies import examples
 
 from lie_picard import so3
+from lie_picard.objects.symsol.solids import SOLIDS, solid
+from lie_picard.objects.symsol.true_poses import SEEN_SHARE, Sight, TruePoses, symmetries
 from lie_picard.rendering.clean import Crop, cast, quantised, shade
 from lie_picard.rendering.randomisation import Draw, Randomisation, draw_views
-from lie_picard.symsol.solids import SOLIDS, solid
-from lie_picard.symsol.truth import SEEN_SHARE, Sight, TruePoses, symmetries
 
 CROP, SIZE = Crop(), 64
 seeds = st.integers(0, 2**31)

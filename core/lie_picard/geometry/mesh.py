@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
-from lie_picard.symsol.solids import solid
+from lie_picard.objects.symsol.solids import solid
 
 Array = NDArray[np.float64]
 

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from lie_picard import so3
-from lie_picard.symsol.solids import solid
-from lie_picard.symsol.truth import symmetries
+from lie_picard.objects.symsol.solids import solid
+from lie_picard.objects.symsol.true_poses import symmetries
 
 Array = NDArray[np.float64]
 

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lie_picard.objects.symsol.solids import Solid
 from lie_picard.rendering.buffers import LUMINANCE, Buffers
-from lie_picard.symsol.solids import Solid
 
 # Two lights from different sides: no two visible normals that a silhouette confuses have the same shade.
 LIGHTS = ((-0.48, -0.64, -0.60), (0.80, 0.10, -0.59))

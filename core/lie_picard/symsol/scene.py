@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lie_picard.geometry.camera import Camera, Region, sphere_region, turn_z_to
+from lie_picard.objects.symsol.solids import solid
 from lie_picard.rendering.buffers import LUMINANCE
 from lie_picard.rendering.clean import BACKGROUND, cast, shade
-from lie_picard.symsol.solids import solid
 
 
 @dataclass(frozen=True)

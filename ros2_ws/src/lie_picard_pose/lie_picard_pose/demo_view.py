@@ -29,7 +29,7 @@ from tf2_msgs.msg import TFMessage
 
 from lie_picard import machine, so3
 from lie_picard.messages.read import rotation_of
-from lie_picard.symsol.solids import SOLIDS, solid
+from lie_picard.objects.symsol.solids import SOLIDS, solid
 from lie_picard_msgs.msg import PoseHypothesisArray
 from lie_picard_pose.demo_picture import Found, save_picture
 from lie_picard_pose.running import run

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lie_picard import so3
-from lie_picard.symsol.markers import Marker
-from lie_picard.symsol.solids import Solid
+from lie_picard.objects.symsol.markers import Marker
+from lie_picard.objects.symsol.solids import Solid
 
 SEEN_SHARE = 0.001  # of the image's area from which a marker counts as seen: four pixels of 64 x 64
 _GRID_DEG = 1.0

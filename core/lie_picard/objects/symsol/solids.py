@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lie_picard import so3
-from lie_picard.symsol.markers import Marker, cross, dot, painted_face
+from lie_picard.objects.symsol.markers import Marker, cross, dot, painted_face
 
 _RED, _BLACK = (0.85, 0.08, 0.08), (0.05, 0.05, 0.05)
 
