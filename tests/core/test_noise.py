@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lie_picard.noise import NoiseSchedule, cubic, power_law
+from lie_picard.sampling.noise import NoiseSchedule, cubic, power_law
 
 
 @given(st.integers(2, 300), st.floats(0.5, 7))

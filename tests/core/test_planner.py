@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 
-from lie_picard import SamplerOptions, planner
+from lie_picard import SamplerOptions
+from lie_picard.sampling import autotune as planner
 
 AUTO = SamplerOptions("auto", 100, integrator="euler")
 CPU = torch.device("cpu")

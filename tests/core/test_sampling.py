@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from strategies import examples
 
 from lie_picard import so3
-from lie_picard.noise import power_law
 from lie_picard.sampling import (
     INTEGRATORS,
     SamplerOptions,
@@ -21,6 +20,7 @@ from lie_picard.sampling import (
     sample_picard,
     sample_walk,
 )
+from lie_picard.sampling.noise import power_law
 
 MODES = so3.exp(torch.tensor([[0.0, 0, 0], [0, 0, 2.0], [1.5, 0, 0]], dtype=torch.float64))
 

@@ -7,8 +7,8 @@ import torch
 from test_sampling import MODES, mixture_score, setting
 
 from lie_picard import so3
-from lie_picard.noise import NoiseSchedule, geometric
 from lie_picard.sampling import INTEGRATORS, SamplerOptions, euler, heun, multistep, sample_ode
+from lie_picard.sampling.noise import NoiseSchedule, geometric
 
 
 def levels(steps):

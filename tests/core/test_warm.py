@@ -6,8 +6,8 @@ import torch
 from test_sampling import MODES, mixture_score
 
 from lie_picard import so3
-from lie_picard.noise import power_law
 from lie_picard.sampling import WarmStart, sample_newton
+from lie_picard.sampling.noise import power_law
 from lie_picard.sampling.solution import RESTLESS
 from lie_picard.sampling.warm import common_turn
 

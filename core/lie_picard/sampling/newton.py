@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lie_picard import so3
-from lie_picard.noise import NoiseSchedule
+from lie_picard.sampling.noise import NoiseSchedule
 from lie_picard.sampling.scheme import Scheme, euler
 from lie_picard.sampling.solution import Score, Solution
 from lie_picard.sampling.window import solve_in_windows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lie_picard.noise import NoiseSchedule
+from lie_picard.sampling.noise import NoiseSchedule
 from lie_picard.sampling.scheme import Scheme, euler
 from lie_picard.sampling.solution import Score, Solution, checked_start, evaluate, status_of
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lie_picard.noise import NoiseSchedule, geometric, power_law
 from lie_picard.sampling.newton import sample_newton
+from lie_picard.sampling.noise import NoiseSchedule, geometric, power_law
 from lie_picard.sampling.ode import sample_ode
 from lie_picard.sampling.picard import sample_picard
 from lie_picard.sampling.scheme import INTEGRATORS, Scheme, multistep

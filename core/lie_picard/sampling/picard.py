@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from lie_picard import so3
-from lie_picard.noise import NoiseSchedule
+from lie_picard.sampling.noise import NoiseSchedule
 from lie_picard.sampling.scheme import Scheme, euler
 from lie_picard.sampling.solution import Score, Solution
 from lie_picard.sampling.walk import walk_jitter, walk_scheme

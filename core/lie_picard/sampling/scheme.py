@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from lie_picard import so3
-from lie_picard.noise import NoiseSchedule
+from lie_picard.sampling.noise import NoiseSchedule
 
 
 @dataclass(frozen=True, eq=False)
