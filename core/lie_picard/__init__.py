@@ -1,8 +1,8 @@
 """Lie-Picard: the whole posterior over rotations from one image, sampled in parallel on SO(3)."""
 
 from lie_picard.estimator import ImageError, PoseEstimator
-from lie_picard.hypotheses import Ambiguity, Hypotheses, Mode
 from lie_picard.model.checkpoint import CheckpointError
+from lie_picard.posterior.hypotheses import Ambiguity, Hypotheses, Mode
 from lie_picard.sampling import SamplerOptions
 
 __version__ = "0.1.0"

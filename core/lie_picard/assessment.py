@@ -12,10 +12,10 @@ from lie_picard import calibration
 from lie_picard.estimator import PoseEstimator
 from lie_picard.evaluation import EvaluationOptions, evaluate
 from lie_picard.objects.symsol.solids import solid
+from lie_picard.posterior.covariance import Calibration
 from lie_picard.presence import evaluate_presence
 from lie_picard.rendering.randomisation import Randomisation
 from lie_picard.sampling import SamplerOptions
-from lie_picard.scatter import Calibration
 from lie_picard.seeds import test_generator
 from lie_picard.testset import CHUNK, cases
 

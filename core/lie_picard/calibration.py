@@ -14,9 +14,9 @@ from torch import Tensor
 from lie_picard import so3
 from lie_picard.estimator import PoseEstimator
 from lie_picard.evaluation import Draws, EvaluationOptions
-from lie_picard.hypotheses import MODE_RADIUS, find_modes
+from lie_picard.posterior.covariance import Calibration, Scatter
+from lie_picard.posterior.hypotheses import MODE_RADIUS, find_modes
 from lie_picard.sampling import SamplerOptions
-from lie_picard.scatter import Calibration, Scatter
 from lie_picard.seeds import test_generator
 from lie_picard.testset import cases
 

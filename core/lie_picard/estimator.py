@@ -14,9 +14,9 @@ from torch import Tensor
 
 from lie_picard import so3
 from lie_picard.geometry.camera import fit
-from lie_picard.hypotheses import Hypotheses, summarise
 from lie_picard.model import checkpoint
 from lie_picard.model.score_model import ScoreModel
+from lie_picard.posterior.hypotheses import Hypotheses, summarise
 from lie_picard.sampling import Plan, SamplerOptions, Score, Solution, WarmStart, draw_walk, joined, sample
 from lie_picard.sampling import autotune as planner
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from lie_picard import so3
-from lie_picard.hypotheses import Hypotheses
+from lie_picard.posterior.hypotheses import Hypotheses
 
 UNKNOWN_SIGMA = math.radians(5.0)
 _COARSE, _FINE, _FINAL = 32, 256, 2048  # draws of the posterior, altogether

@@ -19,8 +19,8 @@ from lie_picard.depth import REGION_SIGMA_PX, position_covariance, position_from
 from lie_picard.estimator import ImageError, PoseEstimator
 from lie_picard.geometry.camera import Camera, CameraError, Region, View, look_at
 from lie_picard.geometry.symmetry import Symmetry
-from lie_picard.hypotheses import Hypotheses
 from lie_picard.objects.symsol.solids import SOLIDS, solid
+from lie_picard.posterior.hypotheses import Hypotheses
 from lie_picard.sampling import SamplerOptions, WarmStart
 
 

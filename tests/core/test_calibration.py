@@ -8,7 +8,7 @@ import torch
 
 from lie_picard import calibration
 from lie_picard.calibration import Evidence
-from lie_picard.scatter import Calibration, Scatter
+from lie_picard.posterior.covariance import Calibration, Scatter
 
 
 def evidence(sure, generator, images=4000, shared=0.0):

@@ -11,8 +11,8 @@ from strategies import examples
 
 from lie_picard import so3
 from lie_picard.grasps import Grasp, Posterior, best_grasp, best_pose_grasp, rigid, success, success_probability
-from lie_picard.hypotheses import Mode, summarise
 from lie_picard.objects.symsol.solids import solid
+from lie_picard.posterior.hypotheses import Mode, summarise
 from lie_picard.seeds import test_generator
 from lie_picard.testset import cases
 

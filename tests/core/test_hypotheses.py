@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from strategies import examples
 
 from lie_picard import so3
-from lie_picard.hypotheses import Ambiguity, find_modes, summarise
 from lie_picard.objects.symsol.solids import solid
-from lie_picard.scatter import Calibration
+from lie_picard.posterior.covariance import Calibration
+from lie_picard.posterior.hypotheses import Ambiguity, find_modes, summarise
 
 NOISE = math.radians(0.5)
 

@@ -10,9 +10,9 @@ from strategies import examples
 
 from lie_picard import so3
 from lie_picard.calibration import confidence
-from lie_picard.hypotheses import find_modes
 from lie_picard.objects.symsol.solids import solid
-from lie_picard.scatter import Calibration
+from lie_picard.posterior.covariance import Calibration
+from lie_picard.posterior.hypotheses import find_modes
 
 SIGMAS = torch.tensor([0.01, 0.02, 0.015], dtype=torch.float64)  # about the camera's axes
 

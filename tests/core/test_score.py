@@ -13,13 +13,13 @@ from strategies import BARE, tangents
 from lie_picard import so3
 from lie_picard.geometry.mesh import Mesh
 from lie_picard.geometry.symmetry import Symmetry
-from lie_picard.hypotheses import summarise
 from lie_picard.poses import ObjectPoses
+from lie_picard.posterior.hypotheses import summarise
+from lie_picard.posterior.tracking import ModeTracker
 from lie_picard.recording import live, summary
 from lie_picard.recording.score import Scorer, add_s, mssd
 from lie_picard.recording.types import types, writer
 from lie_picard.sampling import SamplerOptions
-from lie_picard.tracking import ModeTracker
 
 DIAMETER = 0.1
 

@@ -13,10 +13,10 @@ from strategies import BARE, MARKED, examples
 
 from lie_picard import so3
 from lie_picard.geometry.symmetry import Symmetry
-from lie_picard.hypotheses import Ambiguity, summarise
 from lie_picard.objects.symsol.solids import SOLIDS, solid
+from lie_picard.posterior.hypotheses import Ambiguity, summarise
+from lie_picard.posterior.tracking import ModeTracker
 from lie_picard.rendering.clean import render
-from lie_picard.tracking import ModeTracker
 
 NOISE = math.radians(1.0)
 PERIOD_S = 0.1

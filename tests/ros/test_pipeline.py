@@ -15,7 +15,7 @@ from lie_picard.geometry.camera import Camera, CameraError, sphere_region
 from lie_picard.messages.pipeline import Frame, Pipeline
 from lie_picard.messages.read import rotation_of
 from lie_picard.objects.symsol.solids import solid
-from lie_picard.scatter import Calibration
+from lie_picard.posterior.covariance import Calibration
 from lie_picard.symsol.scene import Placed, render_scene
 from lie_picard_pose import parameters
 from lie_picard_pose.conversions import WRITER

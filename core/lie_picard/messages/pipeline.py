@@ -18,10 +18,10 @@ from lie_picard.messages import images
 from lie_picard.messages.read import camera_of, region_of, seconds_of
 from lie_picard.messages.write import Writer
 from lie_picard.poses import ObjectPoses, Target, ViewCache, estimate_poses, whole
+from lie_picard.posterior.tracking import ModeTracker
 from lie_picard.regions import regions_of_detections, regions_of_mask
 from lie_picard.sampling import WarmStart
 from lie_picard.settings import Settings
-from lie_picard.tracking import ModeTracker
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from lie_picard import so3
 from lie_picard.geometry.camera import Camera, CameraError, Region
 from lie_picard.geometry.symmetry import Symmetry
-from lie_picard.hypotheses import Ambiguity, Hypotheses, Mode
 from lie_picard.poses import ObjectPoses
+from lie_picard.posterior.hypotheses import Ambiguity, Hypotheses, Mode
 
 Array = NDArray[np.float64]
 

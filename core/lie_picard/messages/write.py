@@ -18,11 +18,11 @@ from torch import Tensor
 
 from lie_picard import so3
 from lie_picard.geometry.symmetry import Symmetry
-from lie_picard.hypotheses import Ambiguity
 from lie_picard.messages.read import AMBIGUITIES
 from lie_picard.poses import ObjectPoses, Target
+from lie_picard.posterior.hypotheses import Ambiguity
+from lie_picard.posterior.tracking import Tracked
 from lie_picard.sampling import SamplerOptions
-from lie_picard.tracking import Tracked
 
 Array = NDArray[np.float64]
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from lie_picard.model.config import ModelConfig
 from lie_picard.model.score_model import ScoreModel
+from lie_picard.posterior.covariance import Calibration
 from lie_picard.rendering.buffers import LUMINANCE
-from lie_picard.scatter import Calibration
 
 DEFAULT = Path(__file__).parent.parent / "checkpoints" / "compact.safetensors"
 

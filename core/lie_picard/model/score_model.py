@@ -15,10 +15,10 @@ from lie_picard.model.config import ModelConfig
 from lie_picard.model.encoder import Encoder
 from lie_picard.model.head import EquivariantHead, FourierHead, ImageTerms
 from lie_picard.model.recognition import Recognition
+from lie_picard.posterior.covariance import Calibration
 from lie_picard.sampling.noise import NoiseSchedule
 from lie_picard.sampling.ode import integrate
 from lie_picard.sampling.scheme import Scheme
-from lie_picard.scatter import Calibration
 
 _HEADS: dict[str, type[EquivariantHead] | type[FourierHead]] = {
     "equivariant": EquivariantHead,

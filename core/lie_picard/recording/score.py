@@ -19,9 +19,9 @@ from lie_picard import metrics, so3
 from lie_picard.calibration import confidence
 from lie_picard.geometry.mesh import Mesh
 from lie_picard.geometry.symmetry import Symmetry
-from lie_picard.hypotheses import MODE_RADIUS
 from lie_picard.messages.read import rotation_of
 from lie_picard.poses import ObjectPoses
+from lie_picard.posterior.hypotheses import MODE_RADIUS
 
 Array = NDArray[np.float64]
 _RECALL_STEP_DEG = 10.0  # as `evaluate`: a sample reaches one pose of the grid, not its neighbours

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lie_picard import so3
-from lie_picard.scatter import Calibration, Scatter
+from lie_picard.posterior.covariance import Calibration, Scatter
 
 MODE_RADIUS = math.radians(15.0)
 _NEAR, _WIDE = math.radians(8.0), math.radians(24.0)

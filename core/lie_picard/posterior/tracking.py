@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lie_picard import so3
 from lie_picard.geometry.symmetry import Symmetry
-from lie_picard.hypotheses import MODE_RADIUS, Ambiguity, Hypotheses
+from lie_picard.posterior.hypotheses import MODE_RADIUS, Ambiguity, Hypotheses
 
 Array = NDArray[np.float64]
 
