@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from lie_picard import CheckpointError, so3
 from lie_picard.model import checkpoint
 from lie_picard.model.config import ModelConfig
-from lie_picard.model.head import EquivariantHead
+from lie_picard.model.heads import EquivariantHead
 from lie_picard.model.score_model import ScoreModel
 from lie_picard.recipe import read
 from lie_picard.sampling.noise import power_law

@@ -8,7 +8,7 @@ from test_model import SMALL, images, small_model
 
 from lie_picard import PoseEstimator, SamplerOptions, so3
 from lie_picard.model import checkpoint
-from lie_picard.model.graphs import Graphed, Recording
+from lie_picard.model.runtimes.graphs import Graphed, Recording
 from lie_picard.model.score_model import RecordedScore
 from lie_picard.objects.symsol.solids import SOLIDS, solid
 from lie_picard.rendering.clean import render

@@ -10,11 +10,11 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from lie_picard.model import graphs, onnx
 from lie_picard.model.config import ModelConfig
-from lie_picard.model.encoder import Encoder
-from lie_picard.model.head import EquivariantHead, FourierHead, ImageTerms
+from lie_picard.model.encoders import Encoder
+from lie_picard.model.heads import EquivariantHead, FourierHead, ImageTerms
 from lie_picard.model.recognition import Recognition
+from lie_picard.model.runtimes import graphs, onnx
 from lie_picard.posterior.covariance import Calibration
 from lie_picard.sampling.noise import NoiseSchedule
 from lie_picard.sampling.ode import integrate
