@@ -9,6 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from lie_picard import calibration
+from lie_picard.data.seeds import test_generator
+from lie_picard.data.testset import CHUNK, cases
 from lie_picard.estimator import PoseEstimator
 from lie_picard.evaluation import EvaluationOptions, evaluate
 from lie_picard.objects.symsol.solids import solid
@@ -16,8 +18,6 @@ from lie_picard.posterior.covariance import Calibration
 from lie_picard.presence import evaluate_presence
 from lie_picard.rendering.randomisation import Randomisation
 from lie_picard.sampling import SamplerOptions
-from lie_picard.seeds import test_generator
-from lie_picard.testset import CHUNK, cases
 
 _PUBLISHED_STEPS = 100
 _GALLERY_STREAM = 800_000  # of the test generators

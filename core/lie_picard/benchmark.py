@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from lie_picard import so3
+from lie_picard.data.seeds import test_generator
 from lie_picard.estimator import PoseEstimator
 from lie_picard.evaluation import FAR_DEG
 from lie_picard.machine import timed
 from lie_picard.objects.symsol.solids import Solid, solid
 from lie_picard.rendering.clean import Crop, render
 from lie_picard.sampling import SamplerOptions, Solution, draw_walk
-from lie_picard.seeds import test_generator
 
 WARM_UP = 2
 PLANS = ("picard", "newton", "walk", "best")

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from lie_picard import so3
+from lie_picard.data.seeds import test_generator
+from lie_picard.data.testset import cases
 from lie_picard.estimator import PoseEstimator
 from lie_picard.evaluation import Draws, EvaluationOptions
 from lie_picard.posterior.covariance import Calibration, Scatter
 from lie_picard.posterior.hypotheses import MODE_RADIUS, find_modes
 from lie_picard.sampling import SamplerOptions
-from lie_picard.seeds import test_generator
-from lie_picard.testset import cases
 
 LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
 _FITTED_FROM = 0.9

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from lie_picard import __version__, assessment, assessment_report, frontier, machine, report
 from lie_picard import recipe as recipes
 from lie_picard.benchmark import PLANS, benchmark, windows
+from lie_picard.data import symsol_files as dataset
 from lie_picard.estimator import PoseEstimator
 from lie_picard.evaluation import CALIBRATION_SEED, VALIDATION_SEED, EvaluationOptions, evaluate
 from lie_picard.model import checkpoint
@@ -30,7 +31,6 @@ from lie_picard.recording import command as bags
 from lie_picard.recording import compare, summary
 from lie_picard.rendering.randomisation import Randomisation
 from lie_picard.sampling import INTEGRATORS, METHODS, SamplerOptions
-from lie_picard.symsol import dataset
 from lie_picard.training import make_fabric, train
 
 

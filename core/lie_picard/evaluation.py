@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from lie_picard import metrics, so3
+from lie_picard.data.seeds import test_generator
+from lie_picard.data.testset import Case, cases
 from lie_picard.estimator import PoseEstimator
 from lie_picard.rendering.randomisation import Randomisation
 from lie_picard.sampling import SamplerOptions, Solution, draw_walk
-from lie_picard.seeds import test_generator
-from lie_picard.testset import Case, cases
 
 FAR_DEG = 0.5
 VALIDATION_SEED = 900  # of images during training, CALIBRATION_SEED of those for calibration; the test's is 0

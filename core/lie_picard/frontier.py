@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from lie_picard.benchmark import WARM_UP, scenes
+from lie_picard.data.seeds import test_generator
 from lie_picard.estimator import PoseEstimator
 from lie_picard.evaluation import EvaluationOptions, evaluate
 from lie_picard.machine import timed
 from lie_picard.sampling import SamplerOptions
-from lie_picard.seeds import test_generator
 
 SAMPLES = 16
 

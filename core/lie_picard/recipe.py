@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lie_picard.data.seeds import HALF
 from lie_picard.model.config import ModelConfig
 from lie_picard.objects.symsol.solids import SOLIDS
 from lie_picard.rendering.randomisation import Randomisation
-from lie_picard.seeds import HALF
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -17,14 +17,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lie_picard import so3
+from lie_picard.data.seeds import train_generator
+from lie_picard.data.stream import Batch, Stream, batches, stored_batches
 from lie_picard.files import replaced
 from lie_picard.model import checkpoint
 from lie_picard.model.score_model import ScoreModel
 from lie_picard.moments import Moments
 from lie_picard.recipe import Recipe, TrainingOptions
 from lie_picard.rendering.clean import Crop
-from lie_picard.seeds import train_generator
-from lie_picard.symsol.stream import Batch, Stream, batches, stored_batches
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -3,7 +3,7 @@
 import pytest
 
 from lie_picard import PoseEstimator
-from lie_picard.seeds import test_generator
+from lie_picard.data.seeds import test_generator
 
 
 @pytest.fixture

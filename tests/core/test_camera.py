@@ -10,10 +10,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from lie_picard import so3
+from lie_picard.data.scene import Placed, render_scene
 from lie_picard.geometry.camera import Camera, CameraError, Region, look_at, sphere_region
 from lie_picard.objects.symsol.solids import solid
 from lie_picard.rendering.clean import Crop, render
-from lie_picard.symsol.scene import Placed, render_scene
 
 MATRIX = np.array([[600.0, 0, 319.5], [0, 610.0, 239.5], [0, 0, 1]])
 CAMERA = Camera(MATRIX, np.zeros(0), 640, 480)

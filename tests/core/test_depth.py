@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from lie_picard import so3
+from lie_picard.data.seeds import test_generator
 from lie_picard.depth import position_from_depth
 from lie_picard.geometry.camera import Camera, Region, look_at, sphere_region
 from lie_picard.objects.symsol.solids import solid
 from lie_picard.poses import Target, estimate_poses
 from lie_picard.rendering.clean import cast, shade
-from lie_picard.seeds import test_generator
 
 MATRIX = np.array([[600.0, 0, 319.5], [0, 610.0, 239.5], [0, 0, 1]])
 CAMERA = Camera(MATRIX, np.zeros(0), 640, 480)

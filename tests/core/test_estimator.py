@@ -6,13 +6,13 @@ import torch
 from strategies import BARE, MARKED
 
 from lie_picard import ImageError, PoseEstimator, SamplerOptions, so3
+from lie_picard.data.seeds import test_generator
 from lie_picard.evaluation import EvaluationOptions, evaluate
 from lie_picard.model import checkpoint
 from lie_picard.objects.symsol.solids import SOLIDS, solid
 from lie_picard.posterior.hypotheses import Ambiguity
 from lie_picard.rendering.clean import render
 from lie_picard.rendering.randomisation import Randomisation
-from lie_picard.seeds import test_generator
 
 
 def picture(name, seed):

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from lie_picard import assessment, assessment_report, machine
+from lie_picard.data import symsol_files as dataset
+from lie_picard.data.testset import cases
 from lie_picard.estimator import PoseEstimator
 from lie_picard.evaluation import EvaluationOptions, evaluate
 from lie_picard.model import checkpoint
@@ -16,8 +18,6 @@ from lie_picard.model.score_model import ScoreModel
 from lie_picard.presence import evaluate_presence
 from lie_picard.rendering.randomisation import Randomisation
 from lie_picard.sampling import SamplerOptions
-from lie_picard.symsol import dataset
-from lie_picard.testset import cases
 
 CONFIG = ModelConfig(
     image_size=32, channels=3, features=32, width=32, depth=1, degree=2, copies=2, objects=("cube", "cylO"), named=True

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from strategies import examples
 
 from lie_picard import so3
+from lie_picard.data.seeds import test_generator
+from lie_picard.data.testset import cases
 from lie_picard.grasps import Grasp, Posterior, best_grasp, best_pose_grasp, rigid, success, success_probability
 from lie_picard.objects.symsol.solids import solid
 from lie_picard.posterior.hypotheses import Mode, summarise
-from lie_picard.seeds import test_generator
-from lie_picard.testset import cases
 
 Z = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
 RADIUS_M = 0.05  # one unit of the solids

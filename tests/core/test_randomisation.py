@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from strategies import examples
 
 from lie_picard import so3
+from lie_picard.data.stream import bodies, cast_randomly
 from lie_picard.objects.symsol.solids import SOLIDS, solid
 from lie_picard.randomisation.lighting import Lighting, light
 from lie_picard.randomisation.surroundings import _PHOTOGRAPHS, backdrop, over, scatter
@@ -29,7 +30,6 @@ from lie_picard.rendering.randomisation import (
     sensor,
 )
 from lie_picard.rendering.randomisation import photograph_crops as crops_of
-from lie_picard.symsol.stream import bodies, cast_randomly
 
 SIZE = 32
 NEUTRAL = Randomisation(

@@ -7,6 +7,7 @@ import torch
 from test_model import SMALL, images, small_model
 
 from lie_picard import PoseEstimator, SamplerOptions, so3
+from lie_picard.data.seeds import test_generator
 from lie_picard.model import checkpoint
 from lie_picard.model.runtimes.graphs import Graphed, Recording
 from lie_picard.model.score_model import RecordedScore
@@ -14,7 +15,6 @@ from lie_picard.objects.symsol.solids import SOLIDS, solid
 from lie_picard.rendering.clean import render
 from lie_picard.sampling import euler, multistep, sample_ode
 from lie_picard.sampling.noise import power_law
-from lie_picard.seeds import test_generator
 
 
 def picture(name, seed):

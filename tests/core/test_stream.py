@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from strategies import examples
 
 from lie_picard import so3
+from lie_picard.data import symsol_files as dataset
+from lie_picard.data.stream import Stream, batches, cast_randomly, randomised_images, stored_batches
 from lie_picard.geometry.camera import fit
 from lie_picard.model.config import ModelConfig
 from lie_picard.objects.symsol.solids import SOLIDS, solid
 from lie_picard.rendering.clean import Crop, render
 from lie_picard.rendering.randomisation import Draw, Randomisation, World, photograph_crops
-from lie_picard.symsol import dataset
-from lie_picard.symsol.stream import Stream, batches, cast_randomly, randomised_images, stored_batches
 
 CPU = torch.device("cpu")
 CLEAN = Stream(("cone", "tetX"), 32, 3, Crop(), 6)

@@ -12,13 +12,13 @@ from scipy.spatial.transform import Rotation
 from strategies import BARE, examples
 
 from lie_picard import so3
+from lie_picard.data import symsol_files as dataset
+from lie_picard.data.scene import Placed, render_scene
 from lie_picard.geometry.camera import Camera
 from lie_picard.objects.symsol.distractors import held_out, polyhedra
 from lie_picard.objects.symsol.solids import SOLIDS, solid
 from lie_picard.rendering.clean import Crop, cast, render
 from lie_picard.rendering.randomisation import Draw
-from lie_picard.symsol import dataset
-from lie_picard.symsol.scene import Placed, render_scene
 
 ORDERS = {"tet": 12, "cube": 24, "icosa": 60, "cone": 1, "cyl": 2, "tetX": 12, "cylO": 2, "sphereX": 1}
 

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from lie_picard import CheckpointError, so3
+from lie_picard.data import symsol_files as dataset
+from lie_picard.data.seeds import test_generator, train_generator
+from lie_picard.data.stream import Stream, batches
 from lie_picard.model import checkpoint
 from lie_picard.model.config import ModelConfig
 from lie_picard.model.score_model import ScoreModel
 from lie_picard.recipe import DataOptions, Recipe
 from lie_picard.rendering.clean import Crop
-from lie_picard.seeds import test_generator, train_generator
-from lie_picard.symsol import dataset
-from lie_picard.symsol.stream import Stream, batches
 from lie_picard.training import Denoising, Trainer, TrainingOptions, make_fabric, train
 
 CONFIG = ModelConfig(

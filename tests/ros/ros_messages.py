@@ -7,11 +7,11 @@ import torch
 from sensor_msgs.msg import CameraInfo, Image
 
 from lie_picard import so3
+from lie_picard.data.scene import Placed, render_scene
+from lie_picard.data.seeds import test_generator
 from lie_picard.geometry.camera import Camera
 from lie_picard.objects.symsol.solids import solid as shape_of
 from lie_picard.rendering.clean import cast
-from lie_picard.seeds import test_generator
-from lie_picard.symsol.scene import Placed, render_scene
 
 CAMERA = Camera(np.array([[1500.0, 0, 159.5], [0, 1500.0, 119.5], [0, 0, 1]]), np.zeros(0), 320, 240)
 DIAMETER = 0.1

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lie_picard import ImageError, so3
+from lie_picard.data.seeds import test_generator
 from lie_picard.geometry.camera import Camera, sphere_region
 from lie_picard.objects.symsol.solids import solid
 from lie_picard.regions import (
@@ -21,7 +22,6 @@ from lie_picard.regions import (
     regions_of_mask,
 )
 from lie_picard.rendering.clean import cast
-from lie_picard.seeds import test_generator
 from lie_picard_pose.parameters import detection_type
 
 CAMERA = Camera(np.array([[500.0, 0, 159.5], [0, 500.0, 119.5], [0, 0, 1]]), np.zeros(0), 320, 240)

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from lie_picard import so3
+from lie_picard.data import symsol_files as dataset
+from lie_picard.data.seeds import train_generator
 from lie_picard.geometry.camera import fit
 from lie_picard.model.config import ModelConfig
 from lie_picard.objects.symsol.distractors import polyhedra
@@ -20,8 +22,6 @@ from lie_picard.randomisation.world import Views
 from lie_picard.rendering.buffers import Buffers
 from lie_picard.rendering.clean import Crop, cast, quantised, render
 from lie_picard.rendering.randomisation import Draw, Randomisation, World, draw_views, photograph, photograph_crops
-from lie_picard.seeds import train_generator
-from lie_picard.symsol import dataset
 
 _BODIES_A_BATCH = 8  # of clutter and occluders
 

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from lie_picard import so3
+from lie_picard.data import symsol_files as dataset
+from lie_picard.data.seeds import test_generator
+from lie_picard.data.stream import bodies, cast_randomly
 from lie_picard.geometry.camera import fit
 from lie_picard.model.config import ModelConfig
 from lie_picard.objects.symsol.solids import Solid, solid
 from lie_picard.objects.symsol.true_poses import Sight, TruePoses
 from lie_picard.rendering.clean import Crop, quantised, render
 from lie_picard.rendering.randomisation import Draw, Randomisation, World, photograph, photograph_crops
-from lie_picard.seeds import test_generator
-from lie_picard.symsol import dataset
-from lie_picard.symsol.stream import bodies, cast_randomly
 
 CHUNK = 50
 _CPU = torch.device("cpu")

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lie_picard import so3
+from lie_picard.data.seeds import test_generator, train_generator
 from lie_picard.objects.symsol.solids import solid
 from lie_picard.rendering.clean import Crop, render
-from lie_picard.seeds import test_generator, train_generator
 
 _GENERATORS = {"train": train_generator, "test": test_generator}
 SPLITS = tuple(_GENERATORS)

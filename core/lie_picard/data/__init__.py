@@ -1,0 +1,1 @@
+"""Labelled images: endless streams for training, test sets, scenes, files."""

@@ -1,1 +1,0 @@
-"""The SYMSOL solids: shapes and symmetries, images of them, and the data set's format."""
