@@ -19,7 +19,6 @@ from rich.table import Table
 from tqdm import tqdm
 
 from lie_picard import __version__, assessment, assessment_report, frontier, machine, report
-from lie_picard import recipe as recipes
 from lie_picard.benchmark import PLANS, benchmark, windows
 from lie_picard.data import symsol_files as dataset
 from lie_picard.estimator import PoseEstimator
@@ -31,7 +30,8 @@ from lie_picard.recording import command as bags
 from lie_picard.recording import compare, summary
 from lie_picard.rendering.randomisation import Randomisation
 from lie_picard.sampling import INTEGRATORS, METHODS, SamplerOptions
-from lie_picard.training import make_fabric, train
+from lie_picard.training import recipe as recipes
+from lie_picard.training.trainer import make_fabric, train
 
 
 def main(argv: Sequence[str] | None = None) -> int:

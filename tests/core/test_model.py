@@ -12,8 +12,8 @@ from lie_picard.model import checkpoint
 from lie_picard.model.config import ModelConfig
 from lie_picard.model.heads import EquivariantHead
 from lie_picard.model.score_model import ScoreModel
-from lie_picard.recipe import read
 from lie_picard.sampling.noise import power_law
+from lie_picard.training.recipe import read
 
 SMALL = ModelConfig(image_size=32, features=64, width=32, depth=2, degree=2, copies=2)
 

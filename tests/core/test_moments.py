@@ -10,8 +10,8 @@ from strategies import BARE, examples
 
 from lie_picard import so3
 from lie_picard.model.config import ModelConfig
-from lie_picard.moments import Moments
 from lie_picard.objects.symsol.solids import SOLIDS, solid
+from lie_picard.training.moments import Moments
 
 CONFIG = ModelConfig(features=8, objects=SOLIDS)
 

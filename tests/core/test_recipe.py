@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from lie_picard.data.seeds import HALF
 from lie_picard.model.config import ModelConfig
 from lie_picard.objects.symsol.solids import SOLIDS
-from lie_picard.recipe import RECIPES, DataOptions, Recipe, RecipeError, TrainingOptions, read
 from lie_picard.rendering.randomisation import Randomisation
+from lie_picard.training.recipe import RECIPES, DataOptions, Recipe, RecipeError, TrainingOptions, read
 
 rates = st.builds(
     TrainingOptions, images=st.integers(1, 100_000), batch=st.integers(1, 200), warmup_steps=st.integers(0, 50),

@@ -21,9 +21,9 @@ from lie_picard.data.stream import Stream, batches
 from lie_picard.model import checkpoint
 from lie_picard.model.config import ModelConfig
 from lie_picard.model.score_model import ScoreModel
-from lie_picard.recipe import DataOptions, Recipe
 from lie_picard.rendering.clean import Crop
-from lie_picard.training import Denoising, Trainer, TrainingOptions, make_fabric, train
+from lie_picard.training.recipe import DataOptions, Recipe
+from lie_picard.training.trainer import Denoising, Trainer, TrainingOptions, make_fabric, train
 
 CONFIG = ModelConfig(
     image_size=32, features=64, width=64, depth=2, degree=3, copies=4, channels=3, named=True, objects=("cone", "tetX")

@@ -22,9 +22,9 @@ from lie_picard.data.stream import Batch, Stream, batches, stored_batches
 from lie_picard.files import replaced
 from lie_picard.model import checkpoint
 from lie_picard.model.score_model import ScoreModel
-from lie_picard.moments import Moments
-from lie_picard.recipe import Recipe, TrainingOptions
 from lie_picard.rendering.clean import Crop
+from lie_picard.training.moments import Moments
+from lie_picard.training.recipe import Recipe, TrainingOptions
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
