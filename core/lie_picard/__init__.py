@@ -1,6 +1,6 @@
 """Lie-Picard: the whole posterior over rotations from one image, sampled in parallel on SO(3)."""
 
-from lie_picard.estimator import ImageError, PoseEstimator
+from lie_picard.estimation.estimator import ImageError, PoseEstimator
 from lie_picard.model.checkpoint import CheckpointError
 from lie_picard.posterior.hypotheses import Ambiguity, Hypotheses, Mode
 from lie_picard.sampling import SamplerOptions

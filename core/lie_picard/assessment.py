@@ -11,7 +11,7 @@ from torch import Tensor
 from lie_picard import calibration
 from lie_picard.data.seeds import test_generator
 from lie_picard.data.testset import CHUNK, cases
-from lie_picard.estimator import PoseEstimator
+from lie_picard.estimation.estimator import PoseEstimator
 from lie_picard.evaluation import EvaluationOptions, evaluate
 from lie_picard.objects.symsol.solids import solid
 from lie_picard.posterior.covariance import Calibration

@@ -14,7 +14,7 @@ from lie_picard.plots import hue_bar, plot_distribution
 from lie_picard.report import EVALUATE_COLUMNS, markdown
 
 if TYPE_CHECKING:
-    from lie_picard.estimator import PoseEstimator
+    from lie_picard.estimation.estimator import PoseEstimator
 
 _PRECISION = {
     key: EVALUATE_COLUMNS[key] for key in ("solid", "images", "mean_deg", "median_deg", "within_2deg", "within_5deg")

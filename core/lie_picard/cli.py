@@ -21,7 +21,7 @@ from tqdm import tqdm
 from lie_picard import __version__, assessment, assessment_report, frontier, machine, report
 from lie_picard.benchmark import PLANS, benchmark, windows
 from lie_picard.data import symsol_files as dataset
-from lie_picard.estimator import PoseEstimator
+from lie_picard.estimation.estimator import PoseEstimator
 from lie_picard.evaluation import CALIBRATION_SEED, VALIDATION_SEED, EvaluationOptions, evaluate
 from lie_picard.model import checkpoint
 from lie_picard.model.score_model import ScoreModel

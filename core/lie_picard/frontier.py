@@ -8,7 +8,7 @@ from typing import Any
 
 from lie_picard.benchmark import WARM_UP, scenes
 from lie_picard.data.seeds import test_generator
-from lie_picard.estimator import PoseEstimator
+from lie_picard.estimation.estimator import PoseEstimator
 from lie_picard.evaluation import EvaluationOptions, evaluate
 from lie_picard.machine import timed
 from lie_picard.sampling import SamplerOptions

@@ -13,11 +13,11 @@ from typing import Any
 
 import yaml
 
+from lie_picard.estimation.poses import Target
 from lie_picard.geometry.camera import Region
 from lie_picard.geometry.mesh import Mesh
 from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.objects.symsol.solids import SOLIDS
-from lie_picard.poses import Target
 from lie_picard.sampling import INTEGRATORS, SamplerOptions
 
 

@@ -8,10 +8,10 @@ import torch
 
 from lie_picard import so3
 from lie_picard.data.seeds import test_generator
-from lie_picard.depth import position_from_depth
+from lie_picard.estimation.poses import Target, estimate_poses
+from lie_picard.estimation.position import position_from_depth
 from lie_picard.geometry.camera import Camera, Region, look_at, sphere_region
 from lie_picard.objects.symsol.solids import solid
-from lie_picard.poses import Target, estimate_poses
 from lie_picard.rendering.clean import cast, shade
 
 MATRIX = np.array([[600.0, 0, 319.5], [0, 610.0, 239.5], [0, 0, 1]])

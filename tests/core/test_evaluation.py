@@ -10,7 +10,7 @@ import torch
 from lie_picard import assessment, assessment_report, machine
 from lie_picard.data import symsol_files as dataset
 from lie_picard.data.testset import cases
-from lie_picard.estimator import PoseEstimator
+from lie_picard.estimation.estimator import PoseEstimator
 from lie_picard.evaluation import EvaluationOptions, evaluate
 from lie_picard.model import checkpoint
 from lie_picard.model.config import ModelConfig

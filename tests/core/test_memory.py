@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lie_picard import PoseEstimator, SamplerOptions, so3
-from lie_picard import estimator as module
+from lie_picard.estimation import estimator as module
 from lie_picard.objects.symsol.solids import solid
 from lie_picard.rendering.clean import render
 

@@ -11,9 +11,9 @@ from scipy.spatial import cKDTree
 from strategies import BARE, tangents
 
 from lie_picard import so3
+from lie_picard.estimation.poses import ObjectPoses
 from lie_picard.geometry.mesh import Mesh
 from lie_picard.geometry.symmetry import Symmetry
-from lie_picard.poses import ObjectPoses
 from lie_picard.posterior.hypotheses import summarise
 from lie_picard.posterior.tracking import ModeTracker
 from lie_picard.recording import live, summary

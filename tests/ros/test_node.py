@@ -15,9 +15,9 @@ from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
 from lie_picard import PoseEstimator, SamplerOptions, so3
+from lie_picard.estimation.poses import Target, estimate_poses
 from lie_picard.messages.read import rotation_of
 from lie_picard.objects.symsol.solids import solid
-from lie_picard.poses import Target, estimate_poses
 from lie_picard_msgs.srv import EstimatePose
 from lie_picard_pose.conversions import to_rgb
 from lie_picard_pose.demo_recording import OBJECTS

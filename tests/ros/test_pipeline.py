@@ -11,7 +11,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 
 from lie_picard import PoseEstimator
 from lie_picard.data.scene import Placed, render_scene
-from lie_picard.estimator import ImageError
+from lie_picard.estimation.estimator import ImageError
 from lie_picard.geometry.camera import Camera, CameraError, sphere_region
 from lie_picard.messages.pipeline import Frame, Pipeline
 from lie_picard.messages.read import rotation_of

@@ -13,14 +13,9 @@ from hypothesis import strategies as st
 
 from lie_picard import ImageError, so3
 from lie_picard.data.seeds import test_generator
+from lie_picard.estimation.regions import SPHERE_PER_CIRCLE, SPHERE_PER_SIDE, regions_of_detections, regions_of_mask
 from lie_picard.geometry.camera import Camera, sphere_region
 from lie_picard.objects.symsol.solids import solid
-from lie_picard.regions import (
-    SPHERE_PER_CIRCLE,
-    SPHERE_PER_SIDE,
-    regions_of_detections,
-    regions_of_mask,
-)
 from lie_picard.rendering.clean import cast
 from lie_picard_pose.parameters import detection_type
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rosbags.image import message_to_cvimage
 
-from lie_picard.estimator import ImageError
+from lie_picard.estimation.estimator import ImageError
 
 # Type and number of the values of a pixel.
 _LAYOUT = {

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lie_picard.estimator import ImageError, PoseEstimator
+from lie_picard.estimation.estimator import ImageError, PoseEstimator
+from lie_picard.estimation.poses import ObjectPoses, Target, ViewCache, estimate_poses, whole
+from lie_picard.estimation.regions import regions_of_detections, regions_of_mask
 from lie_picard.geometry.camera import Camera, CameraError
 from lie_picard.messages import images
 from lie_picard.messages.read import camera_of, region_of, seconds_of
 from lie_picard.messages.write import Writer
-from lie_picard.poses import ObjectPoses, Target, ViewCache, estimate_poses, whole
 from lie_picard.posterior.tracking import ModeTracker
-from lie_picard.regions import regions_of_detections, regions_of_mask
 from lie_picard.sampling import WarmStart
 from lie_picard.settings import Settings
 

@@ -10,9 +10,9 @@ import transforms3d
 from numpy.typing import NDArray
 
 from lie_picard import so3
+from lie_picard.estimation.poses import ObjectPoses
 from lie_picard.geometry.camera import Camera, CameraError, Region
 from lie_picard.geometry.symmetry import Symmetry
-from lie_picard.poses import ObjectPoses
 from lie_picard.posterior.hypotheses import Ambiguity, Hypotheses, Mode
 
 Array = NDArray[np.float64]

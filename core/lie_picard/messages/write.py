@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lie_picard import so3
+from lie_picard.estimation.poses import ObjectPoses, Target
 from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.messages.read import AMBIGUITIES
-from lie_picard.poses import ObjectPoses, Target
 from lie_picard.posterior.hypotheses import Ambiguity
 from lie_picard.posterior.tracking import Tracked
 from lie_picard.sampling import SamplerOptions

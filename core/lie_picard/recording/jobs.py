@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from lie_picard import __version__
-from lie_picard.estimator import ImageError, PoseEstimator
+from lie_picard.estimation.estimator import ImageError, PoseEstimator
 from lie_picard.geometry.camera import CameraError
 from lie_picard.messages.pipeline import Estimate, Pipeline
 from lie_picard.model import checkpoint

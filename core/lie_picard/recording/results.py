@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lie_picard.estimation.poses import symmetry_of
 from lie_picard.messages.pipeline import Result
 from lie_picard.messages.read import nanoseconds_of, poses_of
-from lie_picard.poses import symmetry_of
 from lie_picard.recording.bag import BagError, find
 from lie_picard.recording.evaluate import Image, Options, Recording, scored
 from lie_picard.recording.frames import frames

@@ -17,10 +17,10 @@ from scipy.spatial import cKDTree
 
 from lie_picard import metrics, so3
 from lie_picard.calibration import confidence
+from lie_picard.estimation.poses import ObjectPoses
 from lie_picard.geometry.mesh import Mesh
 from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.messages.read import rotation_of
-from lie_picard.poses import ObjectPoses
 from lie_picard.posterior.hypotheses import MODE_RADIUS
 
 Array = NDArray[np.float64]

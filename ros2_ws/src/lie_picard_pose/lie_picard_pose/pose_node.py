@@ -25,10 +25,10 @@ from rclpy.time import Time
 from std_srvs.srv import Trigger
 
 from lie_picard import PoseEstimator
-from lie_picard.estimator import ImageError, pick_device
+from lie_picard.estimation.estimator import ImageError, pick_device
+from lie_picard.estimation.poses import symmetry_of
 from lie_picard.geometry.camera import CameraError
 from lie_picard.messages.pipeline import Frame, Pipeline
-from lie_picard.poses import symmetry_of
 from lie_picard.settings import read_mesh, read_symmetry
 from lie_picard_msgs.srv import EstimatePose, SetObject
 from lie_picard_pose import diagnostics, parameters, requests

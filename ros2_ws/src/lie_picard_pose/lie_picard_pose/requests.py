@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from lie_picard.estimator import ImageError
+from lie_picard.estimation.estimator import ImageError
 from lie_picard.messages.read import region_of
 from lie_picard.settings import MOST_SAMPLES, Settings
 from lie_picard_msgs.srv import EstimatePose, SetObject

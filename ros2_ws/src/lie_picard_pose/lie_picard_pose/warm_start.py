@@ -21,10 +21,10 @@ from rich.table import Table
 from rosbags.highlevel import AnyReader
 
 from lie_picard import PoseEstimator, SamplerOptions, machine, so3
+from lie_picard.estimation.poses import Target, ViewCache, estimate_poses
 from lie_picard.geometry.camera import Camera, sphere_region
 from lie_picard.messages.read import camera_of, rotation_of
 from lie_picard.objects.symsol.solids import solid
-from lie_picard.poses import Target, ViewCache, estimate_poses
 from lie_picard.sampling import WarmStart
 from lie_picard_pose.demo_recording import DIAMETER
 

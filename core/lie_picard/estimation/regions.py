@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lie_picard.estimator import ImageError
+from lie_picard.estimation.estimator import ImageError
 from lie_picard.geometry.camera import Region
 
 # D over the diameter of the smallest circle around the silhouette: 1.04 +- 0.07 (tet 1.14, cone 1.06, cube 1.03, cyl

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lie_picard.depth import REGION_SIGMA_PX, position_covariance, position_from_depth
-from lie_picard.estimator import ImageError, PoseEstimator
+from lie_picard.estimation.estimator import ImageError, PoseEstimator
+from lie_picard.estimation.position import REGION_SIGMA_PX, position_covariance, position_from_depth
 from lie_picard.geometry.camera import Camera, CameraError, Region, View, look_at
 from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.objects.symsol.solids import SOLIDS, solid

@@ -1,0 +1,1 @@
+"""Image and camera in, poses out."""
