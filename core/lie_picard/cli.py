@@ -18,11 +18,23 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from lie_picard import __version__, assessment, assessment_report, frontier, machine, report
-from lie_picard.benchmark import PLANS, benchmark, windows
+from lie_picard import __version__, machine
 from lie_picard.data import symsol_files as dataset
 from lie_picard.estimation.estimator import PoseEstimator
-from lie_picard.evaluation import CALIBRATION_SEED, VALIDATION_SEED, EvaluationOptions, evaluate
+from lie_picard.evaluation import (
+    assess as assessment,
+)
+from lie_picard.evaluation import (
+    assess_report as assessment_report,
+)
+from lie_picard.evaluation import (
+    frontier,
+)
+from lie_picard.evaluation import (
+    speed_report as report,
+)
+from lie_picard.evaluation.accuracy import CALIBRATION_SEED, VALIDATION_SEED, EvaluationOptions, evaluate
+from lie_picard.evaluation.speed import PLANS, benchmark, windows
 from lie_picard.model import checkpoint
 from lie_picard.model.score_model import ScoreModel
 from lie_picard.objects.symsol.solids import SOLIDS

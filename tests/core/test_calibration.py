@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 
-from lie_picard import calibration
-from lie_picard.calibration import Evidence
+from lie_picard.evaluation import calibration
+from lie_picard.evaluation.calibration import Evidence
 from lie_picard.posterior.covariance import Calibration, Scatter
 
 

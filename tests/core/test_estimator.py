@@ -7,7 +7,7 @@ from strategies import BARE, MARKED
 
 from lie_picard import ImageError, PoseEstimator, SamplerOptions, so3
 from lie_picard.data.seeds import test_generator
-from lie_picard.evaluation import EvaluationOptions, evaluate
+from lie_picard.evaluation.accuracy import EvaluationOptions, evaluate
 from lie_picard.model import checkpoint
 from lie_picard.objects.symsol.solids import SOLIDS, solid
 from lie_picard.posterior.hypotheses import Ambiguity

@@ -7,15 +7,17 @@ import math
 import pytest
 import torch
 
-from lie_picard import assessment, assessment_report, machine
+from lie_picard import machine
 from lie_picard.data import symsol_files as dataset
 from lie_picard.data.testset import cases
 from lie_picard.estimation.estimator import PoseEstimator
-from lie_picard.evaluation import EvaluationOptions, evaluate
+from lie_picard.evaluation import assess as assessment
+from lie_picard.evaluation import assess_report as assessment_report
+from lie_picard.evaluation.accuracy import EvaluationOptions, evaluate
+from lie_picard.evaluation.presence import evaluate_presence
 from lie_picard.model import checkpoint
 from lie_picard.model.config import ModelConfig
 from lie_picard.model.score_model import ScoreModel
-from lie_picard.presence import evaluate_presence
 from lie_picard.rendering.randomisation import Randomisation
 from lie_picard.sampling import SamplerOptions
 

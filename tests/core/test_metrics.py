@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lie_picard import metrics, so3
+from lie_picard import so3
+from lie_picard.evaluation import metrics
 from lie_picard.objects.symsol.solids import solid
 
 

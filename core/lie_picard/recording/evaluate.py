@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lie_picard import machine, metrics
+from lie_picard import machine
 from lie_picard.estimation.estimator import pick_device
+from lie_picard.evaluation import metrics
 from lie_picard.messages.pipeline import Follower, Frame, Result
 from lie_picard.recording import live, summary
 from lie_picard.recording.bag import Bag, BagError, find

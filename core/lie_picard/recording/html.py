@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from lie_picard import machine
-from lie_picard.calibration import LEVELS
+from lie_picard.evaluation.calibration import LEVELS
+from lie_picard.evaluation.speed_report import cell, plain_ticks
 from lie_picard.messages.pictures import jpeg
 from lie_picard.recording.worst import Picture
-from lie_picard.report import cell, plain_ticks
 
 _TABLES = {
     "Rotation": {

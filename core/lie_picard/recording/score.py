@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from lie_picard import metrics, so3
-from lie_picard.calibration import confidence
+from lie_picard import so3
 from lie_picard.estimation.poses import ObjectPoses
+from lie_picard.evaluation import metrics
+from lie_picard.evaluation.calibration import confidence
 from lie_picard.geometry.mesh import Mesh
 from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.messages.read import rotation_of

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lie_picard.calibration import calibration_error, covered, reliability
+from lie_picard.evaluation.calibration import calibration_error, covered, reliability
 
 Record = dict[str, Any]
 FLIP_DEG = 15.0

@@ -13,7 +13,8 @@ import psutil
 import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
-from lie_picard import PoseEstimator, metrics
+from lie_picard import PoseEstimator
+from lie_picard.evaluation import metrics
 
 _KEPT = 512  # latencies the percentiles are taken of
 _SILENCE_S = 2.0

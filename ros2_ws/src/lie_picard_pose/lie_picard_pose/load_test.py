@@ -33,9 +33,10 @@ from sensor_msgs.msg import CameraInfo, Image
 from tqdm import tqdm
 from visualization_msgs.msg import MarkerArray
 
-from lie_picard import machine, metrics, so3
+from lie_picard import machine, so3
 from lie_picard.data.scene import Placed, render_scene
 from lie_picard.data.seeds import test_generator
+from lie_picard.evaluation import metrics
 from lie_picard.messages.read import seconds_of
 from lie_picard_msgs.msg import PoseHypothesisArray
 from lie_picard_pose.demo_recording import CAMERA, CAMERA_FRAME, DIAMETER

@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lie_picard import metrics, so3
+from lie_picard import so3
 from lie_picard.data.seeds import test_generator
 from lie_picard.data.testset import Case, cases
 from lie_picard.estimation.estimator import PoseEstimator
+from lie_picard.evaluation import metrics
 from lie_picard.rendering.randomisation import Randomisation
 from lie_picard.sampling import SamplerOptions, Solution, draw_walk
 

@@ -15,7 +15,7 @@ from lie_picard import so3
 from lie_picard.data.seeds import test_generator
 from lie_picard.data.testset import cases
 from lie_picard.estimation.estimator import PoseEstimator
-from lie_picard.evaluation import Draws, EvaluationOptions
+from lie_picard.evaluation.accuracy import Draws, EvaluationOptions
 from lie_picard.posterior.covariance import Calibration, Scatter
 from lie_picard.posterior.hypotheses import MODE_RADIUS, find_modes
 from lie_picard.sampling import SamplerOptions

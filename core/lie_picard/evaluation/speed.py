@@ -15,7 +15,7 @@ from torch import Tensor
 from lie_picard import so3
 from lie_picard.data.seeds import test_generator
 from lie_picard.estimation.estimator import PoseEstimator
-from lie_picard.evaluation import FAR_DEG
+from lie_picard.evaluation.accuracy import FAR_DEG
 from lie_picard.machine import timed
 from lie_picard.objects.symsol.solids import Solid, solid
 from lie_picard.rendering.clean import Crop, render

@@ -8,14 +8,14 @@ from typing import Any
 
 from torch import Tensor
 
-from lie_picard import calibration
 from lie_picard.data.seeds import test_generator
 from lie_picard.data.testset import CHUNK, cases
 from lie_picard.estimation.estimator import PoseEstimator
-from lie_picard.evaluation import EvaluationOptions, evaluate
+from lie_picard.evaluation import calibration
+from lie_picard.evaluation.accuracy import EvaluationOptions, evaluate
+from lie_picard.evaluation.presence import evaluate_presence
 from lie_picard.objects.symsol.solids import solid
 from lie_picard.posterior.covariance import Calibration
-from lie_picard.presence import evaluate_presence
 from lie_picard.rendering.randomisation import Randomisation
 from lie_picard.sampling import SamplerOptions
 

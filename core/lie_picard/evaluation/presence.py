@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lie_picard import metrics, so3
+from lie_picard import so3
 from lie_picard.data.seeds import test_generator
 from lie_picard.data.stream import bodies, cast_randomly
 from lie_picard.data.testset import CHUNK, cases, test_world
 from lie_picard.estimation.estimator import PoseEstimator
+from lie_picard.evaluation import metrics
 from lie_picard.objects.symsol.distractors import held_out
 from lie_picard.objects.symsol.solids import Solid
 from lie_picard.rendering.clean import Crop, quantised, render

@@ -6,10 +6,10 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
-from lie_picard.benchmark import WARM_UP, scenes
 from lie_picard.data.seeds import test_generator
 from lie_picard.estimation.estimator import PoseEstimator
-from lie_picard.evaluation import EvaluationOptions, evaluate
+from lie_picard.evaluation.accuracy import EvaluationOptions, evaluate
+from lie_picard.evaluation.speed import WARM_UP, scenes
 from lie_picard.machine import timed
 from lie_picard.sampling import SamplerOptions
 

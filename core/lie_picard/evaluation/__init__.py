@@ -1,0 +1,1 @@
+"""How good, how honest and how fast a model and its samplers are."""
