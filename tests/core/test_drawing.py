@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import tangents
 
-from lie_picard import overlay, plots, so3
+from lie_picard import so3
+from lie_picard.drawing import distribution as plots
+from lie_picard.drawing import overlay
+from lie_picard.drawing.overlay import Drawn, Outline, draw_overlay, enlarged
 from lie_picard.geometry.camera import Camera
 from lie_picard.geometry.mesh import Mesh, MeshError
 from lie_picard.objects.symsol.solids import SOLIDS, solid
-from lie_picard.overlay import Drawn, Outline, draw_overlay, enlarged
 
 CAMERA = Camera(np.array([[600.0, 0, 159.5], [0, 600.0, 119.5], [0, 0, 1]]), np.zeros(0), 320, 240)
 GREY = np.full((240, 320, 3), 40, np.uint8)

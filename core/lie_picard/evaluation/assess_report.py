@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lie_picard import machine
+from lie_picard.drawing.distribution import hue_bar, plot_distribution
 from lie_picard.evaluation.speed_report import EVALUATE_COLUMNS, markdown
-from lie_picard.plots import hue_bar, plot_distribution
 
 if TYPE_CHECKING:
     from lie_picard.estimation.estimator import PoseEstimator

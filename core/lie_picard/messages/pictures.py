@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lie_picard.drawing.distribution import distribution_image
+from lie_picard.drawing.overlay import Colour, Drawn, Outline, colour_of, draw_overlay
 from lie_picard.estimation.poses import ObjectPoses
 from lie_picard.geometry.camera import Camera
 from lie_picard.geometry.mesh import Mesh
 from lie_picard.messages.pipeline import Result
 from lie_picard.messages.read import rotation_of, vector_of
-from lie_picard.overlay import Colour, Drawn, Outline, colour_of, draw_overlay
-from lie_picard.plots import distribution_image
 from lie_picard.settings import Settings
 
 Array = NDArray[np.float64]

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lie_picard.drawing.overlay import enlarged
 from lie_picard.messages import pictures
 from lie_picard.messages.images import to_rgb
 from lie_picard.messages.read import camera_of
-from lie_picard.overlay import enlarged
 from lie_picard.recording.evaluate import Image, Recording
 from lie_picard.settings import Settings
 

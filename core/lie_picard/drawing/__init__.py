@@ -1,0 +1,1 @@
+"""Hypotheses as pictures: over the camera image, and on SO(3)."""
