@@ -23,7 +23,7 @@ from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
 from launch import LaunchContext, LaunchDescription
-from lie_picard import settings
+from lie_picard.node import settings
 from lie_picard.recording.bag import find
 from lie_picard.recording.frames import Topics, resolve
 

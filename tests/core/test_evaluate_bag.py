@@ -15,9 +15,10 @@ import pytest
 from bags import FRAME, parameters, write
 from rosbags.highlevel import AnyReader
 
-from lie_picard import cli, settings
-from lie_picard.messages.pipeline import Frame, Pipeline
+from lie_picard import cli
 from lie_picard.messages.read import rotation_of
+from lie_picard.node import settings
+from lie_picard.node.pipeline import Frame, Pipeline
 from lie_picard.recording import jobs
 from lie_picard.recording.annotate import Annotation
 from lie_picard.recording.types import writer

@@ -8,7 +8,7 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image, RegionOfInterest
 
 from lie_picard import PoseEstimator
-from lie_picard.messages.pipeline import Frame, Pipeline
+from lie_picard.node.pipeline import Frame, Pipeline
 from lie_picard_pose import parameters
 from lie_picard_pose.conversions import WRITER, to_rgb
 

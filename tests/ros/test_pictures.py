@@ -13,10 +13,10 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from lie_picard import PoseEstimator
 from lie_picard.geometry.mesh import Mesh
-from lie_picard.messages import pictures
-from lie_picard.messages.markers import markers
-from lie_picard.messages.pipeline import Frame, Pipeline
 from lie_picard.messages.read import camera_of
+from lie_picard.node import pictures
+from lie_picard.node.markers import markers
+from lie_picard.node.pipeline import Frame, Pipeline
 from lie_picard_pose import parameters
 from lie_picard_pose.conversions import WRITER, to_rgb
 from lie_picard_pose.outputs import Outputs

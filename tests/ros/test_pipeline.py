@@ -13,8 +13,8 @@ from lie_picard import PoseEstimator
 from lie_picard.data.scene import Placed, render_scene
 from lie_picard.estimation.estimator import ImageError
 from lie_picard.geometry.camera import Camera, CameraError, sphere_region
-from lie_picard.messages.pipeline import Frame, Pipeline
 from lie_picard.messages.read import rotation_of
+from lie_picard.node.pipeline import Frame, Pipeline
 from lie_picard.objects.symsol.solids import solid
 from lie_picard.posterior.covariance import Calibration
 from lie_picard_pose import parameters

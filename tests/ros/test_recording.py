@@ -11,8 +11,8 @@ from sensor_msgs.msg import CameraInfo, Image
 from tf2_msgs.msg import TFMessage
 
 from lie_picard import PoseEstimator, so3
-from lie_picard.messages.pipeline import Frame, Pipeline
 from lie_picard.messages.read import rotation_of
+from lie_picard.node.pipeline import Frame, Pipeline
 from lie_picard.objects.symsol.solids import solid
 from lie_picard_pose import parameters
 from lie_picard_pose.conversions import WRITER

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from lie_picard.messages import pictures
 from lie_picard.messages.images import to_rgb
-from lie_picard.messages.markers import markers
 from lie_picard.messages.read import camera_of
+from lie_picard.node import pictures
+from lie_picard.node.markers import markers
+from lie_picard.node.settings import Settings
 from lie_picard.recording.evaluate import Image
 from lie_picard.recording.types import types, writer
 from lie_picard.recording.writing import Recorder
-from lie_picard.settings import Settings
 
 _TOPICS = {
     "/camera_info": "sensor_msgs/msg/CameraInfo",

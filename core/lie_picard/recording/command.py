@@ -14,8 +14,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lie_picard import settings
 from lie_picard.files import replaced
+from lie_picard.node import settings
 from lie_picard.recording import evaluate, html
 from lie_picard.recording.annotate import Annotation
 from lie_picard.recording.frames import Topics

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from lie_picard import machine
 from lie_picard.estimation.estimator import pick_device
 from lie_picard.evaluation import metrics
-from lie_picard.messages.pipeline import Follower, Frame, Result
+from lie_picard.node.pipeline import Follower, Frame, Result
+from lie_picard.node.settings import Settings
 from lie_picard.recording import live, summary
 from lie_picard.recording.bag import Bag, BagError, find
 from lie_picard.recording.frames import Topics, frames, resolve
@@ -27,7 +28,6 @@ from lie_picard.recording.jobs import Estimated, Job, Store, run_all, spans
 from lie_picard.recording.score import Scorer
 from lie_picard.recording.truth import NoTruthError, Truth, read_truth
 from lie_picard.recording.types import header_of, writer
-from lie_picard.settings import Settings
 
 Array = NDArray[np.float64]
 

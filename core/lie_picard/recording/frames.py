@@ -13,10 +13,10 @@ from typing import Any
 
 from rosbags.highlevel import AnyReader
 
-from lie_picard.messages.pipeline import Frame
 from lie_picard.messages.read import nanoseconds_of
+from lie_picard.node.pipeline import Frame
+from lie_picard.node.settings import Settings
 from lie_picard.recording.bag import BagError
-from lie_picard.settings import Settings
 
 IMAGES = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 INFO = "sensor_msgs/msg/CameraInfo"

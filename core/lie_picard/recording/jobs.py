@@ -21,12 +21,12 @@ import torch
 from lie_picard import __version__
 from lie_picard.estimation.estimator import ImageError, PoseEstimator
 from lie_picard.geometry.camera import CameraError
-from lie_picard.messages.pipeline import Estimate, Pipeline
 from lie_picard.model import checkpoint
+from lie_picard.node.pipeline import Estimate, Pipeline
+from lie_picard.node.settings import Settings
 from lie_picard.recording.bag import Bag
 from lie_picard.recording.frames import Topics, frames
 from lie_picard.recording.types import writer
-from lie_picard.settings import Settings
 
 SPAN_NS = 2_000_000_000
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from lie_picard.estimation.poses import symmetry_of
-from lie_picard.messages.pipeline import Result
 from lie_picard.messages.read import nanoseconds_of, poses_of
+from lie_picard.node.pipeline import Result
+from lie_picard.node.settings import Settings
 from lie_picard.recording.bag import BagError, find
 from lie_picard.recording.evaluate import Image, Options, Recording, scored
 from lie_picard.recording.frames import frames
 from lie_picard.recording.jobs import Estimated
 from lie_picard.recording.score import Scorer
-from lie_picard.settings import Settings
 
 _KIND = "lie_picard_msgs/msg/PoseHypothesisArray"
 

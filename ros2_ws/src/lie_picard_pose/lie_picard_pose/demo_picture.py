@@ -13,8 +13,8 @@ from sensor_msgs.msg import CameraInfo, Image
 from lie_picard.drawing.distribution import hue_bar, plot_distribution
 from lie_picard.drawing.overlay import colour_of, draw_overlay, enlarged
 from lie_picard.geometry.mesh import Mesh
-from lie_picard.messages.pictures import drawn
 from lie_picard.messages.read import camera_of, rotation_of
+from lie_picard.node.pictures import drawn
 from lie_picard.objects.symsol.solids import SOLIDS, solid
 from lie_picard_msgs.msg import PoseHypothesisArray
 from lie_picard_pose.conversions import to_rgb

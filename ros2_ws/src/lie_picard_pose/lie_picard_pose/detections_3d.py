@@ -7,7 +7,7 @@ from typing import Any
 from geometry_msgs.msg import PoseWithCovariance, Vector3
 from std_msgs.msg import Header
 
-from lie_picard.settings import Settings
+from lie_picard.node.settings import Settings
 from lie_picard_msgs.msg import PoseHypothesisArray
 
 try:

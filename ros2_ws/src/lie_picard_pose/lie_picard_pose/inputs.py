@@ -14,8 +14,8 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 
-from lie_picard.messages.pipeline import Frame
-from lie_picard.settings import Settings
+from lie_picard.node.pipeline import Frame
+from lie_picard.node.settings import Settings
 from lie_picard_pose.parameters import detection_type
 from lie_picard_pose.sync import Gather
 

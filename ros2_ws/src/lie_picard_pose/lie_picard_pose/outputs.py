@@ -13,11 +13,11 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Image
 from visualization_msgs.msg import MarkerArray
 
-from lie_picard.messages import pictures
-from lie_picard.messages.markers import markers
-from lie_picard.messages.pipeline import Frame, Result
 from lie_picard.messages.read import camera_of
-from lie_picard.settings import Settings
+from lie_picard.node import pictures
+from lie_picard.node.markers import markers
+from lie_picard.node.pipeline import Frame, Result
+from lie_picard.node.settings import Settings
 from lie_picard_msgs.msg import ObjectInfo, ObjectInfoArray, PoseHypothesisArray
 from lie_picard_pose import detections_3d
 from lie_picard_pose.conversions import WRITER, image_of, to_rgb

@@ -8,8 +8,8 @@ from typing import Any
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 
-from lie_picard import settings
-from lie_picard.settings import TABLE, Entry, Settings
+from lie_picard.node import settings
+from lie_picard.node.settings import TABLE, Entry, Settings
 
 
 def declare(node: Node, table: Mapping[str, Entry]) -> None:

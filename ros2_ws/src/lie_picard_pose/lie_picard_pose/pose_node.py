@@ -28,8 +28,8 @@ from lie_picard import PoseEstimator
 from lie_picard.estimation.estimator import ImageError, pick_device
 from lie_picard.estimation.poses import symmetry_of
 from lie_picard.geometry.camera import CameraError
-from lie_picard.messages.pipeline import Frame, Pipeline
-from lie_picard.settings import read_mesh, read_symmetry
+from lie_picard.node.pipeline import Frame, Pipeline
+from lie_picard.node.settings import read_mesh, read_symmetry
 from lie_picard_msgs.srv import EstimatePose, SetObject
 from lie_picard_pose import diagnostics, parameters, requests
 from lie_picard_pose.conversions import WRITER, to_rgb

@@ -7,7 +7,7 @@ from typing import Any
 
 from lie_picard.estimation.estimator import ImageError
 from lie_picard.messages.read import region_of
-from lie_picard.settings import MOST_SAMPLES, Settings
+from lie_picard.node.settings import MOST_SAMPLES, Settings
 from lie_picard_msgs.srv import EstimatePose, SetObject
 
 _WHOLE = [0.0, 0.0, 0.0, 0.0]

@@ -19,9 +19,9 @@ from lie_picard.geometry.camera import Camera, CameraError
 from lie_picard.messages import images
 from lie_picard.messages.read import camera_of, region_of, seconds_of
 from lie_picard.messages.write import Writer
+from lie_picard.node.settings import Settings
 from lie_picard.posterior.tracking import ModeTracker
 from lie_picard.sampling import WarmStart
-from lie_picard.settings import Settings
 
 
 @dataclass(frozen=True)

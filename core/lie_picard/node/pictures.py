@@ -17,9 +17,9 @@ from lie_picard.drawing.overlay import Colour, Drawn, Outline, colour_of, draw_o
 from lie_picard.estimation.poses import ObjectPoses
 from lie_picard.geometry.camera import Camera
 from lie_picard.geometry.mesh import Mesh
-from lie_picard.messages.pipeline import Result
 from lie_picard.messages.read import rotation_of, vector_of
-from lie_picard.settings import Settings
+from lie_picard.node.pipeline import Result
+from lie_picard.node.settings import Settings
 
 Array = NDArray[np.float64]
 Image = NDArray[np.uint8]

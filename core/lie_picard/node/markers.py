@@ -8,7 +8,7 @@ from typing import Any
 from lie_picard.geometry.mesh import Mesh
 from lie_picard.messages.read import rotation_of
 from lie_picard.messages.write import Writer
-from lie_picard.settings import Settings
+from lie_picard.node.settings import Settings
 
 _AXES = ((1.0, 0.2, 0.2), (0.2, 1.0, 0.2), (0.3, 0.5, 1.0))
 _GHOSTS = 12  # of the heaviest modes: many markers stall RViz

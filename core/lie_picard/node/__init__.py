@@ -1,0 +1,1 @@
+"""The pose node without ROS: parameters, the way from messages to messages, markers and pictures."""
