@@ -13,8 +13,8 @@ from lie_picard import so3
 from lie_picard.data.scene import Placed, render_scene
 from lie_picard.data.seeds import test_generator
 from lie_picard.geometry.camera import Camera
-from lie_picard.recording.types import header_of, types, writer
-from lie_picard.recording.writing import Recorder
+from lie_picard.recording.message_types import header_of, types, writer
+from lie_picard.recording.recorder import Recorder
 
 CAMERA = Camera(np.array([[700.0, 0, 99.5], [0, 700.0, 59.5], [0, 0, 1]]), np.zeros(0), 200, 120)
 FRAME, DIAMETER, START_NS, STEP_NS = "camera", 0.1, 1_700_000_000_000_000_000, 100_000_000

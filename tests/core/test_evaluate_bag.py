@@ -21,7 +21,7 @@ from lie_picard.node import settings
 from lie_picard.node.pipeline import Frame, Pipeline
 from lie_picard.recording import jobs
 from lie_picard.recording.annotate import Annotation
-from lie_picard.recording.types import writer
+from lie_picard.recording.message_types import writer
 
 COMMAND = [sys.executable, "-m", "lie_picard.cli", "evaluate-bag"]
 

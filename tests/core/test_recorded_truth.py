@@ -10,9 +10,9 @@ from scipy.spatial.transform import Rotation
 from lie_picard.node.settings import TABLE, settings_of
 from lie_picard.recording.bag import BagError, find
 from lie_picard.recording.frames import Topics, frames, resolve
+from lie_picard.recording.message_types import types
+from lie_picard.recording.recorder import Recorder
 from lie_picard.recording.truth import NoTruthError, Truth, read_truth
-from lie_picard.recording.types import types
-from lie_picard.recording.writing import Recorder
 
 SETTINGS = settings_of({name: entry.default for name, entry in TABLE.items()} | {"objects": ["cube"]})
 

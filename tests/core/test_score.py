@@ -16,9 +16,10 @@ from lie_picard.geometry.mesh import Mesh
 from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.posterior.hypotheses import summarise
 from lie_picard.posterior.tracking import ModeTracker
-from lie_picard.recording import live, summary
-from lie_picard.recording.score import Scorer, add_s, mssd
-from lie_picard.recording.types import types, writer
+from lie_picard.recording import drops as live
+from lie_picard.recording import summary
+from lie_picard.recording.message_types import types, writer
+from lie_picard.recording.record import Scorer, add_s, mssd
 from lie_picard.sampling import SamplerOptions
 
 DIAMETER = 0.1

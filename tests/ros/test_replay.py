@@ -131,8 +131,8 @@ def test_a_recording_is_never_written_over(tmp_path):
 
 
 def test_other_peoples_results_are_not_taken_for_those_of_this_recording(recording, tmp_path, capsys):
-    from lie_picard.recording.types import types
-    from lie_picard.recording.writing import Recorder
+    from lie_picard.recording.message_types import types
+    from lie_picard.recording.recorder import Recorder
 
     kind = "lie_picard_msgs/msg/PoseHypothesisArray"
     with Recorder(tmp_path / "results", {"/pose_node/hypotheses": kind}) as recorder:

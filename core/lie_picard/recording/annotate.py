@@ -15,9 +15,9 @@ from lie_picard.messages.read import camera_of
 from lie_picard.node import pictures
 from lie_picard.node.markers import markers
 from lie_picard.node.settings import Settings
-from lie_picard.recording.evaluate import Image
-from lie_picard.recording.types import types, writer
-from lie_picard.recording.writing import Recorder
+from lie_picard.recording.message_types import types, writer
+from lie_picard.recording.recorder import Recorder
+from lie_picard.recording.scoring import Image
 
 _TOPICS = {
     "/camera_info": "sensor_msgs/msg/CameraInfo",

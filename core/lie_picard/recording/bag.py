@@ -16,7 +16,7 @@ from rosbags.highlevel.anyreader import AnyReaderError
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
-from lie_picard.recording.types import typestore
+from lie_picard.recording.message_types import typestore
 
 _SUFFIXES = ".mcap", ".db3", ".bag"
 _BLOCK = 50  # rows of a damaged database that are given up together

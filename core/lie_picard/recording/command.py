@@ -16,10 +16,11 @@ from tqdm import tqdm
 
 from lie_picard.files import replaced
 from lie_picard.node import settings
-from lie_picard.recording import evaluate, html
+from lie_picard.recording import html
+from lie_picard.recording import scoring as evaluate
 from lie_picard.recording.annotate import Annotation
 from lie_picard.recording.frames import Topics
-from lie_picard.recording.results import score_results
+from lie_picard.recording.node_results import score_results
 from lie_picard.recording.worst import Worst
 
 TEXT = "Score recordings of a camera (rosbag2, no ROS needed) with the pose node's own estimator, against true poses."

@@ -26,7 +26,7 @@ from lie_picard.node.pipeline import Estimate, Pipeline
 from lie_picard.node.settings import Settings
 from lie_picard.recording.bag import Bag
 from lie_picard.recording.frames import Topics, frames
-from lie_picard.recording.types import writer
+from lie_picard.recording.message_types import writer
 
 SPAN_NS = 2_000_000_000
 

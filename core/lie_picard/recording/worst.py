@@ -14,7 +14,7 @@ from lie_picard.messages.images import to_rgb
 from lie_picard.messages.read import camera_of
 from lie_picard.node import pictures
 from lie_picard.node.settings import Settings
-from lie_picard.recording.evaluate import Image, Recording
+from lie_picard.recording.scoring import Image, Recording
 
 _EACH = 3  # of one object
 _SIDE_PX = 520  # of the picture, about

@@ -26,7 +26,7 @@ from rosbags.highlevel import AnyReader
 from rosgraph_msgs.msg import Clock
 
 from lie_picard.recording.frames import IMAGES, INFO
-from lie_picard.recording.types import typestore
+from lie_picard.recording.message_types import typestore
 from lie_picard_pose.parameters import Entry, declare
 from lie_picard_pose.running import run
 

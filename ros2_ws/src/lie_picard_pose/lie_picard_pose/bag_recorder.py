@@ -25,9 +25,9 @@ from rclpy.utilities import remove_ros_args
 from rosbags.typesys import get_types_from_msg
 
 from lie_picard.recording.frames import IMAGES, INFO
+from lie_picard.recording.message_types import typestore
+from lie_picard.recording.recorder import Recorder
 from lie_picard.recording.truth import POSES, TF
-from lie_picard.recording.types import typestore
-from lie_picard.recording.writing import Recorder
 from lie_picard_pose.bag_player import message_class
 from lie_picard_pose.running import run
 

@@ -18,8 +18,8 @@ from lie_picard import so3
 from lie_picard.data.scene import Placed, render_scene
 from lie_picard.data.seeds import test_generator
 from lie_picard.geometry.camera import Camera
-from lie_picard.recording.types import header_of, types, writer
-from lie_picard.recording.writing import Recorder
+from lie_picard.recording.message_types import header_of, types, writer
+from lie_picard.recording.recorder import Recorder
 
 RATE_HZ = 10.0
 CAMERA_FRAME = "camera_optical_frame"

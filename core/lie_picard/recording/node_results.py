@@ -12,10 +12,10 @@ from lie_picard.messages.read import nanoseconds_of, poses_of
 from lie_picard.node.pipeline import Result
 from lie_picard.node.settings import Settings
 from lie_picard.recording.bag import BagError, find
-from lie_picard.recording.evaluate import Image, Options, Recording, scored
 from lie_picard.recording.frames import frames
 from lie_picard.recording.jobs import Estimated
-from lie_picard.recording.score import Scorer
+from lie_picard.recording.record import Scorer
+from lie_picard.recording.scoring import Image, Options, Recording, scored
 
 _KIND = "lie_picard_msgs/msg/PoseHypothesisArray"
 

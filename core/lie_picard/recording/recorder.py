@@ -15,7 +15,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.rosbag2.enums import CompressionFormat, CompressionMode
 from typing_extensions import Self
 
-from lie_picard.recording.types import serialise, typestore
+from lie_picard.recording.message_types import serialise, typestore
 
 
 class Recorder:

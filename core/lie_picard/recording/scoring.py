@@ -21,13 +21,14 @@ from lie_picard.estimation.estimator import pick_device
 from lie_picard.evaluation import metrics
 from lie_picard.node.pipeline import Follower, Frame, Result
 from lie_picard.node.settings import Settings
-from lie_picard.recording import live, summary
+from lie_picard.recording import drops as live
+from lie_picard.recording import summary
 from lie_picard.recording.bag import Bag, BagError, find
 from lie_picard.recording.frames import Topics, frames, resolve
 from lie_picard.recording.jobs import Estimated, Job, Store, run_all, spans
-from lie_picard.recording.score import Scorer
+from lie_picard.recording.message_types import header_of, writer
+from lie_picard.recording.record import Scorer
 from lie_picard.recording.truth import NoTruthError, Truth, read_truth
-from lie_picard.recording.types import header_of, writer
 
 Array = NDArray[np.float64]
 
