@@ -16,8 +16,8 @@ from strategies import examples
 from lie_picard import so3
 from lie_picard.data.stream import bodies, cast_randomly
 from lie_picard.objects.symsol.solids import SOLIDS, solid
-from lie_picard.randomisation.lighting import Lighting, light
-from lie_picard.randomisation.surroundings import _PHOTOGRAPHS, backdrop, over, scatter
+from lie_picard.rendering.randomisation.lighting import Lighting, light
+from lie_picard.rendering.randomisation.surroundings import _PHOTOGRAPHS, backdrop, over, scatter
 from lie_picard.rendering.buffers import Buffers
 from lie_picard.rendering.clean import cast
 from lie_picard.rendering.randomisation import (

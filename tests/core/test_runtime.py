@@ -137,7 +137,7 @@ def test_several_images_are_recorded_call_by_call(generator):
 
 
 def test_without_onnx_runtime_the_model_runs_eagerly(monkeypatch):
-    monkeypatch.setattr("lie_picard.model.onnx.onnxruntime", None)
+    monkeypatch.setattr("lie_picard.model.runtimes.onnx.onnxruntime", None)
     model = small_model()
     assert model.accelerate() == "eager" and model.runtime is None
     assert dataclasses.asdict(model.config) == dataclasses.asdict(SMALL)

@@ -20,7 +20,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_FOLDER = Path(__file__).parent / "recipes"
+_FOLDER = Path(__file__).parent.parent / "recipes"
 RECIPES = tuple(sorted(path.stem for path in _FOLDER.glob("*.toml")))
 
 

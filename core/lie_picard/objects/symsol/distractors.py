@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lie_picard.objects.symsol.solids import Solid
-from lie_picard.randomisation.options import Draw
+from lie_picard.rendering.randomisation.options import Draw
 
 _CUTS = 5
 _FACES = 14  # planes a body, with repeated ones

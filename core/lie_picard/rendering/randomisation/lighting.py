@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lie_picard.randomisation.options import Draw, Randomisation
+from lie_picard.rendering.randomisation.options import Draw, Randomisation
 from lie_picard.rendering.buffers import Buffers
 
 _LIGHTS = 3

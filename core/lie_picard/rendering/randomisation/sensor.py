@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lie_picard.randomisation.options import Draw, Randomisation
+from lie_picard.rendering.randomisation.options import Draw, Randomisation
 from lie_picard.rendering.buffers import LUMINANCE
 
 _REACH = 4  # of the blur's kernel, pixels to each side

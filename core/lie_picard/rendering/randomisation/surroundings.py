@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lie_picard.randomisation.options import Draw, Randomisation
+from lie_picard.rendering.randomisation.options import Draw, Randomisation
 
 # Of scikit-image's wheel; what is tested or measured never shows a photograph that was trained on.
 _PHOTOGRAPHS = {
