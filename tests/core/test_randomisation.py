@@ -16,8 +16,6 @@ from strategies import examples
 from lie_picard import so3
 from lie_picard.data.stream import bodies, cast_randomly
 from lie_picard.objects.symsol.solids import SOLIDS, solid
-from lie_picard.rendering.randomisation.lighting import Lighting, light
-from lie_picard.rendering.randomisation.surroundings import _PHOTOGRAPHS, backdrop, over, scatter
 from lie_picard.rendering.buffers import Buffers
 from lie_picard.rendering.clean import cast
 from lie_picard.rendering.randomisation import (
@@ -30,6 +28,8 @@ from lie_picard.rendering.randomisation import (
     sensor,
 )
 from lie_picard.rendering.randomisation import photograph_crops as crops_of
+from lie_picard.rendering.randomisation.lighting import Lighting, light
+from lie_picard.rendering.randomisation.surroundings import _PHOTOGRAPHS, backdrop, over, scatter
 
 SIZE = 32
 NEUTRAL = Randomisation(

@@ -18,10 +18,10 @@ from lie_picard.geometry.camera import fit
 from lie_picard.model.config import ModelConfig
 from lie_picard.objects.symsol.distractors import polyhedra
 from lie_picard.objects.symsol.solids import Solid, solid
-from lie_picard.rendering.randomisation.world import Views
 from lie_picard.rendering.buffers import Buffers
 from lie_picard.rendering.clean import Crop, cast, quantised, render
 from lie_picard.rendering.randomisation import Draw, Randomisation, World, draw_views, photograph, photograph_crops
+from lie_picard.rendering.randomisation.world import Views
 
 _BODIES_A_BATCH = 8  # of clutter and occluders
 

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lie_picard.rendering.randomisation.options import Draw, Randomisation
 from lie_picard.rendering.buffers import Buffers
+from lie_picard.rendering.randomisation.options import Draw, Randomisation
 
 _LIGHTS = 3
 

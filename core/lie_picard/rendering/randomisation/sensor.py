@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lie_picard.rendering.randomisation.options import Draw, Randomisation
 from lie_picard.rendering.buffers import LUMINANCE
+from lie_picard.rendering.randomisation.options import Draw, Randomisation
 
 _REACH = 4  # of the blur's kernel, pixels to each side
 

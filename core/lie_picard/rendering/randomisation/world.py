@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lie_picard.rendering.randomisation.lighting import draw_lighting, light
-from lie_picard.rendering.randomisation.options import Draw, Randomisation
 from lie_picard.rendering.buffers import Buffers
 from lie_picard.rendering.randomisation import sensor, surroundings
+from lie_picard.rendering.randomisation.lighting import draw_lighting, light
+from lie_picard.rendering.randomisation.options import Draw, Randomisation
 
 
 @dataclass(frozen=True)
