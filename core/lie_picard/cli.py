@@ -33,11 +33,11 @@ from lie_picard.evaluation import (
 from lie_picard.evaluation import (
     speed_report as report,
 )
-from lie_picard.evaluation.accuracy import CALIBRATION_SEED, VALIDATION_SEED, EvaluationOptions, evaluate
+from lie_picard.evaluation.accuracy import EvaluationOptions, evaluate
 from lie_picard.evaluation.speed import PLANS, benchmark, windows
 from lie_picard.model import checkpoint
 from lie_picard.model.score_model import ScoreModel
-from lie_picard.objects.symsol.solids import SOLIDS
+from lie_picard.objects import BUILT_IN, catalogue
 from lie_picard.recording import command as bags
 from lie_picard.recording import compare, summary
 from lie_picard.rendering.randomisation import Randomisation
@@ -68,7 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _render(args: argparse.Namespace) -> None:
     with tqdm(total=args.images * len(args.solids), unit="image", disable=None) as bar:
-        dataset.write(args.output, args.split, args.solids, args.images, args.size, args.seed, on_image=bar.update)
+        shapes = [catalogue(BUILT_IN)[name] for name in args.solids]
+        dataset.write(args.output, args.split, shapes, args.images, args.size, args.seed, on_image=bar.update)
     _report(args, {"output": str(args.output), "split": args.split, "images_per_solid": args.images, "seed": args.seed})
 
 
@@ -99,10 +100,10 @@ def _validate(recipe: recipes.Recipe, model: ScoreModel) -> dict[str, float]:
     """Precision of the model so far on a few images of each solid that are neither training's nor the test's."""
     scalars: dict[str, float] = {}
     estimator = PoseEstimator(model, next(model.parameters()).device)
-    options = EvaluationOptions(images=10, samples=8, recall_images=0, seed=VALIDATION_SEED)
+    options = EvaluationOptions(images=10, samples=8, recall_images=0, seed=recipe.training.seed)
     for kind, how in assessment.kinds(recipe.data.randomisation).items():
         here = dataclasses.replace(options, randomisation=how)
-        row = evaluate(estimator, recipe.model.objects, SamplerOptions("ode"), here)[-1]
+        row = evaluate(estimator, recipe.model.objects, SamplerOptions("ode"), here, stream="validation")[-1]
         scalars |= {f"{kind}/{name}": float(row[name]) for name in ("mean_deg", "median_deg", "within_5deg")}
     return scalars
 
@@ -141,8 +142,7 @@ def _calibrate(args: argparse.Namespace) -> None:
     estimator = PoseEstimator.from_checkpoint(args.checkpoint, args.device)
     _, training = checkpoint.read_metadata(args.checkpoint)
     shapes = estimator.config.objects
-    seed = args.seed if args.check else CALIBRATION_SEED + args.seed
-    options = EvaluationOptions(images=args.images, seed=seed)
+    options = EvaluationOptions(images=args.images, seed=args.seed)
     with tqdm(total=2 * args.images * len(shapes), unit="image", disable=None) as bar:
         result = assessment.calibrate(estimator, shapes, _sampler(args), options, bar.update, not args.check)
     if not args.check:
@@ -263,12 +263,15 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--threads", type=int, default=0, help="CPU threads; 0: torch decides")
         return sub
 
+    known = list(catalogue(BUILT_IN))
     p = command("render", _render, "Render the solids and write a data set in SYMSOL's format.")
     p.add_argument("output", type=Path, help="root folder of the data set")
     p.add_argument("--split", choices=dataset.SPLITS, default="train", help="which split to write")
     p.add_argument("--images", type=_positive, default=1000, help="images of each solid")
     p.add_argument("--size", type=_positive, default=224, help="side of the square images, pixels")
-    p.add_argument("--solids", nargs="+", choices=SOLIDS, default=list(SOLIDS), help="which solids")
+    p.add_argument(
+        "--solids", nargs="+", choices=list(catalogue(BUILT_IN)), default=list(catalogue(BUILT_IN)), help="which solids"
+    )
 
     p = command("train", _train, "Train a score model on images rendered on the fly.", seed=None)
     p.add_argument("--output", type=Path, required=True, metavar="FILE", help="checkpoint to write (.safetensors)")
@@ -278,7 +281,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe, e.g. model.head=fourier"
     )
-    p.add_argument("--solids", nargs="+", choices=SOLIDS, help="model.objects of the recipe")
+    p.add_argument("--solids", nargs="+", choices=known, help="model.objects of the recipe")
     p.add_argument("--images", type=_positive, help="training.images of the recipe")
     p.add_argument("--device", default="auto", help="auto, cpu or cuda")
     p.add_argument("--devices", type=_positive, default=1, help="processes on this machine")

@@ -185,6 +185,14 @@ def about_axis(axis: Tensor, angles: Tensor) -> Tensor:
     return exp(angles[..., None] * axis)
 
 
+def frame_of(normal: Tensor) -> Tensor:
+    """The rotation with columns right, up and `normal`; up is as near to +z as can be (to +x at the poles). (3,)."""
+    pole = torch.tensor([1.0, 0.0, 0.0]) if normal[2].abs() > 0.999 else torch.tensor([0.0, 0.0, 1.0])
+    right = torch.linalg.cross(pole, normal)
+    right = right / right.norm()
+    return torch.stack([right, torch.linalg.cross(normal, right), normal], 1)
+
+
 def degrees(radians: Tensor) -> Tensor:
     """Radians to degrees."""
     return radians * (180.0 / math.pi)

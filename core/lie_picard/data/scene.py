@@ -1,4 +1,4 @@
-"""Camera images of several solids in front of a pinhole camera: what the demo recording is made of."""
+"""Camera images of several objects in front of a pinhole camera: what the demo recording is made of."""
 
 from __future__ import annotations
 
@@ -12,25 +12,30 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lie_picard.geometry.camera import Camera, Region, sphere_region, turn_z_to
-from lie_picard.objects.symsol.solids import solid
+from lie_picard.objects import Object
 from lie_picard.rendering.buffers import LUMINANCE
-from lie_picard.rendering.clean import BACKGROUND, cast, shade
+from lie_picard.rendering.clean import BACKGROUND, shade
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A solid that turns in one place.
+    """An object that turns in one place.
 
     Attributes:
-        name: of the solid. diameter: of its circumscribed sphere, metres.
+        shape: the object. diameter: of its circumscribed sphere, metres.
         position: (3,) of its centre in the camera frame, metres.
         rotations: (T, 3, 3) camera_from_object of every frame.
     """
 
-    name: str
+    shape: Object
     diameter: float
     position: NDArray[np.float64]
     rotations: Tensor
+
+    @property
+    def name(self) -> str:
+        """Of the object."""
+        return self.shape.name
 
     def region(self, camera: Camera) -> Region:
         """Bounding box of its circumscribed sphere in the image."""
@@ -63,7 +68,7 @@ def render_scene(
         centre = torch.from_numpy(placed.position / (placed.diameter / 2)).float()
         turn = torch.from_numpy(turn_z_to(placed.position)) if lights_follow else None
         for t in range(frames):
-            buffers = cast(solid(placed.name), placed.rotations[t : t + 1].float(), centre[None], directions)
+            buffers = placed.shape.cast(placed.rotations[t : t + 1].float(), centre[None], directions)
             shape = (bottom - top, supersample, right - left, supersample)
             grey = (torch.tensor(LUMINANCE)[:, None] * shade(buffers, turn)[0]).sum(0)
             brightness = grey.reshape(shape).mean((1, 3))

@@ -1,4 +1,4 @@
-"""Endless labelled images of the solids for training, rendered where the model is: no disk, no two alike."""
+"""Endless labelled images of objects for training, rendered where the model is: no disk, no two alike."""
 
 from __future__ import annotations
 
@@ -12,16 +12,14 @@ import torch
 from torch import Tensor
 
 from lie_picard import so3
-from lie_picard.data import symsol_files as dataset
+from lie_picard.data import symsol_files
 from lie_picard.data.seeds import train_generator
 from lie_picard.geometry.camera import fit
 from lie_picard.model.config import ModelConfig
-from lie_picard.objects.symsol.distractors import polyhedra
-from lie_picard.objects.symsol.solids import Solid, solid
-from lie_picard.rendering.buffers import Buffers
-from lie_picard.rendering.clean import Crop, cast, quantised, render
+from lie_picard.objects import Object, polyhedra
+from lie_picard.rendering.buffers import Buffers, Castable, ViewGeometry
+from lie_picard.rendering.clean import Crop, quantised, render
 from lie_picard.rendering.randomisation import Draw, Randomisation, World, draw_views, photograph, photograph_crops
-from lie_picard.rendering.randomisation.world import Views
 
 _BODIES_A_BATCH = 8  # of clutter and occluders
 
@@ -44,14 +42,14 @@ class Stream:
     """What a stream shows.
 
     Attributes:
-        objects: names of the solids, as many images of each.
+        objects: as many images of each.
         size, channels: of the images. crop: the virtual camera of clean images.
         randomised: share of images that are randomised; the rest is clean.
         absent: share of images that show no known object: half of them foreign bodies, half background.
         randomisation: how far. batch: images at a time.
     """
 
-    objects: tuple[str, ...]
+    objects: tuple[Object, ...]
     size: int
     channels: int
     crop: Crop
@@ -69,11 +67,11 @@ def batches(stream: Stream, seed: int, start: int, device: torch.device, stride:
     """
     world = None
     if stream.randomised:
-        crops = photograph_crops("train", stream.size, train_generator(seed * 1_000_003 + 999_999))
+        crops = photograph_crops("train", stream.size, train_generator("photographs", seed))
         world = World(stream.randomisation, crops.to(device))
     step = start
     while True:
-        yield _batch(stream, world, train_generator(seed * 1_000_003 + step), step, device)
+        yield _batch(stream, world, train_generator("images", seed, step), step, device)
         step += stride
 
 
@@ -85,10 +83,10 @@ def stored_batches(
     Raises:
         DatasetError: the data set is missing or damaged.
     """
-    shapes = dataset.read(root, "train", config.objects)
+    shapes = symsol_files.read(root, "train", config.objects)
     step = start
     while True:
-        draw = Draw(train_generator(seed * 1_000_003 + step), torch.device("cpu"))
+        draw = Draw(train_generator("images", seed, step), torch.device("cpu"))
         labels = draw.integers(len(shapes), batch)
         chosen = [(shapes[k], int(draw.integers(len(shapes[k].images), 1))) for k in labels]
         images = [fit(shape.image(index), config.image_size, config.channels) for shape, index in chosen]
@@ -101,15 +99,15 @@ def _batch(stream: Stream, world: World | None, generator: torch.Generator, step
     absent = round(stream.absent * stream.batch)
     known = stream.batch - absent
     kinds = len(stream.objects)
-    clean: list[tuple[Solid, Tensor, int]] = []
-    wild: list[tuple[Solid, Tensor, int]] = []
+    clean: list[tuple[Castable, Tensor, int]] = []
+    wild: list[tuple[Castable, Tensor, int]] = []
     draw = Draw(generator, device)
-    for index, name in enumerate(stream.objects):
+    for index, one in enumerate(stream.objects):
         share = known // kinds + ((index + step) % kinds < known % kinds)
         rotations = so3.uniform(share, generator=generator, device=device)
         few = int(draw.happens(stream.randomised, share).sum())
-        wild.append((solid(name), rotations[:few], index))
-        clean.append((solid(name), rotations[few:], index))
+        wild.append((one, rotations[:few], index))
+        clean.append((one, rotations[few:], index))
     if absent:
         few = int(draw.happens(stream.randomised, absent).sum())
         for group, count in ((wild, few), (clean, absent - few)):
@@ -130,9 +128,9 @@ def _batch(stream: Stream, world: World | None, generator: torch.Generator, step
 
 
 def randomised_images(
-    parts: Sequence[tuple[Solid, Tensor, int]], world: World, draw: Draw, channels: int, blank: float = 0.0
+    parts: Sequence[tuple[Castable, Tensor, int]], world: World, draw: Draw, channels: int, blank: float = 0.0
 ) -> Tensor:
-    """Randomised images of solids, in the order of `parts` (solid, rotations (n, 3, 3), label).
+    """Randomised images of shapes, in the order of `parts` (shape, rotations (n, 3, 3), label).
 
     Args:
         blank: share of the last part's images that show no body at all.
@@ -151,8 +149,8 @@ def bodies(world: World, draw: Draw, count: int = _BODIES_A_BATCH) -> Buffers:
     return cast_randomly([(polyhedra(count, draw), rotations)], world, draw)[0]
 
 
-def cast_randomly(parts: Sequence[tuple[Solid, Tensor]], world: World, draw: Draw) -> tuple[Buffers, Views]:
-    """Buffers of solids at rotations (n, 3, 3) each, seen by random cameras; and these cameras."""
+def cast_randomly(parts: Sequence[tuple[Castable, Tensor]], world: World, draw: Draw) -> tuple[Buffers, ViewGeometry]:
+    """Buffers of shapes at rotations (n, 3, 3) each, seen by random cameras; and these cameras."""
     views = draw_views(sum(len(rotations) for _, rotations in parts), world.options, draw)
     offsets = ((torch.arange(side := world.size * world.supersample, device=draw.device) + 0.5) / side * 2) - 1
     y, x = torch.meshgrid(offsets, offsets, indexing="ij")
@@ -160,7 +158,7 @@ def cast_randomly(parts: Sequence[tuple[Solid, Tensor]], world: World, draw: Dra
     found, begin = [], 0
     for shape, rotations in parts:
         chosen = slice(begin, begin + len(rotations))
-        found.append(cast(shape, rotations, views.translations[chosen], rays, views.half_tangent[chosen]))
+        found.append(shape.cast(rotations, views.translations[chosen], rays, views.half_tangent[chosen]))
         begin += len(rotations)
     fields = [torch.cat([getattr(b, name) for b in found]) for name in ("hit", "depth", "normal", "albedo")]
     return Buffers(*fields), views

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lie_picard import so3
-from lie_picard.data.seeds import test_generator, train_generator
-from lie_picard.objects.symsol.solids import solid
-from lie_picard.rendering.clean import Crop, render
+from lie_picard.data.seeds import stream_generator, train_generator
+from lie_picard.objects import Object
+from lie_picard.rendering.clean import render
 
-_GENERATORS = {"train": train_generator, "test": test_generator}
-SPLITS = tuple(_GENERATORS)
+SPLITS = "train", "test"
 _CHUNK = 50
+_AGREE = math.radians(1.5)  # listed rotations of circles lie on grids of a degree
 
 
 class DatasetError(ValueError):
@@ -79,11 +80,10 @@ def read(root: Path, split: str, shapes: Sequence[str] | None = None) -> list[Sh
 def write(
     root: Path,
     split: str,
-    shapes: Sequence[str],
+    shapes: Sequence[Object],
     images: int,
     size: int = 224,
     seed: int = 0,
-    crop: Crop | None = None,
     on_image: Callable[[], None] | None = None,
 ) -> None:
     """Render `images` of every shape at uniform rotations and write them in SYMSOL's format.
@@ -98,17 +98,33 @@ def write(
     digits = max(5, len(str(images - 1)))
     arrays = {}
     for index, shape in enumerate(shapes):
-        generator = _GENERATORS[split](900_000 + seed * 1_000 + index)
+        draw = train_generator if split == "train" else stream_generator
+        generator = draw("render", seed, index)
         rotations = so3.uniform(images, generator=generator)
         for start in range(0, images, _CHUNK):
-            pictures = render(solid(shape), rotations[start : start + _CHUNK], size, crop, channels=3).numpy()
+            pictures = render(shape, rotations[start : start + _CHUNK], size, channels=3).numpy()
             for offset, picture in enumerate(pictures):
-                path = folder / f"{shape}_{start + offset:0{digits}d}.png"
+                path = folder / f"{shape.name}_{start + offset:0{digits}d}.png"
                 cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
                 if on_image:
                     on_image()
-        arrays[shape] = solid(shape).equivalents(rotations).numpy()
+        # As in SYMSOL, marked shapes list the poses of the bare one; those of a sphere cannot be listed.
+        symmetry = shape.symmetry if shape.shape_symmetry.is_ball else shape.shape_symmetry
+        arrays[shape.name] = symmetry.equivalents(rotations, 1.0).numpy()
     np.savez_compressed(table, **arrays)  # type: ignore[arg-type]
+
+
+def agrees(stored: ShapeData, known: Object) -> bool:
+    """Whether the equal poses that a data set lists are an object's: then both are one shape in one frame."""
+    first, listed = stored.rotations[0, 0].double(), stored.rotations[0].double()
+    symmetry = known.shape_symmetry
+    if symmetry.is_ball:
+        return True
+    if float(symmetry.distance(first, listed).max()) > _AGREE:
+        return False
+    expected = symmetry.equivalents(first, 10.0)
+    missing = so3.pairwise_angle(expected, listed).amin(1) > _AGREE
+    return bool(len(known.landmarks)) or not bool(missing.any())
 
 
 def _paths(folder: Path, shape: str, count: int) -> tuple[Path, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,13 +12,12 @@ import torch
 from torch import Tensor
 
 from lie_picard import so3
-from lie_picard.data import symsol_files as dataset
-from lie_picard.data.seeds import test_generator
+from lie_picard.data import symsol_files
+from lie_picard.data.seeds import stream_generator
 from lie_picard.data.stream import bodies, cast_randomly
 from lie_picard.geometry.camera import fit
 from lie_picard.model.config import ModelConfig
-from lie_picard.objects.symsol.solids import Solid, solid
-from lie_picard.objects.symsol.true_poses import Sight, TruePoses
+from lie_picard.objects import Object, TruePoses
 from lie_picard.rendering.clean import Crop, quantised, render
 from lie_picard.rendering.randomisation import Draw, Randomisation, World, photograph, photograph_crops
 
@@ -28,7 +27,7 @@ _STORED_GRID_FROM = 100
 
 
 class StoredPoses(NamedTuple):
-    """True poses as a data set lists them, (B, n, 3, 3); the same questions as `TruePoses` answers."""
+    """True poses as a data set lists them, (B, n, 3, 3) (`objects.TruePoses`)."""
 
     rotations: Tensor
 
@@ -60,7 +59,7 @@ class Case:
     """Images (B, S, S[, 3]) of one object and their true poses."""
 
     images: Tensor
-    poses: TruePoses | StoredPoses
+    poses: TruePoses
 
     def hidden(self, image: int) -> bool | None:
         """Whether an image hides a marker; None where the object has none."""
@@ -70,61 +69,58 @@ class Case:
 
 def cases(
     config: ModelConfig,
-    shape: str,
+    shape: Object,
     images: int,
     generator: torch.Generator,
     randomisation: Randomisation | None = None,
-    data: Path | None = None,
 ) -> Iterator[Case]:
     """Test images of one object, some at a time.
 
     Args:
         randomisation: how far they vary; None: clean.
-        data: root of a data set in SYMSOL's format whose test split is read instead.
 
     Raises:
-        DatasetError: the data set is missing or damaged. PhotographsError: backgrounds are not installed.
+        PhotographsError: backgrounds are not installed.
     """
-    if data is not None:
-        yield from _stored(config, data, shape, images)
-        return
     for start in range(0, images, CHUNK):
         truth = so3.uniform(min(CHUNK, images - start), generator=generator)
         if randomisation is None:
-            yield _clean(config, solid(shape), truth)
+            yield _clean(config, shape, truth)
         else:
-            yield _randomised(config, solid(shape), truth, randomisation, generator)
+            yield _randomised(config, shape, truth, randomisation, generator)
 
 
-def _clean(config: ModelConfig, shape: Solid, truth: Tensor) -> Case:
+def _clean(config: ModelConfig, shape: Object, truth: Tensor) -> Case:
     crop = Crop(config.distance, config.fill)
     images = render(shape, truth, config.image_size, crop, config.channels)
-    translations = torch.tensor([0.0, 0.0, crop.distance]).expand(len(truth), 3)
-    half_tangent = torch.full((len(truth), 2), crop.half_angle_tangent)
-    return Case(images, TruePoses(shape, truth, Sight(translations, half_tangent)))
+    return Case(images, shape.true_poses(truth, crop.view(len(truth))))
 
 
 def _randomised(
-    config: ModelConfig, shape: Solid, truth: Tensor, options: Randomisation, generator: torch.Generator
+    config: ModelConfig, shape: Object, truth: Tensor, options: Randomisation, generator: torch.Generator
 ) -> Case:
     world, draw = test_world(options, config.image_size), Draw(generator, _CPU)
-    buffers, views = cast_randomly([(shape, truth)], world, draw)
+    buffers, view = cast_randomly([(shape, truth)], world, draw)
     images, cover = photograph(buffers, world, draw, bodies(world, draw))
-    sight = Sight(views.translations, views.half_tangent, cover)
-    return Case(quantised(images, config.channels), TruePoses(shape, truth, sight))
+    return Case(quantised(images, config.channels), shape.true_poses(truth, replace(view, cover=cover)))
 
 
 @functools.lru_cache(maxsize=4)
 def test_world(options: Randomisation, size: int) -> World:
     """What randomised test images are made of: photographs that training never shows."""
-    return World(options, photograph_crops("test", size, test_generator(700_000)))
+    return World(options, photograph_crops("test", size, stream_generator("photographs", 0)))
 
 
 test_world.__test__ = False  # type: ignore[attr-defined]  # pytest: a helper, not a test
 
 
-def _stored(config: ModelConfig, data: Path, shape: str, images: int) -> Iterator[Case]:
-    stored = dataset.read(data, "test", [shape])[0]
+def stored_cases(config: ModelConfig, data: Path, shape: str, images: int) -> Iterator[Case]:
+    """The same from the test split of a data set in SYMSOL's format.
+
+    Raises:
+        DatasetError: the data set is missing or damaged.
+    """
+    stored = symsol_files.read(data, "test", [shape])[0]
     for start in range(0, min(images, len(stored.images)), CHUNK):
         chosen = range(start, min(start + CHUNK, images, len(stored.images)))
         pictures = [torch.from_numpy(fit(stored.image(k), config.image_size, config.channels)) for k in chosen]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,11 +17,12 @@ from torch import Tensor
 from lie_picard import so3
 from lie_picard.geometry.camera import fit
 from lie_picard.model import checkpoint
-from lie_picard.model.score_model import ScoreModel
+from lie_picard.model.score_model import ImageScore, ScoreModel
+from lie_picard.objects import Catalogue, catalogue
 from lie_picard.posterior.hypotheses import Hypotheses, summarise
-from lie_picard.sampling import Plan, SamplerOptions, Score, Solution, WarmStart, draw_walk, joined, sample
-from lie_picard.sampling import autotune as planner
+from lie_picard.sampling import Plan, SamplerOptions, Score, Solution, WarmStart, autotune, draw_walk, joined, sample
 
+PARALLEL = "picard", "newton"
 _FEWEST_ROWS = 32  # samples at a time below which a GPU without memory is given up
 
 
@@ -46,6 +49,31 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+class Encoded(NamedTuple):
+    """B images after the encoder, and how they are to be sampled.
+
+    Attributes:
+        score: of all images. plan: the sampler's tables. options: as they were asked for. images: their number B.
+    """
+
+    score: ImageScore
+    plan: Plan
+    options: SamplerOptions
+    images: int
+
+    @property
+    def presence(self) -> Tensor | None:
+        """(B,) probability that an image shows a known object; None where the model does not tell."""
+        recognised = self.score.recognised
+        return None if recognised is None else 1 - recognised[:, -1]
+
+    def image_of(self, start: Tensor) -> Tensor | None:
+        """(N,) image of each start; None for a single image."""
+        if self.images == 1:
+            return None
+        return torch.arange(self.images, device=start.device).repeat_interleave(len(start) // self.images)
+
+
 class PoseEstimator:
     """Rotation hypotheses from images of known objects.
 
@@ -53,10 +81,12 @@ class PoseEstimator:
     (`lie_picard.camera` makes such images of any camera's and turns the rotations back).
     """
 
-    def __init__(self, model: ScoreModel, device: torch.device | str = "cpu") -> None:
+    def __init__(self, model: ScoreModel, device: torch.device | str = "cpu", known: Catalogue | None = None) -> None:
+        """`known`: the catalogue of the model's objects; None: the one that the model names."""
         self.device = torch.device(device)
         self.model = model.to(self.device).eval()
         self.config = model.config
+        self.catalogue = catalogue(model.catalogue) if known is None else known
         self.reduced = ""  # what was given up because the device's memory ran out, and the remedy
         self._most_rows: int | None = None  # samples in one batch, where more do not fit
         self._resolved: dict[tuple[SamplerOptions, int, str, int], SamplerOptions] = {}
@@ -86,7 +116,7 @@ class PoseEstimator:
         """The sampler's tables for this model."""
         return options.plan(self.config.sigma_max, self.config.sigma_min, torch.zeros(0, device=self.device))
 
-    def sample(
+    def _sample(
         self, score: Score, start: Tensor, plan: Plan, options: SamplerOptions, **arguments: Tensor | bool | None
     ) -> Solution:
         """`sampling.sample` for this model's scores, in several batches where one does not fit into the memory.
@@ -127,22 +157,79 @@ class PoseEstimator:
         self.accelerate()
         self.reduced = reason + "; free memory there and load the checkpoint again"
 
-    def resolve(
-        self, options: SamplerOptions, score: Score, start: Tensor, condition: Tensor | None = None
-    ) -> SamplerOptions:
-        """Options whose method is "auto" with the fastest one for these samples (`planner.resolve`).
+    @torch.inference_mode()
+    def encode(
+        self, images: Tensor, names: Sequence[str | None] | None = None, options: SamplerOptions | None = None
+    ) -> Encoded:
+        """The part of an estimate that does not depend on the samples: images (B, S, S[, 3]) uint8 through the encoder.
 
-        Kept for the next call: the planner reads files to look its answer up.
+        Args:
+            names: of the object that is asked for in each image; None: any.
+
+        Raises:
+            ValueError: the model knows no object of that name, or the images do not fit it.
         """
+        options = options or SamplerOptions()
+        plan, asked = self.plan(options), None if names is None else self.indices(names)
+        return Encoded(self.model.condition(images.to(self.device), plan.noise, asked), plan, options, len(images))
+
+    def walk_noise(self, encoded: Encoded, samples: int, generator: torch.Generator) -> Tensor | None:
+        """The random walk's draws (T, samples, 3); None for the ODE, which draws its starts alone."""
+        return draw_walk(encoded.plan.noise, samples, generator) if encoded.options.method == "walk" else None
+
+    @torch.inference_mode()
+    def solve(
+        self,
+        encoded: Encoded,
+        start: Tensor,
+        noise: Tensor | None = None,
+        guess: Tensor | None = None,
+        keep_trajectory: bool = False,
+    ) -> Solution:
+        """Denoise starts (N, 3, 3), N / B of each image in a row; N is a multiple of the number of images.
+
+        Args:
+            noise: `walk_noise` of all starts. guess, keep_trajectory: as for `sampling.sample`.
+
+        Raises:
+            torch.OutOfMemoryError: not even a few samples fit.
+        """
+        way, index = self.resolve(encoded, start), encoded.image_of(start)
+        return self._sample(encoded.score, start, encoded.plan, way, condition=index, draws=noise, guess=guess,
+                            keep_trajectory=keep_trajectory)  # fmt: skip
+
+    def draw(
+        self,
+        images: Tensor,
+        names: Sequence[str | None] | None,
+        samples: int,
+        generator: torch.Generator,
+        options: SamplerOptions | None = None,
+    ) -> Solution:
+        """Samples of each of B images, image by image, from starts of their own: `encode` and `solve`.
+
+        Arguments and errors are theirs. -> (B samples, 3, 3) rotations in `Solution.rotations`.
+        """
+        encoded = self.encode(images, names, options)
+        start = so3.uniform(len(images) * samples, generator=generator, device=self.device)
+        return self.solve(encoded, start, self.walk_noise(encoded, len(start), generator))
+
+    def resolve(self, encoded: Encoded, start: Tensor) -> SamplerOptions:
+        """Options whose method is "auto" with the fastest one for these samples (`autotune.resolve`).
+
+        Kept for the next call: `autotune` reads files to look its answer up.
+        """
+        options = encoded.options
         if options.method != "auto":
             return options
-        # The other two also tell the planner's measurements apart; both can change under way.
-        key = options, planner.size_class(len(start)), self.runtime, torch.get_num_threads()
+        # The other two also tell the measurements apart; both can change under way.
+        key = options, autotune.size_class(len(start)), self.runtime, torch.get_num_threads()
         if key not in self._resolved:
             name = "; ".join(f"{k} {getattr(self.config, k)}" for k in ("encoder", "head", "width", "depth", "copies"))
-            self._resolved[key] = planner.resolve(
+            index = encoded.image_of(start)
+            self._resolved[key] = autotune.resolve(
                 options, len(start), f"{self.runtime}; {name}", self.device,
-                lambda way: self.sample(score, start, self.plan(way), way, condition=condition),
+                lambda way: self._sample(encoded.score, start, self.plan(way), way, condition=index),
             )  # fmt: skip
         return self._resolved[key]
 
@@ -206,34 +293,31 @@ class PoseEstimator:
         names: Sequence[str | None] | None,
     ) -> list[Hypotheses]:
         count = len(images)
-        plan = self.plan(options)
-        asked = None if names is None else self.indices(names)
-        score = self.model.condition(self.prepare(images), plan.noise, asked)
+        encoded = self.encode(self.prepare(images), names, options)
         generator = torch.Generator()
         generator.manual_seed(seed) if seed is not None else generator.seed()
-        start = so3.uniform(samples, generator=generator, device=self.device).repeat(count, 1, 1)
-        index = torch.arange(count, device=self.device).repeat_interleave(samples)
         # Every image gets the same draw, so a result does not depend on what else is in the batch.
-        draws = draw_walk(plan.noise, samples, generator).repeat(1, count, 1) if options.method == "walk" else None
-        condition = index if count > 1 else None
-        options = self.resolve(options, score, start, condition)
-        if warm is None or seed is None or options.method not in ("picard", "newton"):
-            solution = self.sample(score, start, plan, options, condition=condition, draws=draws)
+        start = so3.uniform(samples, generator=generator, device=self.device).repeat(count, 1, 1)
+        noise = self.walk_noise(encoded, samples, generator)
+        solve = functools.partial(self.solve, encoded, noise=None if noise is None else noise.repeat(1, count, 1))
+        if warm is None or seed is None or self.resolve(encoded, start).method not in PARALLEL:
+            solution = solve(start)
         else:
-            guess = warm.guess((id(self), options, samples, count, seed, tuple(names or ())))
+            guess = warm.guess((id(self), self.resolve(encoded, start), samples, count, seed, tuple(names or ())))
             start = start if guess is None else guess[:, 0]
-            solution = self.sample(score, start, plan, options, condition=condition, guess=guess, keep_trajectory=True)
+            solution = solve(start, guess=guess, keep_trajectory=True)
             warm.keep(solution, count)
         results = []
-        present = [math.nan] * count if score.recognised is None else (1 - score.recognised[:, -1]).tolist()
-        for rotations, presence in zip(solution.rotations.unflatten(0, (count, samples)).cpu(), present, strict=True):
+        presences = encoded.presence
+        presence = [math.nan] * count if presences is None else presences.tolist()
+        for k, rotations in enumerate(solution.rotations.unflatten(0, (count, samples)).cpu()):
             if not bool(torch.isfinite(rotations).all()):
                 raise ImageError(f"no hypotheses: {solution.status.value}")
             results.append(
                 dataclasses.replace(
                     summarise(rotations, calibration=self.model.calibration),
-                    presence=presence,
-                    method=options.method,
+                    presence=presence[k],
+                    method=self.resolve(encoded, start).method,
                     rounds=solution.rounds,
                     evaluations=solution.evaluations,
                     inefficiency=solution.inefficiency,

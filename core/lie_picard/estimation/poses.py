@@ -6,7 +6,6 @@ Both the ROS node and the offline tools call `estimate_poses`, so their results 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from lie_picard.estimation.estimator import ImageError, PoseEstimator
 from lie_picard.estimation.position import REGION_SIGMA_PX, position_covariance, position_from_depth
 from lie_picard.geometry.camera import Camera, CameraError, Region, View, look_at
 from lie_picard.geometry.symmetry import Symmetry
-from lie_picard.objects.symsol.solids import SOLIDS, solid
 from lie_picard.posterior.hypotheses import Hypotheses
 from lie_picard.sampling import SamplerOptions, WarmStart
 
@@ -123,20 +121,15 @@ def estimate_poses(
         turned = _turned(hypotheses, look.camera_from_view)
         measured = None
         if depth is not None:
-            shape = solid(name) if name in SOLIDS else None
             region = target.region or whole(camera)
             best = turned.best.rotation.double().numpy()
-            measured = position_from_depth(depth, camera, look, region, target.diameter, best, shape)
+            measured = position_from_depth(
+                depth, camera, look, region, target.diameter, best, estimator.catalogue.find(name)
+            )
         position, covariance = measured or (look.position(target.diameter), _position_covariance(look, target, camera))
-        symmetry = (symmetries or {}).get(target.object_id) or symmetry_of(name)
+        symmetry = (symmetries or {}).get(target.object_id) or estimator.catalogue.symmetry(name)
         results.append(ObjectPoses(target.object_id, turned, position, covariance, symmetry))
     return results
-
-
-@functools.cache
-def symmetry_of(name: str | None) -> Symmetry:
-    """The symmetry of an object of the embedded model; of others none is known."""
-    return Symmetry.of_solid(name) if name in SOLIDS else Symmetry.none()
 
 
 def whole(camera: Camera) -> Region:

@@ -14,8 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from lie_picard.geometry.camera import Camera, Region, View
-from lie_picard.objects.symsol.solids import Solid
-from lie_picard.rendering.clean import cast
+from lie_picard.rendering.buffers import Castable
 
 Array = NDArray[np.float64]
 
@@ -41,7 +40,7 @@ def position_from_depth(
     region: Region,
     diameter: float,
     rotation: Array | None = None,
-    shape: Solid | None = None,
+    shape: Castable | None = None,
 ) -> tuple[Array, Array] | None:
     """The object's centre and its covariance, camera frame; None where too few ranges are valid.
 
@@ -124,7 +123,7 @@ def _fitted(
     start: tuple[float, float] | None,
     radius: float,
     rotation: Array,
-    shape: Solid,
+    shape: Castable,
 ) -> tuple[float, float] | None:
     """Distance at which the solid's surface fits the ranges, by Gauss-Newton with Tukey's weights; and its sigma.
 
@@ -136,7 +135,7 @@ def _fitted(
     tolerance = 1.5 * radius
     for _ in range(_ROUNDS):
         centre = torch.from_numpy(axis * (distance / radius)).float()[None]
-        seen = cast(shape, turn, centre, directions)
+        seen = shape.cast(turn, centre, directions)
         normals = seen.normal[0].T.double().numpy()
         facing = -(normals * rays).sum(1)
         hit = seen.hit[0].numpy() & (facing > _GRAZING)

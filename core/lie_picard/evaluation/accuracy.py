@@ -15,16 +15,14 @@ import torch
 from torch import Tensor
 
 from lie_picard import so3
-from lie_picard.data.seeds import test_generator
-from lie_picard.data.testset import Case, cases
+from lie_picard.data.seeds import stream_generator
+from lie_picard.data.testset import Case, cases, stored_cases
 from lie_picard.estimation.estimator import PoseEstimator
 from lie_picard.evaluation import metrics
 from lie_picard.rendering.randomisation import Randomisation
-from lie_picard.sampling import SamplerOptions, Solution, draw_walk
+from lie_picard.sampling import SamplerOptions, Solution
 
 FAR_DEG = 0.5
-VALIDATION_SEED = 900  # of images during training, CALIBRATION_SEED of those for calibration; the test's is 0
-CALIBRATION_SEED = 901
 _FEW = (10, 50)  # smaller numbers of samples whose share of modes is given too
 
 
@@ -77,6 +75,7 @@ def evaluate(
     options: EvaluationOptions,
     data: Path | None = None,
     on_images: Callable[[int], None] | None = None,
+    stream: str = "evaluate",
 ) -> list[dict[str, Any]]:
     """One row a solid, two more where it has markers (those seen, those hidden), and one for all ("all").
 
@@ -85,23 +84,29 @@ def evaluate(
     Args:
         data: root of a data set in SYMSOL's format (its test split); None: images rendered afresh.
         on_images: called with the number of images done since the last call.
+        stream: of random numbers (`data.seeds.TEST_STREAMS`).
 
     Raises:
+        UnknownObjectError: the estimator's catalogue has no such object, and no data set was given.
         DatasetError: the data set is missing or damaged. PhotographsError: backgrounds are not installed.
     """
     rows, pooled = [], _Tally()
     for number, shape in enumerate(shapes):
         tally = _Tally()
         # Streams of their own, so that every method and every choice of recall sees the same images and starts.
-        base = options.seed * 1_000 + 3 * number
-        pictures, precision, recall = (test_generator(base + k) for k in range(3))
-        draws = Draws(estimator, shape if options.named and shape in estimator.config.objects else None)
+        pictures, precision, recall = (stream_generator(stream, options.seed, 3 * number + k) for k in range(3))
+        name = shape if options.named and shape in estimator.config.objects else None
+        if data is None:
+            given = cases(estimator.config, estimator.catalogue[shape], options.images, pictures, options.randomisation)
+        else:
+            given = stored_cases(estimator.config, data, shape, options.images)
         done = 0
-        for case in cases(estimator.config, shape, options.images, pictures, options.randomisation, data):
-            _precision(tally, case, draws, sampler, options, precision)
+        for case in given:
+            _precision(tally, case, estimator, name, sampler, options, precision)
             for k in range(min(len(case.images), options.recall_images - done)):
                 poses = case.poses.listed(k)
-                many = draws(case.images[k : k + 1], sampler, options.recall_samples, recall)[0].rotations.cpu()
+                one = case.images[k : k + 1]
+                many = estimator.draw(one, [name], options.recall_samples, recall, sampler).rotations.cpu()
                 if poses is not None:
                     tally.recall.append((poses, many))
                     tally.discrete.append(case.poses.axis(k) is None)
@@ -116,38 +121,17 @@ def evaluate(
     return [*rows, every | _against_sequential(pooled)]
 
 
-class Draws:
-    """Samples for batches of images of one object, asked for by name or not."""
-
-    def __init__(self, estimator: PoseEstimator, name: str | None) -> None:
-        self.estimator, self.name = estimator, name
-
-    def __call__(
-        self, images: Tensor, sampler: SamplerOptions, samples: int, generator: torch.Generator
-    ) -> tuple[Solution, Tensor]:
-        """Samples, image by image, and the index of each one's image; every image has starts of its own."""
-        estimator, device = self.estimator, self.estimator.device
-        plan = estimator.plan(sampler)
-        with torch.inference_mode():
-            asked = estimator.indices([self.name] * len(images))
-            score = estimator.model.condition(images.to(device), plan.noise, asked)
-            index = torch.arange(len(images), device=device).repeat_interleave(samples)
-            start = so3.uniform(len(index), generator=generator, device=device)
-            jitter = draw_walk(plan.noise, len(index), generator) if sampler.method == "walk" else None
-            sampler = estimator.resolve(sampler, score, start, index)
-            return estimator.sample(score, start, plan, sampler, condition=index, draws=jitter), index
-
-
 def _precision(
     tally: _Tally,
     case: Case,
-    draws: Draws,
+    estimator: PoseEstimator,
+    name: str | None,
     sampler: SamplerOptions,
     options: EvaluationOptions,
     generator: torch.Generator,
 ) -> None:
-    before = generator.get_state()
-    solution, _ = draws(case.images, sampler, options.samples, generator)
+    before, names = generator.get_state(), [name] * len(case.images)
+    solution = estimator.draw(case.images, names, options.samples, generator, sampler)
     tally.errors.append(_errors(case, solution))
     tally.hidden += [case.hidden(k) for k in range(len(case.images))]
     each = solution.rounds_of
@@ -156,7 +140,7 @@ def _precision(
     if options.compare:
         again = torch.Generator()
         again.set_state(before)
-        one_by_one, _ = draws(case.images, replace(sampler, method="ode"), options.samples, again)
+        one_by_one = estimator.draw(case.images, names, options.samples, again, replace(sampler, method="ode"))
         tally.sequential.append(_errors(case, one_by_one))
         tally.angles.append(so3.degrees(so3.angle(one_by_one.rotations, solution.rotations)).cpu())
 
@@ -219,4 +203,4 @@ def _against_sequential(tally: _Tally) -> dict[str, Any]:
     }
 
 
-__all__ = ["CALIBRATION_SEED", "FAR_DEG", "VALIDATION_SEED", "Draws", "EvaluationOptions", "evaluate"]
+__all__ = ["FAR_DEG", "EvaluationOptions", "evaluate"]

@@ -8,19 +8,17 @@ from typing import Any
 
 from torch import Tensor
 
-from lie_picard.data.seeds import test_generator
+from lie_picard.data.seeds import stream_generator
 from lie_picard.data.testset import CHUNK, cases
 from lie_picard.estimation.estimator import PoseEstimator
 from lie_picard.evaluation import calibration
 from lie_picard.evaluation.accuracy import EvaluationOptions, evaluate
 from lie_picard.evaluation.presence import evaluate_presence
-from lie_picard.objects.symsol.solids import solid
 from lie_picard.posterior.covariance import Calibration
 from lie_picard.rendering.randomisation import Randomisation
 from lie_picard.sampling import SamplerOptions
 
 _PUBLISHED_STEPS = 100
-_GALLERY_STREAM = 800_000  # of the test generators
 
 
 def kinds(randomisation: Randomisation) -> dict[str, Randomisation | None]:
@@ -53,7 +51,7 @@ def assess(
         result[f"{kind}, picard"] = evaluate(estimator, shapes, published, compared, None, on_images)
     if estimator.config.named:
         result["presence"] = evaluate_presence(estimator, shapes, fewer.images, randomisation, options.seed)
-    evidence = _evidence(estimator, shapes, sampler, fewer, randomisation, on_images)
+    evidence = _evidence(estimator, shapes, sampler, fewer, randomisation, "calibration check", on_images)
     result["calibration"] = _reports(evidence, estimator.model.calibration)
     return result
 
@@ -67,13 +65,12 @@ def total(shapes: tuple[str, ...], options: EvaluationOptions) -> int:
 def gallery(
     estimator: PoseEstimator, shapes: tuple[str, ...], seed: int
 ) -> Iterator[tuple[str, Tensor, Tensor | None]]:
-    """Images with their object's name and true poses: one of each solid, of marked ones one that hides a marker too."""
+    """Images with their object's name and true poses: one of each, of marked ones one that hides a marker too."""
     for number, shape in enumerate(shapes):
-        wanted = [False, True] if solid(shape).markers else [None]
-        case = next(cases(estimator.config, shape, CHUNK, test_generator(_GALLERY_STREAM + seed * 100 + number)))
+        pictures = stream_generator("gallery", seed, number)
+        case = next(cases(estimator.config, estimator.catalogue[shape], CHUNK, pictures))
         hidden = [case.hidden(k) for k in range(len(case.images))]
-        for which in wanted:
-            k = hidden.index(which)
+        for k in sorted({hidden.index(which) for which in hidden}, key=lambda k: bool(hidden[k])):
             yield shape, case.images[k], case.poses.listed(k)
 
 
@@ -86,7 +83,8 @@ def calibrate(
     fit: bool = True,
 ) -> dict[str, Any]:
     """Fit the estimator's calibration, put it into its model, and report before and after; or only report."""
-    evidence = _evidence(estimator, shapes, sampler, options, options.randomisation or Randomisation(), on_images)
+    stream, how = "calibration" if fit else "calibration check", options.randomisation or Randomisation()
+    evidence = _evidence(estimator, shapes, sampler, options, how, stream, on_images)
     found = _reports(evidence, estimator.model.calibration)
     if not fit:
         return found
@@ -113,9 +111,10 @@ def _evidence(
     sampler: SamplerOptions,
     options: EvaluationOptions,
     randomisation: Randomisation,
+    stream: str,
     on_images: Callable[[int], None] | None,
 ) -> dict[str, dict[int, calibration.Evidence]]:
     return {
-        kind: calibration.gather(estimator, shapes, sampler, replace(options, randomisation=how), on_images)
+        kind: calibration.gather(estimator, shapes, sampler, replace(options, randomisation=how), stream, on_images)
         for kind, how in kinds(randomisation).items()
     }

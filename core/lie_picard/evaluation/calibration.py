@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from lie_picard import so3
-from lie_picard.data.seeds import test_generator
+from lie_picard.data.seeds import stream_generator
 from lie_picard.data.testset import cases
 from lie_picard.estimation.estimator import PoseEstimator
-from lie_picard.evaluation.accuracy import Draws, EvaluationOptions
+from lie_picard.evaluation.accuracy import EvaluationOptions
 from lie_picard.posterior.covariance import Calibration, Scatter
 from lie_picard.posterior.hypotheses import MODE_RADIUS, find_modes
 from lie_picard.sampling import SamplerOptions
@@ -27,7 +27,6 @@ SAMPLES = 16, 32, 128  # of the same images: regions shall be honest however man
 _SCALES = 0.6, 0.8, 1.0, 1.2, 1.5, 1.8, 2.0, 2.2, 2.5, 2.8, 3.3
 _FLOORS = 0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.6, 1.0  # degrees
 _SPREADS = 0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0  # degrees
-_STREAM = 500_000  # of the test generators, away from those of `evaluate`
 
 
 @dataclass(frozen=True)
@@ -59,29 +58,31 @@ def gather(
     shapes: Sequence[str],
     sampler: SamplerOptions,
     options: EvaluationOptions,
+    stream: str,
     on_images: Callable[[int], None] | None = None,
 ) -> dict[int, Evidence]:
-    """Evidence by number of samples, `SAMPLES`, from `options.images` test images of each solid."""
-    looks: dict[int, list[_Look]] = {count: [] for count in SAMPLES}
+    """Evidence by number of samples, `SAMPLES`, from `options.images` images of each object, of a test stream."""
+    looks: dict[int, list[_Appearance]] = {count: [] for count in SAMPLES}
     for number, shape in enumerate(shapes):
-        pictures, starts = (test_generator(_STREAM + options.seed * 1_000 + 2 * number + k) for k in range(2))
-        draws = Draws(estimator, shape if options.named else None)
-        for case in cases(estimator.config, shape, options.images, pictures, options.randomisation):
-            solution, _ = draws(case.images, sampler, max(SAMPLES), starts)
+        pictures, starts = (stream_generator(stream, options.seed, 2 * number + k) for k in range(2))
+        shown = estimator.catalogue[shape]
+        for case in cases(estimator.config, shown, options.images, pictures, options.randomisation):
+            names = [shape if options.named else None] * len(case.images)
+            solution = estimator.draw(case.images, names, max(SAMPLES), starts, sampler)
             for k, samples in enumerate(solution.rotations.cpu().unflatten(0, (len(case.images), -1))):
                 poses = case.poses.listed(k, 0.5)
                 if poses is None:
                     continue
                 samples, poses, truth = samples.double(), poses.double(), case.poses.truth[k].double()
                 for count, seen in looks.items():
-                    seen.append(_look(samples[:count], poses, case.poses.axis(k), truth))
+                    seen.append(_appearance(samples[:count], poses, case.poses.axis(k), truth))
             if on_images:
                 on_images(len(case.images))
     return {count: _joined(seen) for count, seen in looks.items()}
 
 
 @dataclass(frozen=True)
-class _Look:
+class _Appearance:
     """An image's part of `Evidence`."""
 
     residual: Tensor
@@ -91,7 +92,7 @@ class _Look:
     hits: Tensor
 
 
-def _look(samples: Tensor, poses: Tensor, axis: Tensor | None, truth: Tensor) -> _Look:
+def _appearance(samples: Tensor, poses: Tensor, axis: Tensor | None, truth: Tensor) -> _Appearance:
     modes, mode_of = find_modes(samples)
     means, best = torch.stack([mode.rotation for mode in modes]), modes[0].rotation
     scatter = Scatter.of(means, samples, mode_of)
@@ -104,10 +105,10 @@ def _look(samples: Tensor, poses: Tensor, axis: Tensor | None, truth: Tensor) ->
         hits[angle.argmin()] = bool(angle.min() <= MODE_RADIUS)
     first = (scatter.within[0], scatter.count[0], scatter.total, scatter.freedom)
     along = torch.zeros(3).to(best) if axis is None else best @ axis.to(best)
-    return _Look(so3.log(nearest @ best.mT), first, along, weights, hits)
+    return _Appearance(so3.log(nearest @ best.mT), first, along, weights, hits)
 
 
-def _joined(looks: Sequence[_Look]) -> Evidence:
+def _joined(looks: Sequence[_Appearance]) -> Evidence:
     scatter = Scatter(*(torch.stack(parts) for parts in zip(*(one.scatter for one in looks), strict=True)))
     return Evidence(torch.stack([one.residual for one in looks]), scatter, torch.stack([one.axis for one in looks]),
                     torch.cat([one.weights for one in looks]), torch.cat([one.hits for one in looks]))  # fmt: skip

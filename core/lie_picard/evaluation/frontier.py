@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
-from lie_picard.data.seeds import test_generator
+from lie_picard.data.seeds import stream_generator
 from lie_picard.estimation.estimator import PoseEstimator
 from lie_picard.evaluation.accuracy import EvaluationOptions, evaluate
 from lie_picard.evaluation.speed import WARM_UP, scenes
@@ -38,11 +38,10 @@ def frontier(
     """
     device = estimator.device
     times: dict[str, list[float]] = {name: [] for name in PLANS}
-    plans = {name: estimator.plan(options) for name, options in PLANS.items()}
-    for number, scene in enumerate(scenes(estimator, SAMPLES, repeats + WARM_UP, test_generator(600_000 + seed))):
+    for number, scene in enumerate(scenes(estimator, SAMPLES, repeats + WARM_UP, stream_generator("frontier", seed))):
         for name, options in PLANS.items():
-            score = estimator.model.condition(scene.image, plans[name].noise)
-            _, ms = timed(device, estimator.sample, score, scene.start, plans[name], options)
+            encoded = estimator.encode(scene.image, None, options)
+            _, ms = timed(device, estimator.solve, encoded, scene.start)
             if number >= WARM_UP:
                 times[name].append(ms)
     rows = []

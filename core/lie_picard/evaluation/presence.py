@@ -9,18 +9,15 @@ import torch
 from torch import Tensor
 
 from lie_picard import so3
-from lie_picard.data.seeds import test_generator
+from lie_picard.data.seeds import stream_generator
 from lie_picard.data.stream import bodies, cast_randomly
 from lie_picard.data.testset import CHUNK, cases, test_world
 from lie_picard.estimation.estimator import PoseEstimator
 from lie_picard.evaluation import metrics
-from lie_picard.objects.symsol.distractors import held_out
-from lie_picard.objects.symsol.solids import Solid
+from lie_picard.objects import unseen_shapes
+from lie_picard.rendering.buffers import Castable
 from lie_picard.rendering.clean import Crop, quantised, render
 from lie_picard.rendering.randomisation import Draw, Randomisation, photograph
-from lie_picard.sampling import SamplerOptions
-
-_STREAM = 600_000  # of the test generators
 
 
 def evaluate_presence(
@@ -28,16 +25,16 @@ def evaluate_presence(
 ) -> list[dict[str, Any]]:
     """One row a kind of absence: how well the score separates it from `images` images of each known object.
 
-    Foreign bodies are of kinds that training never shows (`symsol.foreign.held_out`), backgrounds of other photographs.
+    Foreign bodies are of kinds that training never shows (`objects.unseen_shapes`), backgrounds of other photographs.
     """
-    generator = test_generator(_STREAM + seed)
+    generator = stream_generator("presence", seed)
     known = {
         kind: torch.cat([_scores(estimator, case.images) for shape in shapes
-                         for case in cases(estimator.config, shape, images, generator, options)])
+                         for case in cases(estimator.config, estimator.catalogue[shape], images, generator, options)])
         for kind, options in (("clean", None), ("randomised", randomisation))
     }  # fmt: skip
     rows = []
-    for name, body in held_out().items():
+    for name, body in unseen_shapes().items():
         for kind in known:
             pictures = _foreign(estimator, body, images, generator, randomisation if kind == "randomised" else None)
             rows.append(_row(name, kind, known[kind], torch.cat([_scores(estimator, one) for one in pictures])))
@@ -58,24 +55,22 @@ def _row(name: str, kind: str, known: Tensor, absent: Tensor) -> dict[str, Any]:
 
 def _scores(estimator: PoseEstimator, images: Tensor) -> Tensor:
     """Presence (B,) of images (B, S, S[, 3])."""
-    with torch.inference_mode():
-        noise = estimator.plan(SamplerOptions()).noise
-        recognised = estimator.model.condition(images.to(estimator.device), noise).recognised
-    if recognised is None:
+    presence = estimator.encode(images).presence
+    if presence is None:
         raise ValueError("this model has no presence score: train it with model.named = true")
-    return 1 - recognised[:, -1].cpu()
+    return presence.cpu()
 
 
 def _foreign(
     estimator: PoseEstimator,
-    body: Solid | None,
+    body: Castable | None,
     images: int,
     generator: torch.Generator,
     randomisation: Randomisation | None,
 ) -> Iterator[Tensor]:
     """Images (B, S, S[, 3]) of a foreign body, or of none."""
     config = estimator.config
-    shape = body or next(iter(held_out().values()))
+    shape: Castable = body or next(iter(unseen_shapes().values()))
     for start in range(0, images, CHUNK):
         rotations = so3.uniform(min(CHUNK, images - start), generator=generator)
         if randomisation is None:

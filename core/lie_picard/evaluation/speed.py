@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,13 +14,14 @@ import torch
 from torch import Tensor
 
 from lie_picard import so3
-from lie_picard.data.seeds import test_generator
+from lie_picard.data.seeds import stream_generator
 from lie_picard.estimation.estimator import PoseEstimator
+from lie_picard.evaluation import metrics
 from lie_picard.evaluation.accuracy import FAR_DEG
 from lie_picard.machine import timed
-from lie_picard.objects.symsol.solids import Solid, solid
+from lie_picard.objects import Object, TruePoses
 from lie_picard.rendering.clean import Crop, render
-from lie_picard.sampling import SamplerOptions, Solution, draw_walk
+from lie_picard.sampling import SamplerOptions, Solution
 
 WARM_UP = 2
 PLANS = ("picard", "newton", "walk", "best")
@@ -27,10 +29,9 @@ PLANS = ("picard", "newton", "walk", "best")
 
 @dataclass(frozen=True)
 class Scene:
-    """A test image with its truth and a start."""
+    """A test image with its true poses, and a start."""
 
-    solid: Solid
-    truth: Tensor
+    poses: TruePoses
     image: Tensor
     start: Tensor
 
@@ -95,18 +96,14 @@ def _rows(
         options[plan] = SamplerOptions() if plan == "best" else dataclasses.replace(base, method=plan)
     times: dict[str, list[float]] = {"encoder_eager": [], "encoder": [], **{name: [] for name in options}}
     found: dict[str, list[tuple[Solution, Scene]]] = {name: [] for name in options}
-    generator = test_generator(500_000 + seed)
+    generator = stream_generator("speed", seed)
     for repeat, scene in enumerate(scenes(estimator, samples, repeats + WARM_UP, generator)):
         for name, chosen in options.items():
-            tables = estimator.plan(chosen)
             with _runtime(estimator, fast=name != "eager"):
-                score, encoder_ms = timed(estimator.device, estimator.model.condition, scene.image, tables.noise)
-                if chosen.method == "auto":
-                    chosen = options[name] = estimator.resolve(chosen, score, scene.start)
-                draws = draw_walk(tables.noise, samples, generator) if chosen.method == "walk" else None
-                solution, ms = timed(
-                    estimator.device, estimator.sample, score, scene.start, tables, chosen, draws=draws
-                )
+                encoded, encoder_ms = timed(estimator.device, estimator.encode, scene.image, None, chosen)
+                options[name] = estimator.resolve(encoded, scene.start)
+                noise = estimator.walk_noise(encoded, samples, generator)
+                solution, ms = timed(estimator.device, estimator.solve, encoded, scene.start, noise)
             if repeat >= WARM_UP:
                 found[name].append((solution, scene))
                 times[name].append(ms)
@@ -167,13 +164,14 @@ def _row(
 def scenes(estimator: PoseEstimator, samples: int, count: int, generator: torch.Generator) -> Iterator[Scene]:
     """Test images of the model's objects in turn, each with a start of so many samples."""
     config, device = estimator.config, estimator.device
-    objects = [solid(name) for name in config.objects]
+    objects: list[Object] = [estimator.catalogue[name] for name in config.objects]
+    crop = Crop(config.distance, config.fill)
     for number in range(count):
         shape = objects[number % len(objects)]
         truth = so3.uniform(1, generator=generator)
-        image = render(shape, truth, config.image_size, Crop(config.distance, config.fill), config.channels)
+        image = render(shape, truth, config.image_size, crop, config.channels)
         start = so3.uniform(samples, generator=generator, device=device)
-        yield Scene(shape, truth, image.to(device), start)
+        yield Scene(shape.true_poses(truth, crop.view(1)), image.to(device), start)
 
 
 @contextlib.contextmanager
@@ -189,18 +187,15 @@ def _runtime(estimator: PoseEstimator, fast: bool) -> Iterator[None]:
 
 
 def _precision(found: list[tuple[Solution, Scene]]) -> float:
-    return float(
-        torch.cat([so3.degrees(scene.solid.distance(s.rotations.cpu(), scene.truth)) for s, scene in found]).mean()
-    )
+    errors = [so3.degrees(scene.poses.distance(solution.rotations.cpu(), 0)) for solution, scene in found]
+    return float(torch.cat(errors).mean())
 
 
 def _recall(found: list[tuple[Solution, Scene]]) -> float:
     """Mean angle from each true pose (about an axis: each 10 degrees) to the nearest sample."""
-    nearest = []
-    for solution, scene in found:
-        every = scene.solid.equivalents(scene.truth, 10.0)[0]
-        nearest.append(so3.degrees(so3.pairwise_angle(every, solution.rotations.cpu()).amin(1)).mean())
-    return float(torch.stack(nearest).mean())
+    listed = [(scene.poses.listed(0), solution.rotations.cpu()) for solution, scene in found]
+    nearest = [metrics.nearest_samples(poses, samples).mean() for poses, samples in listed if poses is not None]
+    return float(torch.stack(nearest).mean()) if nearest else math.nan
 
 
 def _ratio(first: list[float], second: list[float]) -> float:

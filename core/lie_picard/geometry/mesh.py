@@ -1,4 +1,4 @@
-"""Surfaces of objects: the embedded solids' and users' own, checked against the size that is told of the object."""
+"""Triangle meshes: read from files, checked against the size that is stated of the object."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
-from lie_picard.objects.symsol.solids import solid
-
 Array = NDArray[np.float64]
 
-_ROUND = 48  # corners of a circle
+ROUND = 48  # corners of a circle
 _TOLERANCE = 0.1  # of a mesh's diameter, relative to the one it should have
 _UNITS = 1.0, 1e-3, 1e-2, 0.0254  # metres, milli- and centimetres, inches: farther apart than the tolerance
 
@@ -38,22 +36,9 @@ class Mesh:
     scale: float = 1.0
 
     @classmethod
-    def of_solid(cls, name: str, diameter: float) -> Mesh:
-        """One of the embedded solids, its circumscribed sphere of this diameter around the origin.
-
-        Raises:
-            ValueError: the name is unknown.
-        """
-        shape = solid(name)
-        if shape.ball:
-            heights = np.linspace(-math.pi / 2, math.pi / 2, _ROUND // 2 + 1)
-            points = np.concatenate([_ring(math.cos(h), math.sin(h)) for h in heights])
-        elif shape.radius is not None:
-            ends = np.unique(shape.corners[..., 2].numpy().round(9))
-            points = np.concatenate([_ring(max(0.0, shape.radius - shape.slope * z), z) for z in ends])
-        else:
-            points = shape.corners.reshape(-1, 3).double().numpy()
-        points = np.unique(points.round(9), axis=0) * (diameter / 2)
+    def hull(cls, points: Array) -> Mesh:
+        """The convex hull of points (N, 3), metres."""
+        points = np.unique(points, axis=0)
         hull = ConvexHull(points)
         corners = points[hull.simplices]
         normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -61,6 +46,13 @@ class Mesh:
         triangles = hull.simplices.astype(np.int64)
         triangles[inward] = triangles[inward][:, ::-1]
         return cls(points, triangles)
+
+    @classmethod
+    def ball(cls, diameter: float) -> Mesh:
+        """A sphere around the origin, of a diameter in metres."""
+        heights = np.linspace(-math.pi / 2, math.pi / 2, ROUND // 2 + 1)
+        points = np.concatenate([ring(math.cos(h), math.sin(h)) for h in heights])
+        return cls.hull(points.round(9) * (diameter / 2))
 
     @classmethod
     def read(cls, path: str | Path, diameter: float | None = None) -> Mesh:
@@ -131,6 +123,7 @@ def _areas(corners: Array) -> Array:
     return np.asarray(np.linalg.norm(normals, axis=1)) / 2
 
 
-def _ring(radius: float, height: float) -> Array:
-    angles = np.arange(_ROUND) * (2 * math.pi / _ROUND)
-    return np.stack([radius * np.cos(angles), radius * np.sin(angles), np.full(_ROUND, height)], 1)
+def ring(radius: float, height: float) -> Array:
+    """Corners of a circle about z. -> (ROUND, 3)."""
+    angles = np.arange(ROUND) * (2 * math.pi / ROUND)
+    return np.stack([radius * np.cos(angles), radius * np.sin(angles), np.full(ROUND, height)], 1)

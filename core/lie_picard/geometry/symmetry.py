@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from lie_picard import so3
-from lie_picard.objects.symsol.solids import solid
-from lie_picard.objects.symsol.true_poses import symmetries
 
 Array = NDArray[np.float64]
 
@@ -46,18 +45,6 @@ class Symmetry:
     def none(cls) -> Symmetry:
         """An object whose every pose looks different."""
         return cls()
-
-    @classmethod
-    def of_solid(cls, name: str) -> Symmetry:
-        """Of one of the embedded solids; of a marked one, what is left where all its markers are in view.
-
-        Raises:
-            ValueError: the name is unknown.
-        """
-        shape = solid(name)
-        group, axis, ball = symmetries(shape, (True,) * len(shape.markers))
-        axes = tuple(np.eye(3)) if ball else () if axis is None else (axis.double().numpy(),)
-        return cls(np.stack([_rotation(one, name) for one in group.double().numpy()]), axes)
 
     @classmethod
     def generated(cls, rotations: ArrayLike, axes: ArrayLike = ()) -> Symmetry:
@@ -130,60 +117,53 @@ class Symmetry:
         """Whether all poses look the same."""
         return len(self.axes) > 1
 
-    def equivalents(self, rotation: Array, step_deg: float) -> Array:
-        """All rotations that look like a (3, 3) one; about an axis on a grid. -> (M, 3, 3). Not for balls."""
-        turns = self.rotations
-        if self.axes:
-            angles = torch.arange(0, 360, step_deg, dtype=torch.float64).deg2rad()
-            about = so3.about_axis(torch.from_numpy(self.axes[0]), angles).numpy()
-            turns = (turns[:, None] @ about).reshape(-1, 3, 3)
-        return rotation @ turns
+    def equivalents(self, rotation: Tensor, step_deg: float) -> Tensor:
+        """All rotations that look like `rotation`; about an axis on a grid. (..., 3, 3) -> (..., M, 3, 3).
 
-    def nearest(self, rotation: Array, reference: Array) -> Array:
+        Not for balls, whose every rotation looks the same.
+        """
+        turns = torch.from_numpy(self.rotations)
+        if self.axes:
+            angles = torch.arange(round(360 / step_deg), dtype=torch.float64) * math.radians(step_deg)
+            about = so3.about_axis(torch.from_numpy(self.axes[0]), angles)
+            turns = (turns[:, None] @ about[None]).flatten(0, 1)
+        return rotation[..., None, :, :] @ turns.to(rotation)
+
+    def candidates(self, rotation: Tensor, reference: Tensor) -> Tensor:
+        """For each discrete symmetry, the equal pose of `rotation` that is nearest in angle to `reference`. Exact.
+
+        About an axis a, trace(M Exp(t a)) = a^T M a + (tr M - a^T M a) cos t - 2 (a . vee M) sin t is largest where t
+        is the turn of M^T about a. Not for balls.
+
+        (..., 3, 3), (..., 3, 3) camera_from_object -> (..., K, 3, 3).
+        """
+        turned = rotation[..., None, :, :] @ torch.from_numpy(self.rotations).to(rotation)
+        if not self.axes:
+            return turned.expand(*torch.broadcast_shapes(turned.shape, (*reference.shape[:-2], 1, 3, 3)))
+        axis = torch.from_numpy(self.axes[0]).to(rotation)
+        relative = turned.mT @ reference[..., None, :, :]
+        along = ((relative @ axis) * axis).sum(-1)
+        across = relative.diagonal(dim1=-2, dim2=-1).sum(-1) - along
+        sideways = 2 * (so3.vee(relative) * axis).sum(-1)
+        return turned @ so3.about_axis(axis, torch.atan2(sideways, across))
+
+    def nearest(self, rotation: Tensor, reference: Tensor) -> Tensor:
         """Of the poses that look like `rotation`, the one nearest in angle to `reference`. Exact.
 
         (..., 3, 3), (..., 3, 3) camera_from_object -> (..., 3, 3).
         """
         if self.is_ball:
-            return np.broadcast_to(reference, np.broadcast_shapes(rotation.shape, reference.shape)).copy()
-        overlaps, turns = self._overlaps(np.swapaxes(reference, -1, -2) @ rotation)
-        best = overlaps.argmax(-1)
-        found = rotation @ self.rotations[best]
-        if self.axes:
-            angles = np.take_along_axis(turns, best[..., None], -1)[..., 0]
-            found = found @ so3.about_axis(torch.from_numpy(self.axes[0]), torch.from_numpy(angles)).numpy()
-        return found
+            return reference.expand(*torch.broadcast_shapes(rotation.shape, reference.shape)).clone()
+        found = self.candidates(rotation, reference)
+        best = so3.angle(found, reference[..., None, :, :]).argmin(-1)
+        index = best[..., None, None, None].expand(*best.shape, 1, 3, 3)
+        return found.gather(-3, index).squeeze(-3)
 
-    def distance(self, rotation: Array, reference: Array) -> Array:
+    def distance(self, rotation: Tensor, reference: Tensor) -> Tensor:
         """Angle in radians between what two poses look like: least over all equal poses. (..., 3, 3) x 2 -> (...)."""
         if self.is_ball:
-            return np.zeros(np.broadcast_shapes(rotation.shape, reference.shape)[:-2])
-        overlaps, _ = self._overlaps(np.swapaxes(reference, -1, -2) @ rotation)
-        return np.arccos(np.clip((overlaps.max(-1) - 1) / 2, -1, 1))
-
-    def _overlaps(self, relative: Array) -> tuple[Array, Array]:
-        """Trace of M S for each discrete symmetry S, and the turn about the axis in S that makes it largest.
-
-        trace(M S Exp(t a)) = a^T M' a + (tr M' - a^T M' a) cos t - 2 (a . vee M') sin t with M' = M S. (..., 3, 3) ->
-        (..., K) overlaps and (..., K) turns in radians.
-        """
-        if not self.axes:
-            overlaps = np.einsum("...ij,kji->...k", relative, self.rotations)
-            return overlaps, np.zeros_like(overlaps)
-        turned = relative[..., None, :, :] @ self.rotations
-        axis = self.axes[0]
-        along = turned @ axis @ axis
-        across = np.trace(turned, axis1=-2, axis2=-1) - along
-        skew = np.stack(
-            [
-                turned[..., 1, 2] - turned[..., 2, 1],
-                turned[..., 2, 0] - turned[..., 0, 2],
-                turned[..., 0, 1] - turned[..., 1, 0],
-            ],
-            -1,
-        )
-        sideways = skew @ axis
-        return along + np.hypot(across, sideways), np.arctan2(sideways, across)
+            return rotation.new_zeros(torch.broadcast_shapes(rotation.shape, reference.shape)[:-2])
+        return so3.angle(self.candidates(rotation, reference), reference[..., None, :, :]).amin(-1)
 
 
 def _rotation(matrix: Array, what: str) -> Array:

@@ -90,15 +90,19 @@ def seconds_of(stamp: Any) -> float:
     return float(stamp.sec) + 1e-9 * float(stamp.nanosec)
 
 
+def samples_of(message: Any) -> torch.Tensor:
+    """All samples of a PoseHypothesisArray. -> (N, 3, 3) float64."""
+    flat = np.array(message.sample_quaternions, np.float64).reshape(-1, 4)
+    return so3.from_quaternion(torch.from_numpy(flat[:, [3, 0, 1, 2]]))
+
+
 def poses_of(message: Any, symmetry: Symmetry) -> ObjectPoses:
     """A PoseHypothesisArray with hypotheses as what it was made of: `write.Writer.hypothesis_array` turned around.
 
     Args:
         symmetry: of the object, which the message does not tell.
     """
-    flat = np.array(message.sample_quaternions, np.float64).reshape(-1, 4)
-    rotations = so3.from_quaternion(torch.from_numpy(flat[:, [3, 0, 1, 2]]))
-    modes = []
+    rotations, modes = samples_of(message), []
     for one in message.hypotheses:
         rotation, covariance = rotation_of(one.pose.pose.orientation), np.array(one.pose.covariance).reshape(6, 6)
         spread = rotation.T @ covariance[3:, 3:] @ rotation

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lie_picard.model.config import ModelConfig
 from lie_picard.model.score_model import ScoreModel
+from lie_picard.objects import BUILT_IN
 from lie_picard.posterior.covariance import Calibration
 from lie_picard.rendering.buffers import LUMINANCE
 
@@ -39,6 +40,7 @@ def save(model: ScoreModel, path: str | Path, training: dict[str, Any] | None = 
         "config": json.dumps(model.config.to_dict()),
         "training": json.dumps(training or {}),
         "calibration": json.dumps(asdict(model.calibration)),
+        "catalogue": model.catalogue,
     }
     save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, str(path), metadata)
 
@@ -58,6 +60,16 @@ def read_metadata(path: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
     return stored.config, stored.training
 
 
+def catalogue_of(path: str | Path) -> str:
+    """Name of the catalogue that a checkpoint's objects are of; "" where it cannot be read: `load` says why."""
+    try:
+        with safe_open(str(resolve(path)), "pt") as opened:
+            metadata = opened.metadata() or {}
+        return metadata.get("catalogue", _catalogue_before(json.loads(metadata.get("training", "{}"))))
+    except (SafetensorError, OSError, ValueError, AttributeError):
+        return ""
+
+
 def load(path: str | Path, device: torch.device | str = "cpu") -> ScoreModel:
     """The model of a checkpoint, in evaluation mode.
 
@@ -66,7 +78,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> ScoreModel:
     """
     stored = _read(path)
     tensors, model = stored.tensors, ScoreModel(stored.config)
-    model.calibration = stored.calibration
+    model.calibration, model.catalogue = stored.calibration, stored.catalogue
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
@@ -120,6 +132,7 @@ class _Stored(NamedTuple):
     config: ModelConfig
     training: dict[str, Any]
     calibration: Calibration
+    catalogue: str
 
 
 def _read(path: str | Path) -> _Stored:
@@ -147,4 +160,10 @@ def _read(path: str | Path) -> _Stored:
         calibration = Calibration(**json.loads(metadata.get("calibration", "{}")))
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"checkpoint {file}: unreadable configuration ({error})") from error
-    return _Stored(tensors, config, training, calibration)
+    return _Stored(tensors, config, training, calibration, metadata.get("catalogue", _catalogue_before(training)))
+
+
+def _catalogue_before(training: dict[str, Any]) -> str:
+    """Of a file of before 0.2, which does not say it: what was rendered was built in, what was read may be anything."""
+    data = training.get("recipe", {}).get("data")
+    return BUILT_IN if data is not None and not data.get("symsol") else ""

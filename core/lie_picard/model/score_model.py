@@ -36,6 +36,7 @@ class ScoreModel(nn.Module):
         self.head = _HEADS[config.head](config)
         self.recognition = Recognition(config.features, len(config.objects)) if config.named else None
         self.calibration = Calibration()
+        self.catalogue = ""  # of its objects; "": their names are all that is known
         self.runtime: Runtime | None = None  # None: eager
         self._times: WeakKeyDictionary[NoiseSchedule, Tensor] = WeakKeyDictionary()
 

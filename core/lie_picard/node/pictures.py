@@ -83,7 +83,7 @@ def distribution(poses: ObjectPoses, truth: Array | None = None, size: tuple[int
     )
     equal = None
     if truth is not None and not poses.symmetry.is_ball:
-        equal = torch.from_numpy(poses.symmetry.equivalents(truth[:3, :3], _TRUE_STEP_DEG))
+        equal = poses.symmetry.equivalents(torch.from_numpy(truth[:3, :3]), _TRUE_STEP_DEG)
     means = torch.stack([mode.rotation for mode in found.modes])
     return distribution_image(found.rotations, means, [mode.weight for mode in found.modes], equal, title, size)
 
@@ -101,7 +101,7 @@ def _outline(mesh: Mesh) -> Outline:
 
 @functools.lru_cache(maxsize=64)
 def _ball(diameter: float) -> Mesh:
-    return Mesh.of_solid("sphereX", diameter)
+    return Mesh.ball(diameter)
 
 
 __all__ = ["distribution", "distributions", "drawn", "jpeg", "overlay"]

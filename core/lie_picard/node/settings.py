@@ -14,10 +14,12 @@ from typing import Any
 import yaml
 
 from lie_picard.estimation.poses import Target
+from lie_picard.files import file_version
 from lie_picard.geometry.camera import Region
 from lie_picard.geometry.mesh import Mesh
 from lie_picard.geometry.symmetry import Symmetry
-from lie_picard.objects.symsol.solids import SOLIDS
+from lie_picard.model import checkpoint
+from lie_picard.objects import Catalogue, Object, catalogue
 from lie_picard.sampling import INTEGRATORS, SamplerOptions
 
 
@@ -148,6 +150,7 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
             raise ValueError(
                 f"object '{unfit}' cannot name a topic: use letters, digits and _, or another regions_from"
             )
+    known = catalogue(checkpoint.catalogue_of(values["checkpoint"]))
     return Settings(
         checkpoint=values["checkpoint"],
         targets=tuple(targets),
@@ -155,8 +158,8 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
         transport=values["transport"],
         depth=values["depth"],
         sync_tolerance=values["sync_tolerance"],
-        symmetries=_symmetries(values["symmetries"], objects),
-        meshes=_meshes(list(values["meshes"]), targets),
+        symmetries=_symmetries(values["symmetries"], objects, known),
+        meshes=_meshes(list(values["meshes"]), targets, known),
         rectified=values["rectified"],
         samples=values["samples"],
         options=SamplerOptions(
@@ -178,18 +181,23 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
     )
 
 
-def _symmetries(path: str, objects: list[str]) -> dict[str, Symmetry]:
-    """Of the objects that the file lists; an empty or damaged file is refused by the first object's name."""
+def _symmetries(path: str, objects: list[str], known: Catalogue) -> dict[str, Symmetry]:
+    """Of every object: as the file lists it, else as the catalogue knows it.
+
+    An empty or damaged file is refused by the first object's name.
+    """
+    found = {name: known.symmetry(name) for name in objects}
     if not path:
-        return {}
+        return found
     try:
         listed = set(json.loads(Path(path).read_text()))
     except (OSError, ValueError, TypeError):
         listed = set(objects[:1])
-    return {name: read_symmetry(path, name) for name in objects if name in listed}
+    version = file_version(path)
+    return found | {name: _read_symmetry(path, version, name) for name in objects if name in listed}
 
 
-def _meshes(files: list[str], targets: list[Target]) -> dict[str, Mesh]:
+def _meshes(files: list[str], targets: list[Target], known: Catalogue) -> dict[str, Mesh]:
     """Of the objects that have one."""
     if len(files) != len(targets) and any(files):
         raise ValueError(
@@ -198,24 +206,25 @@ def _meshes(files: list[str], targets: list[Target]) -> dict[str, Mesh]:
     found = {}
     for index, target in enumerate(targets):
         if index < len(files) and files[index]:
-            found[target.object_id] = read_mesh(files[index], target.diameter)
-        elif target.object_id in SOLIDS:
-            found[target.object_id] = _solid(target.object_id, target.diameter)
+            found[target.object_id] = _read_mesh(files[index], file_version(files[index]), target.diameter)
+        elif (shape := known.find(target.object_id)) is not None:
+            found[target.object_id] = _surface(shape, target.diameter)
     return found
 
 
-_solid = functools.lru_cache(maxsize=64)(Mesh.of_solid)
+# What is read is kept until its file changes: settings are made anew at every change of a parameter.
+@functools.lru_cache(maxsize=64)
+def _surface(shape: Object, diameter: float) -> Mesh:
+    return shape.mesh(diameter)
 
 
 @functools.lru_cache(maxsize=64)
-def read_mesh(path: str, diameter: float) -> Mesh:
-    """`Mesh.read`, read once; cleared where the parameter is set anew."""
+def _read_mesh(path: str, version: tuple[int, int], diameter: float) -> Mesh:
     return Mesh.read(path, diameter)
 
 
 @functools.lru_cache(maxsize=64)
-def read_symmetry(path: str, name: str) -> Symmetry:
-    """`Symmetry.from_models_info`, read once; cleared where the parameter is set anew."""
+def _read_symmetry(path: str, version: tuple[int, int], name: str) -> Symmetry:
     return Symmetry.from_models_info(path, name)
 
 

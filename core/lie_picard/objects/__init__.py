@@ -1,1 +1,26 @@
-"""What can be looked for."""
+"""What can be looked for: one protocol, and catalogues of objects by name."""
+
+from lie_picard.objects.catalogue import (
+    BUILT_IN,
+    Catalogue,
+    Object,
+    SymmetricPoses,
+    TruePoses,
+    UnknownObjectError,
+    catalogue,
+    register,
+)
+from lie_picard.objects.symsol.distractors import polyhedra, unseen_shapes
+
+__all__ = [
+    "BUILT_IN",
+    "Catalogue",
+    "Object",
+    "SymmetricPoses",
+    "TruePoses",
+    "UnknownObjectError",
+    "catalogue",
+    "polyhedra",
+    "register",
+    "unseen_shapes",
+]

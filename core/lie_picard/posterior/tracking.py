@@ -100,14 +100,14 @@ class ModeTracker:
             # The samples' axis is a few degrees off: what counts is the mode that needs the least turn about it.
             members = members[_angles(modes[members], reference[None])[:, 0].argmin()][None]
             pose = modes[members[0]]
-        best = told.nearest(pose, reference)
+        best = _nearest(told, pose, reference)
         turn = None if before is None or told.is_trivial else best @ before.T
         if turn is None or _angles(turn[None], np.eye(3)[None])[0, 0] > _FASTEST:
             turn = self._common_turn(modes, weights)
         ids = self._follow(modes, turn, stamp_s)
         self._best, self._stamp_s = best, stamp_s
         covariances = torch.stack([hypotheses.modes[k].covariance for k in members]).double().cpu().numpy()
-        turns = np.swapaxes(modes[members], -1, -2) @ told.nearest(modes[members], best)
+        turns = np.swapaxes(modes[members], -1, -2) @ _nearest(told, modes[members], best)
         mapped = np.swapaxes(turns, -1, -2) @ covariances @ turns
         return Tracked(
             ids=ids,
@@ -171,7 +171,7 @@ def _looks(modes: Array, counts: list[int], symmetry: Symmetry) -> list[_Look]:
     looks = []
     for leader in range(len(modes)):
         if free[leader]:
-            mapped = symmetry.nearest(modes, modes[leader])
+            mapped = _nearest(symmetry, modes, modes[leader])
             members = np.flatnonzero(free & (_angles(mapped, modes[leader][None])[:, 0] <= MODE_RADIUS))
             free[members] = False
             samples = np.array(counts)[members]
@@ -186,7 +186,13 @@ def _nearest_look(looks: list[_Look], reference: Array, symmetry: Symmetry) -> _
     """Of the looks with enough weight, the one that changes the pose least: a light stray one is never enough."""
     enough = _KEPT * max(look.weight for look in looks)
     heavy = [look for look in looks if look.weight >= enough]
-    return heavy[int(symmetry.distance(np.stack([look.centre for look in heavy]), reference).argmin())]
+    centres = torch.from_numpy(np.stack([look.centre for look in heavy]))
+    return heavy[int(symmetry.distance(centres, torch.from_numpy(reference)).argmin())]
+
+
+def _nearest(symmetry: Symmetry, rotation: Array, reference: Array) -> Array:
+    """`Symmetry.nearest` of arrays."""
+    return symmetry.nearest(torch.from_numpy(rotation), torch.from_numpy(reference)).numpy()
 
 
 def _angles(first: Array, second: Array) -> Array:

@@ -14,7 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lie_picard.files import replaced
+from lie_picard.files import atomic_write
 from lie_picard.node import settings
 from lie_picard.recording import html
 from lie_picard.recording import scoring as evaluate
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     result["complete"] &= not interrupted
     reports = {"json": json.dumps(result, allow_nan=False) + "\n", "html": html.render(result, worst.pictures())}
     for kind, text in reports.items():
-        with replaced(args.output / f"report.{kind}") as partial:
+        with atomic_write(args.output / f"report.{kind}") as partial:
             partial.write_text(text)
     if interrupted:
         raise KeyboardInterrupt(f"the report in {args.output} is of {sum(t.images for t in tallies)} images; the same "

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lie_picard.estimation.poses import symmetry_of
 from lie_picard.messages.read import nanoseconds_of, poses_of
 from lie_picard.node.pipeline import Result
 from lie_picard.node.settings import Settings
@@ -68,7 +67,7 @@ def _result(found: dict[str, tuple[int, Any]], settings: Settings) -> Result:
     poses = []
     for message in there:
         name = message.object_id
-        poses.append(poses_of(message, settings.symmetries.get(name) or symmetry_of(name)))
+        poses.append(poses_of(message, settings.symmetries[name]))
     late = max(log_ns - nanoseconds_of(message.header.stamp) for log_ns, message in found.values())
     work = max((message.statistics.processing_ms for _, message in wanted), default=0.0)
     return Result(poses, there, lost, [], {"estimate": work, "latency": late * 1e-6})

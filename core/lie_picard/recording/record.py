@@ -50,7 +50,7 @@ class Scorer:
         record = {
             "presence": presence if math.isfinite(presence := poses.hypotheses.presence) else None,
             "ambiguity": poses.hypotheses.ambiguity.value,
-            "best_deg": math.degrees(float(symmetry.distance(best, truth[:3, :3]))),
+            "best_deg": math.degrees(float(symmetry.distance(torch.from_numpy(best), torch.from_numpy(truth[:3, :3])))),
             "jump_deg": self._jump(name, best, truth[:3, :3]),
         }
         record |= _precision(poses, truth[:3, :3]) | _recall(poses, truth[:3, :3])
@@ -75,15 +75,14 @@ class Scorer:
 
 
 def _precision(poses: ObjectPoses, truth: Array) -> dict[str, Any]:
-    samples = poses.hypotheses.rotations.double().numpy()
-    errors = np.degrees(poses.symmetry.distance(samples, truth))
-    return metrics.precision(torch.from_numpy(np.atleast_1d(errors)))
+    errors = poses.symmetry.distance(torch.from_numpy(truth), poses.hypotheses.rotations.double())
+    return metrics.precision(so3.degrees(errors))
 
 
 def _recall(poses: ObjectPoses, truth: Array) -> dict[str, Any]:
     if poses.symmetry.is_ball:
         return {}
-    equal = torch.from_numpy(poses.symmetry.equivalents(truth, _RECALL_STEP_DEG))
+    equal = poses.symmetry.equivalents(torch.from_numpy(truth), _RECALL_STEP_DEG)
     nearest = metrics.nearest_samples(equal, poses.hypotheses.rotations.double())
     return {
         "recall_deg": float(nearest.mean()),
@@ -105,7 +104,7 @@ def _honesty(poses: ObjectPoses, truth: Array) -> dict[str, Any]:
         return record
     if not best.covariance.isnan().any():
         rotation = best.rotation.double()
-        nearest = torch.from_numpy(symmetry.nearest(truth[:3, :3], rotation.numpy()))
+        nearest = symmetry.nearest(torch.from_numpy(truth[:3, :3]), rotation)
         axis = torch.from_numpy(symmetry.axes[0]) if symmetry.axes else torch.zeros(3)
         residual = so3.log(rotation.mT @ nearest)
         record["rotation_confidence"] = float(confidence(residual[None], best.covariance[None], axis[None])[0])
@@ -138,7 +137,8 @@ def mssd(vertices: Array, estimate: Array, truth: Array, symmetry: Symmetry) -> 
     here = _placed(vertices, estimate)
     if symmetry.is_ball:
         return float(np.linalg.norm(estimate[:3, 3] - truth[:3, 3]))
-    there = vertices @ np.swapaxes(symmetry.equivalents(truth[:3, :3], _MSSD_STEP_DEG), -1, -2) + truth[:3, 3]
+    equal = symmetry.equivalents(torch.from_numpy(truth[:3, :3]), _MSSD_STEP_DEG).numpy()
+    there = vertices @ np.swapaxes(equal, -1, -2) + truth[:3, 3]
     return float(np.linalg.norm(there - here, axis=-1).max(-1).min())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from torch import Tensor
 
@@ -22,3 +23,32 @@ class Buffers:
     depth: Tensor
     normal: Tensor
     albedo: Tensor
+
+
+class Castable(Protocol):
+    """A coloured shape whose circumscribed sphere has radius 1 around the origin."""
+
+    def cast(self, rotations: Tensor, translations: Tensor, rays: Tensor, zoom: Tensor | None = None) -> Buffers:
+        """What rays from the camera's origin meet of the shape at several poses.
+
+        Args:
+            rotations: (B, 3, 3) camera_from_object. translations: (B, 3) of the object's centre, in radii.
+            rays: (P, 3) directions in the camera frame, z = 1.
+            zoom: (B, 2) factors of the rays' x and y, for cameras that differ within a batch.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ViewGeometry:
+    """How B images were taken, by virtual cameras that look nearly at the object.
+
+    Attributes:
+        translations: (B, 3) of the object's centre, in its radii, camera frame.
+        half_tangent: (B, 2) tangent of half the field of view along x and y.
+        cover: (B, S, S) share of each pixel that something in front hides; None: nothing in front.
+    """
+
+    translations: Tensor
+    half_tangent: Tensor
+    cover: Tensor | None = None

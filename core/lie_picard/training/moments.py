@@ -10,14 +10,13 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lie_picard import so3
+from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.model.config import ModelConfig
 from lie_picard.model.harmonics import BodyFrame
-from lie_picard.objects.symsol.markers import frame_of
-from lie_picard.objects.symsol.solids import SOLIDS, Solid, solid
+from lie_picard.objects import Catalogue
 
 _DIRECTIONS = 6
 _VANISHING = 1e-3  # energy below which a degree is zero for a symmetry group
@@ -27,17 +26,18 @@ _AXIAL_STEP_DEG = 15.0  # 24 turns: more than twice any degree in use
 class Moments(nn.Module):
     """A linear reading of the image feature, and its squared error.
 
-    The mean over a bare solid's symmetries is known, so its moments are taken in the mean: the same optimum without the
-    noise of which of the equal poses was rendered, scaled to unit energy at each degree. Of a solid with markers half
-    the directions are those of the bare solid and half point at its markers, low degrees first: where a marker is seen
-    takes one look, which of 12 poses a face's colour stands for takes many. Other objects are regressed on the rendered
-    pose along directions of no meaning.
+    The mean over a bare shape's symmetries is known, so its moments are taken in the mean: the same optimum without the
+    noise of which of the equal poses was rendered, scaled to unit energy at each degree. Of an object with landmarks
+    half the directions are those of the bare shape and half point at its landmarks, low degrees first: where a mark is
+    seen takes one look, which of 12 poses a face's colour stands for takes many. Objects of which nothing but the name
+    is known are regressed on the rendered pose along directions of no meaning.
     """
 
     signature: Tensor
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, known: Catalogue) -> None:
         super().__init__()
+        self.catalogue = known
         self.frame = BodyFrame(config.degree)
         generic = self._zonal(so3.uniform(_DIRECTIONS, generator=torch.Generator().manual_seed(0)))
         tables = [self.frame.prepared(self._signature(generic, name)) for name in config.objects]
@@ -63,27 +63,25 @@ class Moments(nn.Module):
 
     def _signature(self, generic: Tensor, name: str) -> Tensor:
         """Coefficients (size, directions) whose turned values are an object's target."""
-        if name not in SOLIDS:
+        shape = self.catalogue.find(name)
+        if shape is None:
             return generic
-        shape = solid(name)
-        if not shape.markers:
-            return self._mean(generic, shape)
-        normals = [F.normalize(marker.centre, dim=0) for marker in shape.markers]
-        if len(normals) > 1:
-            normals.append(F.normalize(torch.linalg.cross(normals[0], normals[1]), dim=0))
-        pointing = self._zonal(torch.stack([frame_of(normal) for normal in normals]))
+        symmetry, landmarks = shape.shape_symmetry, shape.landmarks
+        if not len(landmarks):
+            return torch.zeros_like(generic) if symmetry.is_ball else self._mean(generic, symmetry)
+        pointing = self._zonal(torch.stack([so3.frame_of(landmark) for landmark in landmarks]))
         harmonic = sum(1 / k for k in range(1, self.frame.degree + 1))
         for k in range(1, self.frame.degree + 1):
             pointing[k * k : (k + 1) * (k + 1)] *= math.sqrt(self.frame.degree / k / harmonic)
-        marked = pointing[:, torch.arange(_DIRECTIONS) % len(normals)]
-        if shape.ball:
+        marked = pointing[:, torch.arange(_DIRECTIONS) % len(landmarks)]
+        if symmetry.is_ball:
             return marked
         half = _DIRECTIONS // 2
-        return torch.cat([self._mean(generic, shape)[:, :half], marked[:, half:]], 1)
+        return torch.cat([self._mean(generic, symmetry)[:, :half], marked[:, half:]], 1)
 
-    def _mean(self, generic: Tensor, shape: Solid) -> Tensor:
-        """Coefficients (size, directions) averaged over the symmetries of a bare solid."""
-        alike = shape.equivalents(torch.eye(3), axial_step_deg=_AXIAL_STEP_DEG)
+    def _mean(self, generic: Tensor, symmetry: Symmetry) -> Tensor:
+        """Coefficients (size, directions) averaged over the symmetries of a shape."""
+        alike = symmetry.equivalents(torch.eye(3), _AXIAL_STEP_DEG)
         mean = self._turned(generic, alike).mean(0).T.clone()
         for k in range(1, self.frame.degree + 1):
             rows = mean[k * k : (k + 1) * (k + 1)]  # a view: changed in place

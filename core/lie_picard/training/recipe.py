@@ -12,7 +12,7 @@ from typing import Any
 
 from lie_picard.data.seeds import HALF
 from lie_picard.model.config import ModelConfig
-from lie_picard.objects.symsol.solids import SOLIDS
+from lie_picard.objects import BUILT_IN, catalogue
 from lie_picard.rendering.randomisation import Randomisation
 
 if sys.version_info >= (3, 11):
@@ -110,7 +110,7 @@ class TrainingOptions:
 class Recipe:
     """Model, data and training."""
 
-    model: ModelConfig = field(default_factory=lambda: ModelConfig(objects=SOLIDS))
+    model: ModelConfig = field(default_factory=lambda: ModelConfig(objects=tuple(catalogue(BUILT_IN))))
     data: DataOptions = DataOptions()
     training: TrainingOptions = TrainingOptions()
 
@@ -133,7 +133,7 @@ class Recipe:
         _known(values, tuple(kinds), "")
         sections = {name: _built(kinds[name], values.get(name, {}), name) for name in kinds}
         if not sections["model"].objects:
-            sections["model"] = dataclasses.replace(sections["model"], objects=SOLIDS)
+            sections["model"] = dataclasses.replace(sections["model"], objects=tuple(catalogue(BUILT_IN)))
         return cls(**sections)
 
 

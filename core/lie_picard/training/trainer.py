@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -17,11 +18,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lie_picard import so3
+from lie_picard.data import symsol_files
 from lie_picard.data.seeds import train_generator
 from lie_picard.data.stream import Batch, Stream, batches, stored_batches
-from lie_picard.files import replaced
+from lie_picard.files import atomic_write
 from lie_picard.model import checkpoint
 from lie_picard.model.score_model import ScoreModel
+from lie_picard.objects import BUILT_IN, Catalogue, catalogue
 from lie_picard.rendering.clean import Crop
 from lie_picard.training.moments import Moments
 from lie_picard.training.recipe import Recipe, TrainingOptions
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 SAVE_EVERY_S = 120.0
+_log = logging.getLogger(__name__)
 
 
 class TrainingToolsError(ValueError):
@@ -65,10 +69,11 @@ def make_fabric(device: str = "auto", devices: int = 1, nodes: int = 1, log: Pat
 class Denoising(nn.Module):
     """A score model with its losses, as one module whose forward pass data-parallel training can wrap."""
 
-    def __init__(self, model: ScoreModel, options: TrainingOptions) -> None:
+    def __init__(self, model: ScoreModel, options: TrainingOptions, known: Catalogue) -> None:
+        """`known`: what the model's objects are; of those that it lacks nothing but the name is."""
         super().__init__()
         self.model, self.options = model, options
-        self.moments = Moments(model.config) if options.moments else None
+        self.moments = Moments(model.config, known) if options.moments else None
 
     def forward(
         self, images: Tensor, truth: Tensor, labels: Tensor, asked: Tensor, sigmas: Tensor, z: Tensor
@@ -103,14 +108,17 @@ class Denoising(nn.Module):
 class Trainer:
     """Model, its moving average, optimiser and position in the run; saved and resumed as one safetensors file."""
 
-    def __init__(self, recipe: Recipe, fabric: Fabric) -> None:
+    def __init__(self, recipe: Recipe, fabric: Fabric, known: Catalogue | None = None) -> None:
+        """`known`: the catalogue of the recipe's objects; None: the built-in one."""
         torch.manual_seed(recipe.training.seed)
+        self.catalogue = known_objects(recipe, catalogue(BUILT_IN) if known is None else known)
         self.recipe, self.options, self.fabric, self.step = recipe, recipe.training, fabric, 0
         self.model = ScoreModel(recipe.model).to_device(fabric.device)
         self.average = ScoreModel(recipe.model).to(fabric.device)
         self.average.load_state_dict(self.model.state_dict())
         self.average.requires_grad_(False)
-        self.losses = Denoising(self.model, self.options).to(fabric.device)
+        self.model.catalogue = self.average.catalogue = self.catalogue.name
+        self.losses = Denoising(self.model, self.options, self.catalogue).to(fabric.device)
         optimizer = torch.optim.AdamW(
             self.losses.parameters(), lr=self.options.learning_rate, weight_decay=self.options.weight_decay, fused=True
         )
@@ -129,9 +137,9 @@ class Trainer:
     def advance(self, batch: Batch) -> dict[str, float]:
         """One optimiser step on this process's share of a batch; the losses before it."""
         options = self.options
-        # Batches use seeds of their own, so noise needs another stream that resumes at any step.
-        key = (options.seed * 7_919 + self.step * 31 + 17) * self.fabric.world_size + self.fabric.global_rank
-        generator = train_generator(key)
+        # By step and process, so that it resumes at any step.
+        part = self.step * self.fabric.world_size + self.fabric.global_rank
+        generator = train_generator("noise", options.seed, part)
         images, truth, labels = batch
         config, shape = self.recipe.model, (len(truth), options.rotations)
         uniform = torch.rand(shape, generator=generator).to(truth.device)
@@ -171,7 +179,7 @@ class Trainer:
             tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
         tensors = {k: v.contiguous().cpu() for k, v in tensors.items()}
         note = {"step": self.step, "recipe": self.recipe.to_dict()}
-        with replaced(path) as partial:
+        with atomic_write(path) as partial:
             save_file(tensors, str(partial), {"format": "lie_picard_training", "state": json.dumps(note)})
 
     def resume(self, path: Path) -> None:
@@ -228,6 +236,7 @@ def train(
     on_step: Callable[[int, dict[str, float]], None] | None = None,
     validate: Callable[[ScoreModel], dict[str, float]] | None = None,
     validate_every: int = 2000,
+    known: Catalogue | None = None,
 ) -> ScoreModel:
     """Train and write `output` (averaged weights); beside it `output`.state for resuming.
 
@@ -236,17 +245,19 @@ def train(
     Args:
         on_step: called with (steps done, losses) after each step.
         validate: scalars of the averaged model, logged every `validate_every` steps and at the end.
+        known: the catalogue of the recipe's objects; None: the built-in one.
 
     Returns:
         The averaged model.
 
     Raises:
         CheckpointError: `output` cannot be a file, or the state to resume from does not fit.
+        UnknownObjectError: images of an object are to be rendered that the catalogue has not.
     """
     if output.is_dir():
         raise checkpoint.CheckpointError(f"{output} is a folder: give a file name that ends in .safetensors")
     options = recipe.training
-    trainer = Trainer(recipe, fabric)
+    trainer = Trainer(recipe, fabric, known)
     state, plateau = (output.with_name(output.name + end) for end in (".state", ".plateau"))
     if resume and state.is_file():
         trainer.resume(state)
@@ -257,7 +268,7 @@ def train(
     output.parent.mkdir(parents=True, exist_ok=True)
     started = saved = time.monotonic()
     first = trainer.step
-    for batch in _batches(recipe, fabric, first):
+    for batch in _batches(recipe, fabric, first, trainer.catalogue):
         if trainer.step >= options.steps:
             break
         if options.decay < 1 and options.decayed(trainer.step) == 0 < options.decayed(trainer.step + 1):
@@ -288,7 +299,22 @@ def train(
     return trainer.average.eval()
 
 
-def _batches(recipe: Recipe, fabric: Fabric, step: int):  # type: ignore[no-untyped-def]
+def known_objects(recipe: Recipe, known: Catalogue) -> Catalogue:
+    """The catalogue that a recipe's objects are of; an empty one where a data set shows other shapes by these names."""
+    if not recipe.data.symsol:
+        return known
+    stored = symsol_files.read(Path(recipe.data.symsol).expanduser(), "train", recipe.model.objects)
+    others = [one.shape for one in stored if one.shape not in known or not symsol_files.agrees(one, known[one.shape])]
+    if not others:
+        return known
+    _log.warning("the data set's %s are none of the catalogue '%s': nothing but the names is taken as known",
+                 ", ".join(others), known.name)  # fmt: skip
+    return Catalogue("", {})
+
+
+def _batches(  # type: ignore[no-untyped-def]
+    recipe: Recipe, fabric: Fabric, step: int, known: Catalogue
+):
     """This process's share of every batch from `step` on."""
     model, data, options = recipe.model, recipe.data, recipe.training
     if options.batch % fabric.world_size:
@@ -299,8 +325,9 @@ def _batches(recipe: Recipe, fabric: Fabric, step: int):  # type: ignore[no-unty
         folder = Path(data.symsol).expanduser()
         return stored_batches(folder, model, share, options.seed, start, stride, fabric.device)
     crop = Crop(model.distance, model.fill)
+    objects = tuple(known[name] for name in model.objects)
     stream = Stream(
-        model.objects, model.image_size, model.channels, crop, share, data.randomised, data.absent, data.randomisation
+        objects, model.image_size, model.channels, crop, share, data.randomised, data.absent, data.randomisation
     )
     return batches(stream, options.seed, start, fabric.device, stride)
 

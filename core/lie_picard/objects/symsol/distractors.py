@@ -20,7 +20,7 @@ _ROUND = (7, 8, 9, 10, 11, 13, 14)  # faces of round bodies; that with twelve is
 def polyhedra(count: int, draw: Draw) -> Solid:
     """Convex polyhedra in the unit sphere, one a pose: cut boxes, round ones, prisms and pyramids.
 
-    Planes (count, F, 4). Their kinds are near to those of `held_out`, which are never among them.
+    Planes (count, F, 4). Their kinds are near to those of `unseen_shapes`, which are never among them.
     """
     kinds = torch.stack([_cut_boxes(count, draw), _round(count, draw), _tapered(count, draw)])
     planes = kinds[draw.integers(len(kinds), count), torch.arange(count, device=draw.device)]
@@ -83,7 +83,7 @@ def _radius(planes: Tensor) -> Tensor:
     return torch.where(inside, corner.norm(dim=-1), 0.0).amax(1)
 
 
-def held_out() -> dict[str, Solid]:
+def unseen_shapes() -> dict[str, Solid]:
     """Regular bodies that training never shows, to test the presence score with."""
     corners = torch.tensor([[x, y, z] for x in (1.0, -1) for y in (1.0, -1) for z in (1.0, -1)]) / 3**0.5
     golden = (1 + 5**0.5) / 2
@@ -110,4 +110,4 @@ def _of(normals: Tensor, heights: Tensor) -> Solid:
 
 
 def _solid(name: str, planes: Tensor) -> Solid:
-    return Solid(name, planes, torch.eye(3)[None], torch.zeros(0, 2, 3))
+    return Solid(name, planes, torch.zeros(0, 2, 3))

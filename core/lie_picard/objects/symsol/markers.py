@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lie_picard import so3
+
 _SAMPLES = 15  # points a side of the grid that stands for a marker's area
 
 
@@ -59,7 +61,7 @@ class Marker:
 def painted_face(colour: tuple[float, float, float], corners: Tensor) -> Marker:
     """The whole flat face with these (3, 3) corners, which are not on any other face."""
     centre = corners.mean(0)
-    frame = frame_of(centre / centre.norm())
+    frame = so3.frame_of(centre / centre.norm())
     steps = (torch.arange(_SAMPLES) + 0.5) / _SAMPLES
     a, b = (grid.flatten() for grid in torch.meshgrid(steps, steps, indexing="ij"))
     share = torch.stack([1 - a.sqrt(), a.sqrt() * (1 - b), a.sqrt() * b], 1)  # uniform on a triangle
@@ -91,14 +93,6 @@ def cross(colour: tuple[float, float, float], centre: Tensor, length: float, wid
     return _patch(colour, centre, centre / centre.norm(), length, (1.0, 1.0), outline, 4)
 
 
-def frame_of(normal: Tensor) -> Tensor:
-    """Right, up and normal as columns, right handed; up is as near to +z as can be (to +x at the poles). (3,)."""
-    pole = torch.tensor([1.0, 0.0, 0.0]) if normal[2].abs() > 0.999 else torch.tensor([0.0, 0.0, 1.0])
-    right = torch.linalg.cross(pole, normal)
-    right = right / right.norm()
-    return torch.stack([right, torch.linalg.cross(normal, right), normal], 1)
-
-
 def _patch(
     colour: tuple[float, float, float],
     centre: Tensor,
@@ -109,7 +103,7 @@ def _patch(
     turns: int,
 ) -> Marker:
     """A patch within `size` of a point of a surface that bends by `curvature` along right and up."""
-    frame = frame_of(normal)
+    frame = so3.frame_of(normal)
     steps = ((torch.arange(_SAMPLES) + 0.5) / _SAMPLES * 2 - 1) * size
     right, up = (grid.flatten() for grid in torch.meshgrid(steps, steps, indexing="ij"))
     keep = outline(right, up)

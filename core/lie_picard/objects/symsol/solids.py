@@ -10,72 +10,84 @@ import dataclasses
 import functools
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lie_picard import so3
+from lie_picard.geometry.mesh import Mesh, ring
+from lie_picard.geometry.symmetry import Symmetry
+from lie_picard.objects.catalogue import Object
+from lie_picard.objects.symsol import caster, true_poses
 from lie_picard.objects.symsol.markers import Marker, cross, dot, painted_face
+from lie_picard.rendering.buffers import Buffers, ViewGeometry
 
+_Z = np.array([0.0, 0.0, 1.0])
 _RED, _BLACK = (0.85, 0.08, 0.08), (0.05, 0.05, 0.05)
 
 
-@dataclass(frozen=True)
-class Solid:
+@dataclass(frozen=True, eq=False)
+class Solid(Object):
     """A convex solid and the rotations that leave it unchanged.
 
     Attributes:
         name: SYMSOL's file name of the shape.
         planes: (F, 4) rows (n, h): inside means ``n . x <= h``, n of unit length; (B, F, 4) where each pose has a
             solid of its own.
+        bare: symmetry of the solid without its markers.
         slope, radius: round wall about z: inside means ``hypot(x, y) <= radius - slope * z`` (None: no wall).
-        group: (G, 3, 3) discrete symmetries S (the bare solid turned by S looks the same), identity first.
-        axial: whether every rotation about z is a symmetry too (then `group` holds what is left: flips).
         corners: (E, 2, 3) line segments that draw the solid's outline.
-        ball: whether it is the unit sphere (then every rotation is a symmetry of the bare solid).
-        markers: paint that takes symmetry away; `symsol.truth` says which poses then look the same.
+        ball: whether it is the unit sphere.
+        markers: paint that takes symmetry away; `true_poses` says which poses then look the same.
     """
 
     name: str
     planes: Tensor
-    group: Tensor
     corners: Tensor
-    axial: bool = False
+    bare: Symmetry = field(default_factory=Symmetry.none)
     radius: float | None = None
     slope: float = 0.0
     ball: bool = False
     markers: tuple[Marker, ...] = ()
+    symmetry: Symmetry = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "symmetry", true_poses.symmetry_seen(self, (True,) * len(self.markers)))
 
     @property
-    def modes(self) -> int | None:
-        """Number of indistinguishable poses of the bare solid; None where they form a continuum."""
-        return None if self.axial or self.ball else len(self.group)
+    def shape_symmetry(self) -> Symmetry:
+        """Of the bare solid."""
+        return self.bare
 
-    def equivalents(self, rotation: Tensor, axial_step_deg: float = 1.0) -> Tensor:
-        """All rotations that look like `rotation`; axial ones on a grid. (..., 3, 3) -> (..., n, 3, 3)."""
-        group = self.group
-        if self.axial:
-            count = round(360 / axial_step_deg)
-            angles = torch.arange(count, dtype=torch.float64) * (2 * math.pi / count)
-            turns = so3.about_axis(torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64), angles).to(group)
-            group = (group[:, None] @ turns[None]).flatten(0, 1)
-        return rotation[..., None, :, :] @ group.to(rotation)
+    @property
+    def landmarks(self) -> Tensor:
+        """(K, 3) directions of the markers, and across two of them, unit length."""
+        normals = [F.normalize(marker.centre, dim=0) for marker in self.markers]
+        if len(normals) > 1:
+            normals.append(F.normalize(torch.linalg.cross(normals[0], normals[1]), dim=0))
+        return torch.stack(normals) if normals else torch.zeros(0, 3)
 
-    def distance(self, rotation: Tensor, truth: Tensor) -> Tensor:
-        """Angle in radians to the nearest indistinguishable pose. (..., 3, 3), (..., 3, 3) -> (...).
+    def cast(self, rotations: Tensor, translations: Tensor, rays: Tensor, zoom: Tensor | None = None) -> Buffers:
+        """`rendering.buffers.Castable.cast`."""
+        return caster.cast(self, rotations, translations, rays, zoom)
 
-        Exact also for axial solids: the least angle over all turns about z is the tilt between the axes.
-        """
-        return self.distances(rotation, truth).amin(-1)
+    def mesh(self, diameter: float) -> Mesh:
+        """Its surface, the circumscribed sphere of a diameter in metres around the origin."""
+        if self.ball:
+            return Mesh.ball(diameter)
+        if self.radius is not None:
+            ends = np.unique(self.corners[..., 2].numpy().round(9))
+            points = np.concatenate([ring(max(0.0, self.radius - self.slope * z), z) for z in ends])
+        else:
+            points = self.corners.reshape(-1, 3).double().numpy()
+        return Mesh.hull(points.round(9) * (diameter / 2))
 
-    def distances(self, rotation: Tensor, truth: Tensor) -> Tensor:
-        """Angle in radians to each element of `group` applied to the truth. -> (..., G)."""
-        targets = truth[..., None, :, :] @ self.group.to(truth)
-        if not self.axial:
-            return so3.angle(targets, rotation[..., None, :, :])
-        relative = targets.mT @ rotation[..., None, :, :]
-        return torch.atan2(relative[..., :2, 2].norm(dim=-1), relative[..., 2, 2])
+    def true_poses(self, truth: Tensor, view: ViewGeometry) -> true_poses.SolidPoses:
+        """The true poses of images (B, 3, 3) that were taken so."""
+        return true_poses.SolidPoses(self, truth, view)
 
 
 def solid(name: str) -> Solid:
@@ -86,7 +98,7 @@ def solid(name: str) -> Solid:
     """
     if name not in SOLIDS:
         raise ValueError(f"unknown solid '{name}': choose from {', '.join(SOLIDS)}")
-    return _BUILDERS[name]()
+    return BUILDERS[name]()
 
 
 @functools.cache
@@ -129,9 +141,8 @@ def _cone() -> Solid:
     return Solid(
         name="cone",
         planes=torch.tensor([[0, 0, -1, -base]], dtype=torch.float64).float(),
-        group=torch.eye(3)[None],
+        bare=Symmetry(axes=(_Z,)),
         corners=torch.cat([_loop(circle), ribs]).float(),
-        axial=True,
         radius=slope,
         slope=slope,
     )
@@ -145,9 +156,8 @@ def _cylinder() -> Solid:
     return Solid(
         name="cyl",
         planes=torch.tensor([[0, 0, 1, half], [0, 0, -1, half]], dtype=torch.float64).float(),
-        group=torch.stack([torch.eye(3), torch.diag(torch.tensor([1.0, -1.0, -1.0]))]),
+        bare=Symmetry(np.stack([np.eye(3), np.diag([1.0, -1.0, -1.0])]), (_Z,)),
         corners=torch.cat([_loop(top), _loop(bottom), ribs]).float(),
-        axial=True,
         radius=rim,
     )
 
@@ -177,7 +187,7 @@ def _sphere_with_cross_and_dot() -> Solid:
     return Solid(
         name="sphereX",
         planes=torch.zeros(0, 4),
-        group=torch.eye(3)[None],
+        bare=Symmetry(axes=tuple(np.eye(3))),
         corners=torch.cat(circles).float(),
         ball=True,
         markers=(
@@ -187,7 +197,7 @@ def _sphere_with_cross_and_dot() -> Solid:
     )
 
 
-_BUILDERS = {
+BUILDERS = {
     "tet": _tetrahedron,
     "cube": _cube,
     "icosa": _icosahedron,
@@ -197,7 +207,7 @@ _BUILDERS = {
     "cylO": _cylinder_with_dot,
     "sphereX": _sphere_with_cross_and_dot,
 }
-SOLIDS = tuple(_BUILDERS)
+SOLIDS = tuple(BUILDERS)
 
 
 def _polyhedron(name: str, vertices: Tensor, normals: Tensor) -> Solid:
@@ -209,7 +219,7 @@ def _polyhedron(name: str, vertices: Tensor, normals: Tensor) -> Solid:
     return Solid(
         name=name,
         planes=torch.cat([normals, offsets[:, None]], 1).float(),
-        group=_rotations_of(vertices).float(),
+        bare=Symmetry(_rotations_of(vertices).numpy()),
         corners=torch.stack(edges).float(),
     )
 

@@ -9,65 +9,59 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lie_picard import so3
+from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.objects.symsol.markers import Marker
-from lie_picard.objects.symsol.solids import Solid
+from lie_picard.rendering.buffers import ViewGeometry
+
+if TYPE_CHECKING:
+    from lie_picard.objects.symsol.solids import Solid
 
 SEEN_SHARE = 0.001  # of the image's area from which a marker counts as seen: four pixels of 64 x 64
 _GRID_DEG = 1.0
 
 
-@dataclass(frozen=True)
-class Sight:
-    """How B images were taken.
-
-    Attributes:
-        translations: (B, 3) of the object's centre, in radii. half_tangent: (B, 2) of half the field of view.
-        cover: (B, S, S) share of each pixel that something in front hides; None: nothing in front.
-    """
-
-    translations: Tensor
-    half_tangent: Tensor
-    cover: Tensor | None = None
-
-    def share(self, marker: Marker, rotations: Tensor, image: int) -> Tensor:
-        """Share of an image's area that a marker covers at poses (N, 3, 3). -> (N,)."""
-        cosine, points = marker.facing(rotations, self.translations[image].to(rotations))
-        half = self.half_tangent[image].to(rotations)
-        places = points[..., :2] / points[..., 2:] / half
-        visible = (places.abs() <= 1).all(-1).to(cosine)
-        if self.cover is not None:
-            cover = self.cover[image][None, None].to(rotations)
-            visible = visible * (1 - F.grid_sample(cover, places[None], align_corners=False)[0, 0])
-        solid_angle = marker.area.to(rotations) * cosine / points.square().sum(-1)
-        return (solid_angle * visible).sum(-1) / (4 * half.prod())
+def seen_share(view: ViewGeometry, marker: Marker, rotations: Tensor, image: int) -> Tensor:
+    """Share of an image's area that a marker covers at poses (N, 3, 3). -> (N,)."""
+    cosine, points = marker.facing(rotations, view.translations[image].to(rotations))
+    half = view.half_tangent[image].to(rotations)
+    places = points[..., :2] / points[..., 2:] / half
+    visible = (places.abs() <= 1).all(-1).to(cosine)
+    if view.cover is not None:
+        cover = view.cover[image][None, None].to(rotations)
+        visible = visible * (1 - F.grid_sample(cover, places[None], align_corners=False)[0, 0])
+    solid_angle = marker.area.to(rotations) * cosine / points.square().sum(-1)
+    return (solid_angle * visible).sum(-1) / (4 * half.prod())
 
 
 @dataclass(frozen=True)
-class TruePoses:
-    """The true poses of B images of one solid.
+class SolidPoses:
+    """The true poses of B images of one solid (`catalogue.TruePoses`).
 
     Attributes:
-        solid: what they show. truth: (B, 3, 3) of the rendering. sight: None where the solid has no markers.
+        solid: what they show. truth: (B, 3, 3) of the rendering. view: how the images were taken.
     """
 
     solid: Solid
     truth: Tensor
-    sight: Sight | None = None
+    view: ViewGeometry
 
     def seen(self, image: int) -> tuple[bool, ...]:
         """Which markers an image shows."""
-        return tuple(float(self._share(m, self.truth[image : image + 1], image)) >= SEEN_SHARE
-                     for m in self.solid.markers)  # fmt: skip
+        truth = self.truth[image : image + 1]
+        return tuple(float(seen_share(self.view, marker, truth, image)) >= SEEN_SHARE for marker in self.solid.markers)
 
     def axis(self, image: int) -> Tensor | None:
         """(3,) axis in the object's frame along whose turns the true poses of an image form curves, if any."""
-        return symmetries(self.solid, self.seen(image))[1]
+        symmetry = symmetry_seen(self.solid, self.seen(image))
+        return torch.from_numpy(symmetry.axes[0]).to(self.truth) if len(symmetry.axes) == 1 else None
 
     def distance(self, rotations: Tensor, image: int) -> Tensor:
         """Angle in radians from samples (N, 3, 3) of an image to its nearest true pose. -> (N,).
@@ -77,19 +71,16 @@ class TruePoses:
         """
         truth = self.truth[image]
         if not self.solid.markers:
-            return self.solid.distance(rotations, truth)
+            return self.solid.symmetry.distance(truth, rotations)
         seen = self.seen(image)
-        group, axis, free = symmetries(self.solid, seen)
-        if free:
+        symmetry = symmetry_seen(self.solid, seen)
+        if symmetry.is_ball:
             return self._until_hidden(rotations, seen, image)
-        poses = self._allowed(truth @ _grid(group, axis, _GRID_DEG).to(truth), seen, image)
+        poses = self._allowed(symmetry.equivalents(truth, _GRID_DEG), seen, image)
         nearest = so3.pairwise_angle(rotations, poses).amin(1)
-        if axis is None:
+        if not symmetry.axes:
             return nearest
-        turned = truth @ group.to(truth)  # the nearest point of each whole circle, where it is a true pose
-        relative = turned.mT @ rotations[:, None]
-        angle = _twist(relative, axis.to(truth))
-        closest = turned @ so3.about_axis(axis.to(truth), angle)
+        closest = symmetry.candidates(truth, rotations)  # on each whole circle, where it is a true pose
         valid = self._hides(closest.flatten(0, 1), seen, image).unflatten(0, closest.shape[:2])
         exact = torch.where(valid, so3.angle(closest, rotations[:, None]), math.inf).amin(1)
         return torch.minimum(nearest, exact)
@@ -97,23 +88,17 @@ class TruePoses:
     def listed(self, image: int, step_deg: float = 10.0) -> Tensor | None:
         """True poses of an image, continuous ones on a grid. -> (n, 3, 3); None where they fill all of SO(3)."""
         seen = self.seen(image)
-        group, axis, free = symmetries(self.solid, seen)
-        if free:
+        symmetry = symmetry_seen(self.solid, seen)
+        if symmetry.is_ball:
             return None
-        truth = self.truth[image]
-        return self._allowed(truth @ _grid(group, axis, step_deg).to(truth), seen, image)
-
-    def _share(self, marker: Marker, rotations: Tensor, image: int) -> Tensor:
-        if self.sight is None:
-            raise ValueError(f"'{self.solid.name}' has markers: say how its images were taken")
-        return self.sight.share(marker, rotations, image)
+        return self._allowed(symmetry.equivalents(self.truth[image], step_deg), seen, image)
 
     def _hides(self, rotations: Tensor, seen: tuple[bool, ...], image: int) -> Tensor:
         """Whether poses (N, 3, 3) hide what is hidden. -> (N,) bool."""
         hidden = [m for m, shown in zip(self.solid.markers, seen, strict=True) if not shown]
         result = torch.ones(len(rotations), dtype=torch.bool, device=rotations.device)
         for marker in hidden:
-            result &= self._share(marker, rotations, image) < SEEN_SHARE
+            result &= seen_share(self.view, marker, rotations, image) < SEEN_SHARE
         return result
 
     def _allowed(self, rotations: Tensor, seen: tuple[bool, ...], image: int) -> Tensor:
@@ -136,44 +121,22 @@ class TruePoses:
         return result
 
 
-def symmetries(solid: Solid, seen: tuple[bool, ...]) -> tuple[Tensor, Tensor | None, bool]:
-    """Symmetries of the bare solid that keep the seen markers in place.
-
-    Returns:
-        (G, 3, 3) discrete ones, identity first; (3,) unit axis about which every turn is one too, or None; and whether
-        every rotation is one.
-    """
+def symmetry_seen(solid: Solid, seen: tuple[bool, ...]) -> Symmetry:
+    """The symmetry of the bare solid that keeps the seen markers in place."""
     markers = [m for m, shown in zip(solid.markers, seen, strict=True) if shown]
-    along = torch.tensor([0.0, 0.0, 1.0])
+    bare = solid.bare
     if not markers:
-        return solid.group, along if solid.axial else None, solid.ball
-    if solid.ball:
+        return bare
+    if bare.is_ball:
         if len(markers) > 1:  # one leaves turns about its own normal, which the other forbids
-            return solid.group, None, False
-        normal = markers[0].frame[:, 2]
+            return Symmetry.none()
+        normal = markers[0].frame[:, 2].double()
         if not markers[0].turns:
-            return solid.group, normal, False
-        angles = torch.arange(markers[0].turns) * (2 * math.pi / markers[0].turns)
-        return so3.about_axis(normal, angles), None, False
-    kept = torch.ones(len(solid.group), dtype=torch.bool)
+            return Symmetry(axes=(normal.numpy(),))
+        angles = torch.arange(markers[0].turns, dtype=torch.float64) * (2 * math.pi / markers[0].turns)
+        return Symmetry(so3.about_axis(normal, angles).numpy())
+    kept = np.ones(len(bare.rotations), bool)
     for marker in markers:
-        kept &= (solid.group @ marker.centre - marker.centre).norm(dim=1) < 1e-3
-    return solid.group[kept], None, False
-
-
-def _grid(group: Tensor, axis: Tensor | None, step_deg: float) -> Tensor:
-    """Discrete symmetries and turns about an axis as one list. -> (n, 3, 3)."""
-    if axis is None:
-        return group
-    angles = torch.arange(round(360 / step_deg)) * math.radians(step_deg)
-    return (group[:, None] @ so3.about_axis(axis, angles)[None]).flatten(0, 1)
-
-
-def _twist(rotations: Tensor, axis: Tensor) -> Tensor:
-    """Angle about a unit axis (3,) of the turn nearest to each rotation (..., 3, 3). -> (...) rad."""
-    # trace(Rot(axis, a)^T R) = cos a (tr R - axis^T R axis) + sin a (axis . vee(R - R^T)) + const
-    trace = rotations.diagonal(dim1=-2, dim2=-1).sum(-1)
-    along = ((rotations @ axis) * axis).sum(-1)
-    skew = rotations - rotations.mT
-    vee = torch.stack([skew[..., 2, 1], skew[..., 0, 2], skew[..., 1, 0]], -1)
-    return torch.atan2((vee * axis).sum(-1), trace - along)
+        centre = marker.centre.double().numpy()
+        kept &= np.linalg.norm(bare.rotations @ centre - centre, axis=1) < 1e-3
+    return Symmetry(bare.rotations[kept])

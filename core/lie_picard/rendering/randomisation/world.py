@@ -9,23 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lie_picard.rendering.buffers import Buffers
+from lie_picard.rendering.buffers import Buffers, ViewGeometry
 from lie_picard.rendering.randomisation import sensor, surroundings
 from lie_picard.rendering.randomisation.lighting import draw_lighting, light
 from lie_picard.rendering.randomisation.options import Draw, Randomisation
-
-
-@dataclass(frozen=True)
-class Views:
-    """Virtual cameras that look nearly at the object.
-
-    Attributes:
-        translations: (B, 3) of the object's centre, in its radii, camera frame.
-        half_tangent: (B, 2) tangent of half the field of view along x and y.
-    """
-
-    translations: Tensor
-    half_tangent: Tensor
 
 
 @dataclass(frozen=True)
@@ -47,7 +34,7 @@ class World:
         return int(self.crops.shape[-1])
 
 
-def draw_views(count: int, options: Randomisation, draw: Draw) -> Views:
+def draw_views(count: int, options: Randomisation, draw: Draw) -> ViewGeometry:
     """Random distances, scales, aspect ratios and centres."""
     near, far = options.distance
     distance = near * (far / near) ** draw.uniform(count)
@@ -56,7 +43,7 @@ def draw_views(count: int, options: Randomisation, draw: Draw) -> Views:
     half_tangent = torch.stack([tangent * aspect, tangent / aspect], 1)
     shift = draw.uniform(count, 2, between=(-options.shift, options.shift))
     sideways = shift * half_tangent * distance[:, None]
-    return Views(torch.cat([sideways, distance[:, None]], 1), half_tangent)
+    return ViewGeometry(torch.cat([sideways, distance[:, None]], 1), half_tangent)
 
 
 def photograph(buffers: Buffers, world: World, draw: Draw, others: Buffers | None = None) -> tuple[Tensor, Tensor]:

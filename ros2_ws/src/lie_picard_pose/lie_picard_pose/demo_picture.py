@@ -12,10 +12,9 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from lie_picard.drawing.distribution import hue_bar, plot_distribution
 from lie_picard.drawing.overlay import colour_of, draw_overlay, enlarged
-from lie_picard.geometry.mesh import Mesh
 from lie_picard.messages.read import camera_of, rotation_of
 from lie_picard.node.pictures import drawn
-from lie_picard.objects.symsol.solids import SOLIDS, solid
+from lie_picard.objects import BUILT_IN, catalogue
 from lie_picard_msgs.msg import PoseHypothesisArray
 from lie_picard_pose.conversions import to_rgb
 from lie_picard_pose.demo_recording import DIAMETER
@@ -39,7 +38,7 @@ def save_picture(path: Path, info: CameraInfo | None, found: dict[str, Found]) -
     from matplotlib import pyplot
 
     assert info is not None
-    names = [name for name in SOLIDS if name in found]
+    names = [name for name in catalogue(BUILT_IN) if name in found]
     image = _overlay(info, [found[name] for name in names])
     figure = pyplot.figure(figsize=(15, 7.2), layout="constrained")
     left, right = np.ravel(figure.subfigures(1, 2, width_ratios=[1.25, 1]))  # type: ignore[arg-type]
@@ -50,9 +49,9 @@ def save_picture(path: Path, info: CameraInfo | None, found: dict[str, Found]) -
     rows = (len(names) + 1) // 2
     grid = right.add_gridspec(rows + 1, 2, height_ratios=[*[1.0] * rows, 0.08])
     for index, name in enumerate(names):
-        one, shape = found[name], solid(name)
+        one, symmetry = found[name], catalogue(BUILT_IN)[name].symmetry
         panel = right.add_subplot(grid[index // 2, index % 2], projection="mollweide")
-        truth = shape.equivalents(one.truth, axial_step_deg=3.0)
+        truth = symmetry.equivalents(one.truth, 3.0)
         modes = len(one.message.hypotheses)
         title = f"{name}: {len(one.samples)} samples, {modes} mode{'s' if modes > 1 else ''}"
         hypotheses = one.message.hypotheses
@@ -71,7 +70,7 @@ def _overlay(info: CameraInfo, found: list[Found]) -> np.ndarray:
     camera = camera_of(info, rectified=False)
     image, large = enlarged(to_rgb(found[0].image), camera, _OVERSIZE)
     items = [
-        drawn(one.message, Mesh.of_solid(one.message.object_id, DIAMETER), colour_of(index))
+        drawn(one.message, catalogue(BUILT_IN)[one.message.object_id].mesh(DIAMETER), colour_of(index))
         for index, one in enumerate(found)
     ]
     return draw_overlay(image, large, items)

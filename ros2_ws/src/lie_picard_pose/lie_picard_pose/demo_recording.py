@@ -18,6 +18,7 @@ from lie_picard import so3
 from lie_picard.data.scene import Placed, render_scene
 from lie_picard.data.seeds import test_generator
 from lie_picard.geometry.camera import Camera
+from lie_picard.objects import BUILT_IN, catalogue
 from lie_picard.recording.message_types import header_of, types, writer
 from lie_picard.recording.recorder import Recorder
 
@@ -55,7 +56,9 @@ def scene(frames: int) -> list[Placed]:
         first = so3.uniform(1, generator=generator, dtype=torch.float64)
         axes = torch.nn.functional.normalize(torch.randn(2, 3, generator=generator, dtype=torch.float64), dim=1)
         turns = so3.about_axis(axes[0], time * math.radians(20)) @ so3.about_axis(axes[1], time * math.radians(9))
-        objects.append(Placed(name, DIAMETER, _RANGE * direction / np.linalg.norm(direction), first @ turns))
+        objects.append(
+            Placed(catalogue(BUILT_IN)[name], DIAMETER, _RANGE * direction / np.linalg.norm(direction), first @ turns)
+        )
     return objects
 
 

@@ -27,9 +27,9 @@ from rich.text import Text
 from sensor_msgs.msg import CameraInfo, Image
 from tf2_msgs.msg import TFMessage
 
-from lie_picard import machine, so3
-from lie_picard.messages.read import rotation_of
-from lie_picard.objects.symsol.solids import SOLIDS, solid
+from lie_picard import machine
+from lie_picard.messages.read import AMBIGUITIES, nanoseconds_of, rotation_of, samples_of, vector_of
+from lie_picard.objects import BUILT_IN, catalogue
 from lie_picard_msgs.msg import PoseHypothesisArray
 from lie_picard_pose.demo_picture import Found, save_picture
 from lie_picard_pose.running import run
@@ -37,7 +37,8 @@ from lie_picard_pose.running import run
 _TRUTH = "truth/"
 _SHOWN = 3
 _LAST_RESULT_S = 3.0  # wait for the last results after the recording's end
-_KINDS = ("one pose", "discrete set", "continuous about an axis", "unresolved")
+_KINDS = tuple(kind.value for kind in AMBIGUITIES)
+_SOLIDS = catalogue(BUILT_IN)
 
 
 @dataclass
@@ -76,17 +77,16 @@ class DemoView(Node):
 
     def _on_image(self, image: Image) -> None:
         self.frames += 1
-        self.images[_nanoseconds(image)] = (image, time.monotonic())
+        self.images[nanoseconds_of(image.header.stamp)] = (image, time.monotonic())
         while len(self.images) > 50:
             self.images.pop(next(iter(self.images)))
 
     def _on_tf(self, message: TFMessage) -> None:
         for transform in message.transforms:
             if transform.child_frame_id.startswith(_TRUTH):
-                t = transform.transform.translation
                 name = transform.child_frame_id.removeprefix(_TRUTH)
-                pose = rotation_of(transform.transform.rotation), np.array([t.x, t.y, t.z])
-                self._truth[_nanoseconds(transform)][name] = pose
+                pose = rotation_of(transform.transform.rotation), vector_of(transform.transform.translation)
+                self._truth[nanoseconds_of(transform.header.stamp)][name] = pose
         waiting, self._waiting = self._waiting, []
         for result, arrived in waiting:
             self._score(result, arrived)
@@ -96,23 +96,22 @@ class DemoView(Node):
             self._score(message, time.monotonic())
 
     def _score(self, message: PoseHypothesisArray, arrived: float) -> None:
-        stamp, name = _nanoseconds(message), message.object_id
+        stamp, name = nanoseconds_of(message.header.stamp), message.object_id
         if name not in self._truth.get(stamp, {}) or stamp not in self.images:
             self._waiting = [*self._waiting, (message, arrived)][-100:]
             return
         score = self.scores[name]
         true_rotation, true_position = self._truth[stamp][name]
-        samples = _samples(message)
+        samples = samples_of(message)
         truth = torch.from_numpy(true_rotation)
-        errors = torch.rad2deg(solid(name).distance(samples, truth))
+        errors = torch.rad2deg(_SOLIDS.symmetry(name).distance(truth, samples))
         best = message.best.pose
         score.latest = message
         score.latency_ms.append((arrived - self.images[stamp][1]) * 1e3)
         score.node_ms.append(message.statistics.processing_ms)
         score.best_deg.append(_error_deg(name, best.orientation, true_rotation))
         score.mean_deg.append(float(errors.mean()))
-        position = np.array([best.position.x, best.position.y, best.position.z])
-        score.position_mm.append(float(np.linalg.norm(position - true_position)) * 1e3)
+        score.position_mm.append(float(np.linalg.norm(vector_of(best.position) - true_position)) * 1e3)
         if stamp > self.picture_stamp:
             self.picture_stamp, self.picture = stamp, {}
         if stamp == self.picture_stamp:
@@ -139,7 +138,7 @@ class DemoView(Node):
             assert score.latest is not None
             for row, h in enumerate(score.latest.hypotheses[:_SHOWN]):
                 p, q = h.pose.pose.position, h.pose.pose.orientation
-                truth = self._truth[_nanoseconds(score.latest)][name][0]
+                truth = self._truth[nanoseconds_of(score.latest.header.stamp)][name][0]
                 error = _error_deg(name, q, truth)
                 kind = _KINDS[score.latest.ambiguity]
                 modes = len(score.latest.hypotheses)
@@ -179,25 +178,14 @@ class DemoView(Node):
         return {"machine": machine.describe(), "images": self.frames, "rows": rows}
 
 
-def _nanoseconds(message: object) -> int:
-    stamp = message.header.stamp  # type: ignore[attr-defined]
-    return stamp.sec * 10**9 + stamp.nanosec
-
-
 def _error_deg(name: str, orientation: Quaternion, truth: np.ndarray) -> float:
     """Angle of a published orientation to the nearest pose that truly looks the same."""
-    return float(
-        torch.rad2deg(solid(name).distance(torch.from_numpy(rotation_of(orientation)), torch.from_numpy(truth)))
-    )
-
-
-def _samples(message: PoseHypothesisArray) -> torch.Tensor:
-    x, y, z, w = torch.tensor(message.sample_quaternions, dtype=torch.float64).reshape(-1, 4).unbind(1)
-    return so3.from_quaternion(torch.stack([w, x, y, z], 1))
+    found = torch.from_numpy(rotation_of(orientation))
+    return float(torch.rad2deg(_SOLIDS.symmetry(name).distance(torch.from_numpy(truth), found)))
 
 
 def _order(name: str) -> int:
-    return SOLIDS.index(name) if name in SOLIDS else len(SOLIDS)
+    return next((index for index, known in enumerate(_SOLIDS) if known == name), len(_SOLIDS))
 
 
 def _median(values: list[float]) -> float:

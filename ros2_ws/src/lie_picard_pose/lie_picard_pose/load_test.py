@@ -35,9 +35,10 @@ from visualization_msgs.msg import MarkerArray
 
 from lie_picard import machine, so3
 from lie_picard.data.scene import Placed, render_scene
-from lie_picard.data.seeds import test_generator
+from lie_picard.data.seeds import stream_generator
 from lie_picard.evaluation import metrics
 from lie_picard.messages.read import seconds_of
+from lie_picard.objects import BUILT_IN, catalogue
 from lie_picard_msgs.msg import PoseHypothesisArray
 from lie_picard_pose.demo_recording import CAMERA, CAMERA_FRAME, DIAMETER
 
@@ -49,12 +50,14 @@ _READY_S = 90.0
 
 def placed(name: str) -> Placed:
     """A solid in front of the camera that turns by 2 degrees from image to image, and back."""
-    generator = test_generator(31)
+    generator = stream_generator("load", 0)
     first = so3.uniform(1, generator=generator, dtype=torch.float64)
     axis = torch.nn.functional.normalize(torch.randn(3, generator=generator, dtype=torch.float64), dim=0)
     steps = torch.arange(_VIEWS, dtype=torch.float64)
     angles = torch.deg2rad(2.0 * torch.minimum(steps, _VIEWS - steps))
-    return Placed(name, DIAMETER, np.array([0.02, -0.01, 0.8]), first @ so3.about_axis(axis, angles))
+    return Placed(
+        catalogue(BUILT_IN)[name], DIAMETER, np.array([0.02, -0.01, 0.8]), first @ so3.about_axis(axis, angles)
+    )
 
 
 class LoadTest(Node):

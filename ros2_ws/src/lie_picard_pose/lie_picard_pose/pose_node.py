@@ -26,10 +26,8 @@ from std_srvs.srv import Trigger
 
 from lie_picard import PoseEstimator
 from lie_picard.estimation.estimator import ImageError, pick_device
-from lie_picard.estimation.poses import symmetry_of
 from lie_picard.geometry.camera import CameraError
 from lie_picard.node.pipeline import Frame, Pipeline
-from lie_picard.node.settings import read_mesh, read_symmetry
 from lie_picard_msgs.srv import EstimatePose, SetObject
 from lie_picard_pose import diagnostics, parameters, requests
 from lie_picard_pose.conversions import WRITER, to_rgb
@@ -300,10 +298,6 @@ class PoseNode(LifecycleNodeMixin, Node):
         values = parameters.values_of(self) | {p.name: p.value for p in changes if p.name in parameters.TABLE}
         self._candidate = None
         try:
-            if "symmetries" in names:
-                read_symmetry.cache_clear()
-            if "meshes" in names:
-                read_mesh.cache_clear()
             self._checked = parameters.settings_of(values)
             if self._pipeline and "checkpoint" in names:
                 self._candidate = result_of(self._worker.call(self._load, self._checked), rclpy.ok)
@@ -331,9 +325,7 @@ class PoseNode(LifecycleNodeMixin, Node):
         infos = []
         for target in self._settings.targets:
             name = target.object_id if target.object_id in known else ""
-            infos.append(
-                WRITER.object_info(target, name, self._settings.symmetries.get(target.object_id) or symmetry_of(name))
-            )
+            infos.append(WRITER.object_info(target, name, self._settings.symmetries[target.object_id]))
         self._outputs.announce(infos, self.get_clock().now().to_msg())
         scales = {mesh.file: mesh.scale for mesh in self._settings.meshes.values() if mesh.scale != 1}
         for file in scales.keys() - self._scaled:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,24 +19,16 @@ from rich.console import Console
 from rich.table import Table
 from rosbags.highlevel import AnyReader
 
-from lie_picard import PoseEstimator, SamplerOptions, machine, so3
-from lie_picard.estimation.poses import Target, ViewCache, estimate_poses
-from lie_picard.geometry.camera import Camera, sphere_region
-from lie_picard.messages.read import camera_of, rotation_of
-from lie_picard.objects.symsol.solids import solid
-from lie_picard.sampling import WarmStart
+from lie_picard import PoseEstimator, machine
+from lie_picard.evaluation.warm_start import Frame, measure
+from lie_picard.messages.read import camera_of, rotation_of, vector_of
 from lie_picard_pose.demo_recording import DIAMETER
 
-PLANS = {
-    "picard, 100 euler steps": SamplerOptions.published("picard", 100, window=100),
-    "newton, 100 euler steps": SamplerOptions.published("newton", 100),
-    "newton, 8 multistep steps": SamplerOptions("newton"),
-}
 _TRUTH = "truth/"
 
 
-def frames(bag: Path) -> Iterator[tuple[np.ndarray, Camera, dict[str, tuple[torch.Tensor, np.ndarray]]]]:
-    """RGB image, camera and true poses (rotation, position [m]) of each image."""
+def frames(bag: Path) -> Iterator[Frame]:
+    """The images of a recording of `demo_recording`, each with the truth before it."""
     with AnyReader([bag]) as reader:
         camera, truth = None, {}
         for connection, _, data in reader.messages():
@@ -46,55 +37,11 @@ def frames(bag: Path) -> Iterator[tuple[np.ndarray, Camera, dict[str, tuple[torc
                 camera = camera_of(message, rectified=False)
             elif connection.topic == "/tf":
                 for t in message.transforms:
-                    p, rotation = t.transform.translation, torch.from_numpy(rotation_of(t.transform.rotation))
-                    truth[t.child_frame_id.removeprefix(_TRUTH)] = rotation, np.array([p.x, p.y, p.z])
+                    place, rotation = vector_of(t.transform.translation), rotation_of(t.transform.rotation)
+                    truth[t.child_frame_id.removeprefix(_TRUTH)] = torch.from_numpy(rotation), place
             elif connection.topic == "/image" and camera is not None and truth:
-                yield message.data.reshape(message.height, message.width, 3), camera, dict(truth)
-
-
-def measure(bag: Path, samples: int, seed: int, cut: int) -> list[dict[str, Any]]:
-    """One row a plan and start. The warm one also crosses a cut: `cut` images are left out once, halfway."""
-    estimator = PoseEstimator.from_checkpoint("default", "cpu")
-    recorded = list(frames(bag))
-    middle = len(recorded) // 2
-    played = recorded[:middle] + recorded[middle + cut :]
-    rows = []
-    for plan, options in PLANS.items():
-        for start in ("cold", "warm"):
-            views, warm = ViewCache(), {name: WarmStart() for name in played[0][2]}
-            rounds: list[int] = []
-            at_cut: list[int] = []
-            evaluations, errors, found = [], [], []
-            for number, (image, camera, truth) in enumerate(played):
-                for name, (rotation, position) in truth.items():
-                    target = Target(name, DIAMETER, sphere_region(camera, position, DIAMETER / 2))
-                    state = warm[name] if start == "warm" else None
-                    (poses,) = estimate_poses(estimator, image, camera, [target], samples, seed, options, views, state)
-                    result = poses.hypotheses
-                    (at_cut if number == middle else rounds).append(result.rounds)
-                    evaluations.append(result.evaluations)
-                    errors.append(so3.degrees(solid(name).distance(result.rotations, rotation.float())))
-                    found.append(_reached(name, result.rotations, rotation.float()))
-            error = torch.cat(errors)
-            rows.append(
-                {
-                    "plan": plan,
-                    "start": start,
-                    "rounds": statistics.mean(rounds[len(played[0][2]) :]),  # without the very first image
-                    "rounds_at_cut": statistics.mean(at_cut),
-                    "evaluations": statistics.mean(evaluations),
-                    "mean_deg": float(error.mean()),
-                    "median_deg": float(error.median()),
-                    "modes_reached": statistics.mean(found),
-                }
-            )
-    return rows
-
-
-def _reached(name: str, samples: torch.Tensor, truth: torch.Tensor) -> float:
-    """Share of the true poses (about an axis: each 10 degrees) with a sample within 5 degrees."""
-    every = solid(name).equivalents(truth[None], 10.0)[0]
-    return float((so3.degrees(so3.pairwise_angle(every, samples).amin(1)) <= 5).float().mean())
+                image: np.ndarray = message.data.reshape(message.height, message.width, 3)
+                yield Frame(image, camera, dict(truth))
 
 
 def main() -> int:
@@ -107,7 +54,8 @@ def main() -> int:
     parser.add_argument("--cut", type=int, default=30, help="images left out at the scene cut (default %(default)s)")
     parser.add_argument("--json", type=Path, help="write the result as JSON")
     args = parser.parse_args()
-    rows = measure(args.bag, args.samples, args.seed, args.cut)
+    estimator = PoseEstimator.from_checkpoint("default", "cpu")
+    rows = measure(estimator, list(frames(args.bag)), DIAMETER, args.samples, args.seed, args.cut)
     result = {"machine": machine.describe(), "seed": args.seed, "samples": args.samples, "rows": rows}
     if args.json:
         args.json.write_text(json.dumps(result, indent=1) + "\n")
