@@ -11,7 +11,7 @@ import torch
 
 from lie_picard import machine
 from lie_picard.drawing.distribution import hue_bar, plot_distribution
-from lie_picard.evaluation.speed_report import EVALUATE_COLUMNS, markdown
+from lie_picard.evaluation.tables import EVALUATE_COLUMNS, markdown
 
 if TYPE_CHECKING:
     from lie_picard.estimation.estimator import PoseEstimator

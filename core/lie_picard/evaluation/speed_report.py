@@ -1,53 +1,15 @@
-"""Benchmark results for people: columns, a Markdown file and plots."""
+"""Benchmark results for people: a Markdown file and plots."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lie_picard import machine
+from lie_picard.evaluation.tables import BENCH_COLUMNS, markdown, plain_ticks
 
-if TYPE_CHECKING:
-    from matplotlib.axis import Axis
-
-# Columns that a terminal has room for, with their headings; the JSON has them all.
-BENCH_COLUMNS = {
-    "steps": "steps",
-    "samples": "samples",
-    "plan": "plan",
-    "eager_ms": "seq.\neager ms",
-    "sequential_ms": "seq.\nms",
-    "plan_ms": "plan\nms",
-    "speedup": "speed-\nup",
-    "rounds": "rounds",
-    "evaluations": "evalu-\nations",
-    "sequential_mean_deg": "D seq.\ndeg",
-    "mean_deg": "D\ndeg",
-    "angle_to_sequential_above_half_deg": "apart\n> 0.5",
-}
-EVALUATE_COLUMNS = {
-    "solid": "solid",
-    "images": "images",
-    "mean_deg": "D mean\ndeg",
-    "median_deg": "D median\ndeg",
-    "within_2deg": "within\n2 deg",
-    "within_5deg": "within\n5 deg",
-    "recall_deg": "recall\ndeg",
-    "modes_reached": "modes\nreached",
-    "modes_reached_if_uniform": "if perfectly\nuniform",
-}
-COMPARE_COLUMNS = {
-    "solid": "solid",
-    "mean_deg": "D mean\ndeg",
-    "median_deg": "D median\ndeg",
-    "within_5deg": "within\n5 deg",
-    "rounds": "rounds",
-    "evaluations": "evalu-\nations",
-    "sequential_mean_deg": "D seq.\ndeg",
-    "angle_to_sequential_above_half_deg": "apart\n> 0.5",
-}
 _WINDOW_COLUMNS = {
     "plan": "plan", "window": "window", "speedup": "speed-up", "rounds": "rounds", "inefficiency": "inefficiency",
 }  # fmt: skip
@@ -88,24 +50,6 @@ _PAPER_COLUMNS = {
     "sequential_mean_deg": "D sequential",
     "mean_deg": "D",
 }
-
-
-def cell(value: Any) -> str:
-    """A number with as many digits as it deserves."""
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        digits = 3 if abs(value) < 1 else 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
-        return f"{value:.{digits}f}"
-    return str(value)
-
-
-def markdown(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
-    """A table of the rows' values under these headings."""
-    headings = [heading.replace("-\n", "").replace("\n", " ") for heading in columns.values()]
-    lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
-    lines += ["| " + " | ".join(cell(row.get(column)) for column in columns) + " |" for row in rows]
-    return "\n".join(lines)
 
 
 def write_benchmark(folder: Path, result: Mapping[str, Any]) -> None:
@@ -205,11 +149,3 @@ def _plot_frontier(rows: Sequence[Mapping[str, Any]], where: Mapping[str, Any], 
         axes.legend(fontsize=8)
     figure.suptitle(f"Quality against time ({machine.one_line(dict(where))})", fontsize=10)
     figure.savefig(path, dpi=130)
-
-
-def plain_ticks(axis: Axis) -> None:
-    """Plain numbers along a logarithmic axis, at 1, 2 and 5."""
-    from matplotlib.ticker import FuncFormatter
-
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else ""))

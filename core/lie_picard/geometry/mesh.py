@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import ConvexHull
 
 Array = NDArray[np.float64]
 
@@ -38,6 +37,8 @@ class Mesh:
     @classmethod
     def hull(cls, points: Array) -> Mesh:
         """The convex hull of points (N, 3), metres."""
+        from scipy.spatial import ConvexHull
+
         points = np.unique(points, axis=0)
         hull = ConvexHull(points)
         corners = points[hull.simplices]

@@ -23,8 +23,6 @@ from lie_picard.recording.frames import Topics
 from lie_picard.recording.node_results import score_results
 from lie_picard.recording.worst import Worst
 
-TEXT = "Score recordings of a camera (rosbag2, no ROS needed) with the pose node's own estimator, against true poses."
-
 
 def add_arguments(p: argparse.ArgumentParser) -> None:
     """The command's arguments."""

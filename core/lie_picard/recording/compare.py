@@ -27,7 +27,6 @@ COLUMNS = {
     "object": "object", "metric": "metric", "images": "images", "before": "A", "after": "B", "difference": "B - A",
     "low": "95% from", "high": "to", "verdict": "verdict",
 }  # fmt: skip
-TEXT = "Compare two reports of evaluate-bag: what got better or worse, with confidence intervals."
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lie_picard import machine
 from lie_picard.evaluation.calibration import LEVELS
-from lie_picard.evaluation.speed_report import cell, plain_ticks
+from lie_picard.evaluation.tables import cell, plain_ticks
 from lie_picard.node.pictures import jpeg
 from lie_picard.recording.worst import Picture
 

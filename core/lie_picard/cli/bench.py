@@ -1,0 +1,56 @@
+"""`lie-picard bench`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from lie_picard import machine
+from lie_picard.cli.common import add_model_arguments, positive, report
+from lie_picard.estimation.estimator import PoseEstimator
+from lie_picard.evaluation import frontier, speed_report, tables
+from lie_picard.evaluation.speed import PLANS, benchmark, windows
+from lie_picard.sampling import SamplerOptions
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    p = parser
+    add_model_arguments(p)
+    p.add_argument("--steps", type=positive, nargs="+", default=[100, 50], help="denoising steps")
+    p.add_argument("--samples", type=positive, nargs="+", default=[1, 10, 50, 100, 2000], help="samples an image")
+    p.add_argument("--plans", nargs="+", choices=PLANS, default=["picard", "newton", "best"], help="compared with the "
+                   "sequential sampler; best: what is done where nothing is asked for")  # fmt: skip
+    p.add_argument("--windows", type=positive, nargs="*", default=[], help="windows of an ablation with one sample")
+    p.add_argument("--frontier-images", type=int, default=0, help="test images of each solid for quality against time; "
+                   "0: none")  # fmt: skip
+    p.add_argument("--repeats", type=positive, default=20, help="timed images a setting")
+    p.add_argument("--output", type=Path, metavar="FOLDER", help="write bench.json, bench.md and plots there")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure, and write what was asked for."""
+    estimator = PoseEstimator.from_checkpoint(args.checkpoint, args.device)
+    sampler = SamplerOptions(window=args.window, tolerance=args.tolerance)
+    common: dict[str, Any] = {"sampler": sampler, "repeats": args.repeats, "seed": args.seed}
+    images = args.frontier_images
+    total = len(args.steps) * len(args.samples) + len(args.windows) + (len(frontier.PLANS) if images else 0)
+    with tqdm(total=total, unit="setting", disable=None) as bar:
+        rows = benchmark(estimator, args.steps, args.samples, args.plans, on_row=bar.update, **common)
+        ablation = windows(estimator, args.windows, max(args.steps), on_row=bar.update, **common)
+        curve = frontier.frontier(estimator, images, args.repeats, args.seed, bar.update) if images else []
+    result = {
+        "machine": machine.describe(estimator.device),
+        "runtime": estimator.runtime,
+        "checkpoint": str(args.checkpoint),
+        "seed": args.seed,
+        "rows": rows,
+        "windows": ablation,
+        "frontier": curve,
+    }
+    if args.output is not None:
+        speed_report.write_benchmark(args.output, result)
+    report(args, result, tables.BENCH_COLUMNS)

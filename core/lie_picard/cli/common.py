@@ -1,0 +1,71 @@
+"""What several commands share: arguments, and how results are shown."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from lie_picard import machine
+from lie_picard.evaluation.tables import cell
+from lie_picard.sampling import INTEGRATORS, METHODS, SamplerOptions
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, as argparse's type."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which model, where, and what its parallel samplers take."""
+    parser.add_argument("--checkpoint", default="default", help="file, or 'default' for the embedded one")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--window", type=positive, help="picard and newton: evaluations in flight; default 16 and all")
+    parser.add_argument("--tolerance", type=float, default=0.03, help="picard and newton: relative to the noise level")
+
+
+def add_sampler_arguments(parser: argparse.ArgumentParser) -> None:
+    """How to sample."""
+    default = SamplerOptions()
+    parser.add_argument("--steps", type=positive, default=default.steps, help="noise levels")
+    parser.add_argument("--method", choices=METHODS, default="ode", help="how the steps are solved")
+    parser.add_argument("--integrator", choices=sorted(INTEGRATORS), default=default.integrator, help="of the ODE")
+    parser.add_argument("--restarts", type=int, default=default.restarts, help="of samples that end between two poses")
+
+
+def sampler_of(args: argparse.Namespace) -> SamplerOptions:
+    """The options that these arguments ask for."""
+    return SamplerOptions(args.method, args.steps, args.window, args.tolerance, args.integrator, args.restarts)
+
+
+def report(
+    args: argparse.Namespace,
+    result: dict[str, Any],
+    columns: Mapping[str, str] | None = None,
+    rows: list[dict[str, Any]] | None = None,
+) -> None:
+    """Print a result for people, and write it as JSON where asked ("-": JSON alone, to standard output)."""
+    if args.json is not None:
+        text = json.dumps(result, indent=1)
+        if str(args.json) == "-":
+            print(text)
+            return
+        args.json.write_text(text + "\n")
+    console = Console(highlight=False)
+    if not columns:
+        console.print_json(json.dumps(result))
+        return
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for heading in columns.values():
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows or result["rows"]:
+        table.add_row(*(cell(row.get(column)) for column in columns))
+    console.print(table)
+    console.print(machine.one_line(result["machine"]))

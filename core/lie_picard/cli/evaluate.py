@@ -1,0 +1,67 @@
+"""`lie-picard evaluate`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from lie_picard import machine
+from lie_picard.cli.common import add_model_arguments, add_sampler_arguments, positive, report, sampler_of
+from lie_picard.data import symsol_files
+from lie_picard.estimation.estimator import PoseEstimator
+from lie_picard.evaluation import assess, assess_report, tables
+from lie_picard.evaluation.accuracy import EvaluationOptions, evaluate
+from lie_picard.rendering.randomisation import Randomisation
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    p = parser
+    add_model_arguments(p)
+    p.add_argument("--images", type=positive, default=200, help="test images of each solid")
+    p.add_argument("--samples", type=positive, default=16, help="samples an image, for precision")
+    p.add_argument("--recall-images", type=int, default=20, help="images of each solid for recall; 0: none")
+    p.add_argument("--recall-samples", type=positive, default=200, help="samples an image, for recall")
+    add_sampler_arguments(p)
+    p.add_argument("--randomised", action="store_true", help="randomised images instead of clean ones")
+    p.add_argument("--unnamed", action="store_true", help="do not tell the model which object it sees")
+    p.add_argument("--solids", nargs="+", metavar="SOLID", help="which solids; default: all that the model knows")
+    p.add_argument("--compare", action="store_true", help="also solve one step after another, and compare")
+    p.add_argument("--data", type=Path, help="root of a data set in SYMSOL's format, instead of fresh images")
+    p.add_argument("--output", type=Path, metavar="FOLDER", help="measure everything (clean and randomised images, "
+                   "presence, calibration) and write evaluation.json, evaluation.md and plots there")  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure, and write what was asked for."""
+    estimator = PoseEstimator.from_checkpoint(args.checkpoint, args.device)
+    if args.data is not None:
+        shapes = args.solids or [shape.shape for shape in symsol_files.read(args.data, "test")]
+    else:
+        shapes = args.solids or list(estimator.config.objects)
+    options = EvaluationOptions(
+        args.images, args.samples, args.recall_images, args.recall_samples, args.seed, args.compare,
+        Randomisation() if args.randomised else None, not args.unnamed,
+    )  # fmt: skip
+    result: dict[str, Any] = {"machine": machine.describe(estimator.device), "checkpoint": str(args.checkpoint)}
+    if args.output is not None:
+        with tqdm(total=assess.total(tuple(shapes), options), unit="image", disable=None) as bar:
+            result |= assess.assess(estimator, tuple(shapes), sampler_of(args), options, bar.update)
+        assess_report.write_assessment(args.output, result)
+        pictures = list(assess.gallery(estimator, tuple(shapes), args.seed))
+        assess_report.plot_gallery(args.output / "gallery.png", estimator, pictures, args.recall_samples)
+        report(args, result, tables.EVALUATE_COLUMNS, result["clean"] + result["randomised"])
+        return
+    with tqdm(total=args.images * len(shapes), unit="image", disable=None) as bar:
+        rows = evaluate(estimator, shapes, sampler_of(args), options, args.data, bar.update)
+    result |= {
+        "sampler": dataclasses.asdict(sampler_of(args)),
+        "options": dataclasses.asdict(options),
+        "data": None if args.data is None else str(args.data),
+        "rows": rows,
+    }
+    report(args, result, tables.COMPARE_COLUMNS if args.compare else tables.EVALUATE_COLUMNS)

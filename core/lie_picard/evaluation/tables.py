@@ -1,0 +1,72 @@
+"""Results as tables and axes: columns with their headings, numbers with as many digits as they deserve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axis import Axis
+
+# Columns that a terminal has room for, with their headings; the JSON has them all.
+BENCH_COLUMNS = {
+    "steps": "steps",
+    "samples": "samples",
+    "plan": "plan",
+    "eager_ms": "seq.\neager ms",
+    "sequential_ms": "seq.\nms",
+    "plan_ms": "plan\nms",
+    "speedup": "speed-\nup",
+    "rounds": "rounds",
+    "evaluations": "evalu-\nations",
+    "sequential_mean_deg": "D seq.\ndeg",
+    "mean_deg": "D\ndeg",
+    "angle_to_sequential_above_half_deg": "apart\n> 0.5",
+}
+EVALUATE_COLUMNS = {
+    "solid": "solid",
+    "images": "images",
+    "mean_deg": "D mean\ndeg",
+    "median_deg": "D median\ndeg",
+    "within_2deg": "within\n2 deg",
+    "within_5deg": "within\n5 deg",
+    "recall_deg": "recall\ndeg",
+    "modes_reached": "modes\nreached",
+    "modes_reached_if_uniform": "if perfectly\nuniform",
+}
+COMPARE_COLUMNS = {
+    "solid": "solid",
+    "mean_deg": "D mean\ndeg",
+    "median_deg": "D median\ndeg",
+    "within_5deg": "within\n5 deg",
+    "rounds": "rounds",
+    "evaluations": "evalu-\nations",
+    "sequential_mean_deg": "D seq.\ndeg",
+    "angle_to_sequential_above_half_deg": "apart\n> 0.5",
+}
+
+
+def cell(value: Any) -> str:
+    """A number with as many digits as it deserves."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        digits = 3 if abs(value) < 1 else 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
+        return f"{value:.{digits}f}"
+    return str(value)
+
+
+def markdown(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
+    """A table of the rows' values under these headings."""
+    headings = [heading.replace("-\n", "").replace("\n", " ") for heading in columns.values()]
+    lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
+    lines += ["| " + " | ".join(cell(row.get(column)) for column in columns) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def plain_ticks(axis: Axis) -> None:
+    """Plain numbers along a logarithmic axis, at 1, 2 and 5."""
+    from matplotlib.ticker import FuncFormatter
+
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else ""))
