@@ -101,6 +101,30 @@ def estimate_poses(
     Raises:
         ImageError, CameraError: the image does not match the calibration, or a region is outside.
     """
+    views = views or ViewCache()
+    size, fill = estimator.config.image_size, estimator.config.fill
+    looks = [views.view(camera, target.region or whole(camera), size, fill) for target in targets]
+    return estimate_views(estimator, image, camera, targets, looks, samples, seed, options, warm, depth, symmetries)
+
+
+def estimate_views(
+    estimator: PoseEstimator,
+    image: NDArray[np.uint8],
+    camera: Camera,
+    targets: Sequence[Target],
+    views: Sequence[View],
+    samples: int = 32,
+    seed: int | None = None,
+    options: SamplerOptions | None = None,
+    warm: WarmStart | None = None,
+    depth: NDArray[np.float32] | None = None,
+    symmetries: Mapping[str, Symmetry] | None = None,
+) -> list[ObjectPoses]:
+    """`estimate_poses` where the virtual camera of each target is known already. Other arguments are the same.
+
+    Raises:
+        ImageError: the image does not match the calibration, or the depth image.
+    """
     if image.shape[:2] != (camera.height, camera.width):
         raise ImageError(
             f"the image is {image.shape[1]} x {image.shape[0]} pixels but camera_info says "
@@ -111,13 +135,10 @@ def estimate_poses(
             f"the depth image is {depth.shape[1]} x {depth.shape[0]} pixels, the image {image.shape[1]} x "
             f"{image.shape[0]}: publish one that is registered to the image"
         )
-    views = views or ViewCache()
-    size, fill = estimator.config.image_size, estimator.config.fill
-    looks = [views.view(camera, target.region or whole(camera), size, fill) for target in targets]
     known = [target.object_id if target.object_id in estimator.config.objects else None for target in targets]
-    found = estimator.estimate_batch([look.cut(image) for look in looks], samples, seed, options, warm, known)
+    found = estimator.estimate_batch([view.cut(image) for view in views], samples, seed, options, warm, known)
     results = []
-    for target, look, name, hypotheses in zip(targets, looks, known, found, strict=True):
+    for target, look, name, hypotheses in zip(targets, views, known, found, strict=True):
         turned = _turned(hypotheses, look.camera_from_view)
         measured = None
         if depth is not None:
@@ -156,4 +177,14 @@ def _position_covariance(look: View, target: Target, camera: Camera) -> NDArray[
     return position_covariance(look, camera, distance, along)
 
 
-__all__ = ["Camera", "CameraError", "ObjectPoses", "Region", "Target", "ViewCache", "estimate_poses", "whole"]
+__all__ = [
+    "Camera",
+    "CameraError",
+    "ObjectPoses",
+    "Region",
+    "Target",
+    "ViewCache",
+    "estimate_poses",
+    "estimate_views",
+    "whole",
+]

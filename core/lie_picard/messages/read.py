@@ -14,6 +14,7 @@ from lie_picard.estimation.poses import ObjectPoses
 from lie_picard.geometry.camera import Camera, CameraError, Region
 from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.posterior.hypotheses import Ambiguity, Hypotheses, Mode
+from lie_picard.posterior.tracking import Tracked
 
 Array = NDArray[np.float64]
 
@@ -96,6 +97,25 @@ def samples_of(message: Any) -> torch.Tensor:
     return so3.from_quaternion(torch.from_numpy(flat[:, [3, 0, 1, 2]]))
 
 
+def tracked_of(message: Any) -> Tracked:
+    """What a PoseHypothesisArray with hypotheses says of the modes that are followed."""
+    rotation = rotation_of(message.best.pose.orientation)
+    return Tracked(
+        ids=tuple(int(one.mode_id) for one in message.hypotheses),
+        best=rotation,
+        best_covariance=_body_covariance(rotation, message.best.covariance),
+        best_id=int(message.best_mode_id),
+    )
+
+
+def _body_covariance(rotation: Array, covariance: Any) -> Array:
+    """(3, 3) of the body-frame tangent from a message's 6 x 6; NaN where it is unknown: `write.covariance_of` back."""
+    full = np.array(covariance).reshape(6, 6)
+    if full[3, 3] < 0:
+        return np.full((3, 3), np.nan)
+    return np.asarray(rotation.T @ full[3:, 3:] @ rotation)
+
+
 def poses_of(message: Any, symmetry: Symmetry) -> ObjectPoses:
     """A PoseHypothesisArray with hypotheses as what it was made of: `write.Writer.hypothesis_array` turned around.
 
@@ -104,10 +124,8 @@ def poses_of(message: Any, symmetry: Symmetry) -> ObjectPoses:
     """
     rotations, modes = samples_of(message), []
     for one in message.hypotheses:
-        rotation, covariance = rotation_of(one.pose.pose.orientation), np.array(one.pose.covariance).reshape(6, 6)
-        spread = rotation.T @ covariance[3:, 3:] @ rotation
-        if covariance[3, 3] < 0:  # unknown
-            spread = np.full((3, 3), np.nan)
+        rotation = rotation_of(one.pose.pose.orientation)
+        spread = _body_covariance(rotation, one.pose.covariance)
         modes.append(Mode(torch.from_numpy(rotation), one.weight, torch.from_numpy(spread), one.samples))
     first = message.hypotheses[0].pose
     centres = torch.stack([mode.rotation for mode in modes])

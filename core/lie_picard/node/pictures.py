@@ -15,10 +15,8 @@ from numpy.typing import NDArray
 from lie_picard.drawing.distribution import distribution_image
 from lie_picard.drawing.overlay import Colour, Drawn, Outline, colour_of, draw_overlay
 from lie_picard.estimation.poses import ObjectPoses
-from lie_picard.geometry.camera import Camera
 from lie_picard.geometry.mesh import Mesh
-from lie_picard.messages.read import rotation_of, vector_of
-from lie_picard.node.pipeline import Result
+from lie_picard.node.pipeline import Result, Shot
 from lie_picard.node.settings import Settings
 
 Array = NDArray[np.float64]
@@ -28,36 +26,34 @@ _TRUE_STEP_DEG = 3.0
 _PANEL = 480, 320  # pixels of one object's distribution among several
 
 
-def overlay(
-    image: Image, camera: Camera, result: Result, settings: Settings, truth: Mapping[str, Array] | None = None
-) -> Image:
+def overlay(shot: Shot, result: Result, settings: Settings, truth: Mapping[str, Array] | None = None) -> Image:
     """The camera image (H, W, 3) RGB with every object's modes; one without a mesh is drawn as a ball.
 
     Args:
-        truth: (4, 4) camera_from_object by object, metres.
+        shot: the result's own, or another rendition of it. truth: (4, 4) camera_from_object by object, metres.
     """
     sizes = {target.object_id: target.diameter for target in settings.targets}
     colours = {target.object_id: colour_of(index) for index, target in enumerate(settings.targets)}
     items = []
-    for message in result.messages:
-        name, modes = message.object_id, message.hypotheses
-        item = drawn(message, settings.meshes.get(name) or _ball(sizes[name]), colours[name])
+    for poses, tracked in zip(result.poses, result.tracked, strict=True):
+        name, modes = poses.object_id, poses.hypotheses.modes
+        item = drawn(poses, tracked.best, settings.meshes.get(name) or _ball(sizes[name]), colours[name])
         note = f"{len(modes)} mode{'s' if len(modes) > 1 else ''}, {modes[0].weight:.0%}"
         items.append(dataclasses.replace(item, truth=(truth or {}).get(name), note=note))
-    return draw_overlay(image, camera, items)
+    return draw_overlay(shot.image, shot.camera, items)
 
 
-def drawn(message: Any, mesh: Mesh, colour: Colour) -> Drawn:
-    """A PoseHypothesisArray with hypotheses, to be drawn."""
-    modes = message.hypotheses
+def drawn(poses: ObjectPoses, best: Array, mesh: Mesh, colour: Colour) -> Drawn:
+    """An object's modes and the (3, 3) pose that is followed, to be drawn."""
+    modes = poses.hypotheses.modes
     return Drawn(
-        message.object_id,
+        poses.object_id,
         _outline(mesh),
         colour,
-        vector_of(message.best.pose.position),
-        np.stack([rotation_of(mode.pose.pose.orientation) for mode in modes]),
+        poses.position,
+        torch.stack([mode.rotation for mode in modes]).double().numpy(),
         np.array([mode.weight for mode in modes]),
-        best=rotation_of(message.best.pose.orientation),
+        best=best,
     )
 
 

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lie_picard.estimation.estimator import ImageError, PoseEstimator
-from lie_picard.estimation.poses import ObjectPoses, Target, ViewCache, estimate_poses, whole
+from lie_picard.estimation.poses import ObjectPoses, Target, ViewCache, estimate_views, whole
 from lie_picard.estimation.regions import regions_of_detections, regions_of_mask
-from lie_picard.geometry.camera import Camera, CameraError
+from lie_picard.geometry.camera import Camera, CameraError, View
 from lie_picard.messages import images
 from lie_picard.messages.read import camera_of, region_of, seconds_of
 from lie_picard.messages.write import Writer
 from lie_picard.node.settings import Settings
-from lie_picard.posterior.tracking import ModeTracker
+from lie_picard.posterior.tracking import ModeTracker, Tracked
 from lie_picard.sampling import WarmStart
 
 
@@ -43,6 +43,14 @@ class Frame:
 
 
 @dataclass(frozen=True)
+class Shot:
+    """A frame's image as it was decoded: (H, W, 3) RGB, and the camera that took it."""
+
+    image: NDArray[np.uint8]
+    camera: Camera
+
+
+@dataclass(frozen=True)
 class Estimate:
     """What one image says on its own.
 
@@ -61,20 +69,23 @@ class Result:
     """What one image gave.
 
     Attributes:
-        poses, messages: of every object that was looked for and is there, as one pair each; a message is a
+        poses, tracked, messages: of every object that was looked for and is there, one of each; a message is a
             PoseHypothesisArray.
         lost: messages without hypotheses, of objects that the model does not see.
         complaints, milliseconds: as of `Estimate`.
+        shot: the image that it was found in; None where it was not kept.
     """
 
     poses: list[ObjectPoses]
+    tracked: list[Tracked]
     messages: list[Any]
     lost: list[Any]
     complaints: list[str] = field(default_factory=list)
     milliseconds: dict[str, float] = field(default_factory=dict)
+    shot: Shot | None = None
 
 
-class Follower:
+class MessageBuilder:
     """Follows the modes of each object from one image to the next, and makes the messages."""
 
     def __init__(self, writer: Writer) -> None:
@@ -93,7 +104,7 @@ class Follower:
             follow: as the next image of a stream; False: on its own.
         """
         began, before = time.monotonic(), sum(estimate.milliseconds.values())
-        result = Result([], [], [], estimate.complaints)
+        result = Result([], [], [], [], estimate.complaints)
         for poses in estimate.found:
             lost = settings.least_presence > 0 and poses.hypotheses.presence < settings.least_presence
             tracked = None
@@ -102,10 +113,11 @@ class Follower:
                 tracked = tracker.update(poses.hypotheses, seconds_of(header.stamp), poses.symmetry)
             message = self._writer.hypothesis_array(header, poses, tracked, settings.options)
             message.statistics.processing_ms = before + (time.monotonic() - began) * 1e3
-            if lost:
+            if tracked is None:
                 result.lost.append(message)
             else:
                 result.poses.append(poses)
+                result.tracked.append(tracked)
                 result.messages.append(message)
         spans = estimate.milliseconds | {"messages": (time.monotonic() - began) * 1e3}
         return replace(result, milliseconds=spans)
@@ -122,14 +134,14 @@ class Pipeline:
     ) -> None:
         self.estimator, self._writer, self._to_rgb = estimator, writer, to_rgb
         self._views = ViewCache()
-        self._follower = Follower(writer)
+        self._builder = MessageBuilder(writer)
         self.reset()
 
     def reset(self) -> None:
         """Forget the images before; the modes' numbers go on."""
         self._warm = WarmStart()
         self._last_stamp = -math.inf
-        self._follower.reset()
+        self._builder.reset()
 
     def rehearse(self, settings: Settings) -> None:
         """Go through everything once with a black image, so that the first real one takes no longer than the rest."""
@@ -150,15 +162,25 @@ class Pipeline:
         Raises:
             ImageError, CameraError: what is wrong with the input, and what to do.
         """
-        return self._follower(frame.image.header, self.estimate(frame, settings, follow), settings, follow)
+        began = time.monotonic()
+        shot = self.decode(frame, settings)
+        estimate = self._estimate(frame, shot, settings, follow, began)
+        return replace(self._builder(frame.image.header, estimate, settings, follow), shot=shot)
 
-    def estimate(self, frame: Frame, settings: Settings, follow: bool = False) -> Estimate:
-        """The first half of it: all but following. Arguments and errors are the same."""
-        stages = [time.monotonic()]
+    def decode(self, frame: Frame, settings: Settings) -> Shot:
+        """The frame's image and camera. Errors are those of the whole."""
         camera = camera_of(frame.info, settings.rectified)
-        image = self._to_rgb(frame.image)
+        return Shot(self._to_rgb(frame.image), camera)
+
+    def estimate(self, frame: Frame, settings: Settings) -> Estimate:
+        """What a frame says on its own: nothing is followed, nothing is kept. Errors are those of the whole."""
+        began = time.monotonic()
+        return self._estimate(frame, self.decode(frame, settings), settings, False, began)
+
+    def _estimate(self, frame: Frame, shot: Shot, settings: Settings, follow: bool, began: float) -> Estimate:
+        stages, camera = [began], shot.camera
         depth = None if frame.depth is None else images.to_depth(frame.depth)
-        targets, complaints = self._visible(self._targets(frame, settings), camera)
+        targets, views, complaints = self._visible(self._targets(frame, settings), camera)
         stages.append(time.monotonic())
         if follow:
             stamp = seconds_of(frame.image.header.stamp)
@@ -168,15 +190,15 @@ class Pipeline:
         warm = self._warm if settings.warm_start and follow else None
         found = []
         if targets:
-            found = estimate_poses(
+            found = estimate_views(
                 self.estimator,
-                image,
+                shot.image,
                 camera,
                 targets,
+                views,
                 settings.samples,
                 settings.seed,
                 settings.options,
-                self._views,
                 warm,
                 depth,
                 settings.symmetries,
@@ -185,19 +207,19 @@ class Pipeline:
         spans = {name: (b - a) * 1e3 for name, a, b in zip(("image", "estimate"), stages[:-1], stages[1:], strict=True)}
         return Estimate(found, complaints, spans)
 
-    def _visible(self, targets: tuple[Target, ...], camera: Camera) -> tuple[list[Target], list[str]]:
-        """The targets that a virtual camera can look at, and why the others cannot be; all of them: the error."""
-        seen, errors = [], []
+    def _visible(self, targets: tuple[Target, ...], camera: Camera) -> tuple[list[Target], list[View], list[str]]:
+        """The targets that a virtual camera can look at, these cameras, and why others cannot be; all: the error."""
+        seen, views, errors = [], [], []
         config = self.estimator.config
         for target in targets:
             try:
-                self._views.view(camera, target.region or whole(camera), config.image_size, config.fill)
+                views.append(self._views.view(camera, target.region or whole(camera), config.image_size, config.fill))
                 seen.append(target)
             except CameraError as error:
                 errors.append(error)
         if errors and not seen:
             raise errors[0]
-        return seen, [str(error) for error in errors]
+        return seen, views, [str(error) for error in errors]
 
     def _targets(self, frame: Frame, settings: Settings) -> tuple[Target, ...]:
         """The objects to look for, where this image's regions say."""

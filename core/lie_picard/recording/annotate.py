@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from lie_picard.messages.images import to_rgb
-from lie_picard.messages.read import camera_of
 from lie_picard.node import pictures
 from lie_picard.node.markers import markers
 from lie_picard.node.settings import Settings
@@ -48,8 +46,8 @@ class Annotation(Recorder):
         for name, pose in image.truth.items():
             true = writer().pose_of(pose[:3, :3], pose[:3, 3])
             transforms.append(writer().transform_stamped(header, f"truth/{name}", true))
-        camera = camera_of(image.frame.info, settings.rectified)
-        overlay = pictures.overlay(to_rgb(image.frame.image), camera, result, settings, image.truth)
+        assert image.shot is not None
+        overlay = pictures.overlay(image.shot, result, settings, image.truth)
         shown = pictures.distributions(result, image.truth)
         messages: list[tuple[str, Any]] = [
             ("/camera_info", image.frame.info),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lie_picard.messages.read import nanoseconds_of, poses_of
+from lie_picard.messages.read import nanoseconds_of, poses_of, tracked_of
 from lie_picard.node.pipeline import Result
 from lie_picard.node.settings import Settings
 from lie_picard.recording.bag import BagError, find
@@ -64,10 +64,8 @@ def _result(found: dict[str, tuple[int, Any]], settings: Settings) -> Result:
     wanted = [found[target.object_id] for target in settings.targets if target.object_id in found]
     there = [message for _, message in wanted if message.hypotheses]
     lost = [message for _, message in wanted if not message.hypotheses]
-    poses = []
-    for message in there:
-        name = message.object_id
-        poses.append(poses_of(message, settings.symmetries[name]))
+    poses = [poses_of(message, settings.symmetries[message.object_id]) for message in there]
+    tracked = [tracked_of(message) for message in there]
     late = max(log_ns - nanoseconds_of(message.header.stamp) for log_ns, message in found.values())
     work = max((message.statistics.processing_ms for _, message in wanted), default=0.0)
-    return Result(poses, there, lost, [], {"estimate": work, "latency": late * 1e-6})
+    return Result(poses, tracked, there, lost, [], {"estimate": work, "latency": late * 1e-6})

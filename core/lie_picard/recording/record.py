@@ -21,8 +21,8 @@ from lie_picard.evaluation import metrics
 from lie_picard.evaluation.calibration import confidence
 from lie_picard.geometry.mesh import Mesh
 from lie_picard.geometry.symmetry import Symmetry
-from lie_picard.messages.read import rotation_of
 from lie_picard.posterior.hypotheses import MODE_RADIUS
+from lie_picard.posterior.tracking import Tracked
 
 Array = NDArray[np.float64]
 _RECALL_STEP_DEG = 10.0  # as `evaluate`: a sample reaches one pose of the grid, not its neighbours
@@ -39,14 +39,14 @@ class Scorer:
         self._surfaces = {name: cKDTree(mesh.points(_SURFACE, seed=1)) for name, mesh in meshes.items()}
         self._last: dict[str, tuple[Array, Array]] = {}  # the followed and the true rotation of the image before
 
-    def __call__(self, poses: ObjectPoses, message: Any, truth: Array) -> dict[str, Any]:
+    def __call__(self, poses: ObjectPoses, tracked: Tracked, truth: Array) -> dict[str, Any]:
         """A record of an object that was found.
 
         Args:
-            message: the PoseHypothesisArray of it. truth: (4, 4) camera_from_object, metres.
+            tracked: what is followed of it. truth: (4, 4) camera_from_object, metres.
         """
         symmetry, name = poses.symmetry, poses.object_id
-        best = rotation_of(message.best.pose.orientation)
+        best = tracked.best
         record = {
             "presence": presence if math.isfinite(presence := poses.hypotheses.presence) else None,
             "ambiguity": poses.hypotheses.ambiguity.value,

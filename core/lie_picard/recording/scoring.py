@@ -7,6 +7,7 @@ what depends on the one before: modes are followed, records made, the annotated 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,9 @@ from numpy.typing import NDArray
 from lie_picard import machine
 from lie_picard.estimation.estimator import pick_device
 from lie_picard.evaluation import metrics
-from lie_picard.node.pipeline import Follower, Frame, Result
+from lie_picard.messages.images import to_rgb
+from lie_picard.messages.read import camera_of
+from lie_picard.node.pipeline import Frame, MessageBuilder, Result, Shot
 from lie_picard.node.settings import Settings
 from lie_picard.recording import drops as live
 from lie_picard.recording import summary
@@ -63,7 +66,7 @@ class Image:
     Attributes:
         done: what the estimator said. result: its messages; None where the image cannot be used.
         truth: (4, 4) camera_from_object by object, where it is known. records: one an object.
-        frame: the image itself, where it can be read.
+        frame: the image itself, where it can be read. rectified: as of `Settings`.
     """
 
     done: Estimated
@@ -71,6 +74,14 @@ class Image:
     truth: dict[str, Array]
     records: list[dict[str, Any]]
     frame: Frame | None = None
+    rectified: bool = False
+
+    @functools.cached_property
+    def shot(self) -> Shot | None:
+        """The image itself, decoded when it is first drawn into."""
+        if self.frame is None:
+            return None
+        return Shot(to_rgb(self.frame.image), camera_of(self.frame.info, self.rectified))
 
 
 @dataclass
@@ -194,11 +205,11 @@ def processes(recordings: Sequence[Recording], options: Options) -> int:
 
 def score(recording: Recording, options: Options, work: Path) -> Iterator[Image]:
     """The second pass: the images in order, with their records, and read again for drawing."""
-    follower, scorer, settings = Follower(writer()), Scorer(options.settings.meshes), options.settings
+    builder, scorer, settings = MessageBuilder(writer()), Scorer(options.settings.meshes), options.settings
     for done, frame in _estimated(recording, options, work):
         result = None
         if done.estimate is not None:
-            result = follower(header_of(done.stamp_ns, done.frame_id), done.estimate, settings)
+            result = builder(header_of(done.stamp_ns, done.frame_id), done.estimate, settings)
         yield scored(recording, done, result, frame, settings, scorer)
 
 
@@ -219,7 +230,7 @@ def scored(
         if record["state"] != "scored":
             scorer.lose(target.object_id)
         records.append(record)
-    return Image(done, result, truth, records, frame)
+    return Image(done, result, truth, records, frame, settings.rectified)
 
 
 def _estimated(recording: Recording, options: Options, work: Path) -> Iterator[tuple[Estimated, Frame | None]]:
@@ -245,7 +256,7 @@ def _record(
         unknown = str(error)
     if result is None:
         return {"state": done.state, "why": done.problem}
-    found = next(((p, m) for p, m in zip(result.poses, result.messages, strict=True) if p.object_id == name), None)
+    found = next(((p, t) for p, t in zip(result.poses, result.tracked, strict=True) if p.object_id == name), None)
     if found is None:
         if any(message.object_id == name for message in result.lost):
             return {"state": "lost"}

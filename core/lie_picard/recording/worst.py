@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lie_picard.drawing.overlay import enlarged
-from lie_picard.messages.images import to_rgb
-from lie_picard.messages.read import camera_of
 from lie_picard.node import pictures
+from lie_picard.node.pipeline import Shot
 from lie_picard.node.settings import Settings
 from lie_picard.recording.scoring import Image, Recording
 
@@ -80,15 +79,15 @@ class Worst:
 
     def _drawn(self, entry: _Entry) -> Picture:
         image, name = entry.image, entry.record["object"]
-        assert image.frame is not None and image.result is not None
-        camera = camera_of(image.frame.info, self._settings.rectified)
+        assert image.shot is not None and image.result is not None
+        camera = image.shot.camera
         poses = next(poses for poses in image.result.poses if poses.object_id == name)
         size = next(target.diameter for target in self._settings.targets if target.object_id == name)
         edge = poses.position + np.array([0.75 * size, 0.0, 0.0])
         (x, y), (right, _) = camera.project(np.stack([poses.position, edge]))
         factor = round(float(np.clip(_SIDE_PX / (2 * max(1.0, right - x)), 1, 4)))
-        large, camera = enlarged(to_rgb(image.frame.image), camera, factor)
-        overlay = pictures.overlay(large, camera, image.result, self._settings, image.truth)
+        large = Shot(*enlarged(image.shot.image, camera, factor))
+        overlay = pictures.overlay(large, image.result, self._settings, image.truth)
         half, centre = int(factor * max(8.0, right - x)), (np.array([x, y]) * factor).astype(int)
         low = np.clip(centre - half, 0, None)
         part = overlay[low[1] : centre[1] + half, low[0] : centre[0] + half]

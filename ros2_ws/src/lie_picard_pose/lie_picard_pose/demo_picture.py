@@ -11,8 +11,8 @@ import torch
 from sensor_msgs.msg import CameraInfo, Image
 
 from lie_picard.drawing.distribution import hue_bar, plot_distribution
-from lie_picard.drawing.overlay import colour_of, draw_overlay, enlarged
-from lie_picard.messages.read import camera_of, rotation_of
+from lie_picard.drawing.overlay import Colour, Drawn, colour_of, draw_overlay, enlarged
+from lie_picard.messages.read import camera_of, poses_of, rotation_of
 from lie_picard.node.pictures import drawn
 from lie_picard.objects import BUILT_IN, catalogue
 from lie_picard_msgs.msg import PoseHypothesisArray
@@ -69,8 +69,11 @@ def save_picture(path: Path, info: CameraInfo | None, found: dict[str, Found]) -
 def _overlay(info: CameraInfo, found: list[Found]) -> np.ndarray:
     camera = camera_of(info, rectified=False)
     image, large = enlarged(to_rgb(found[0].image), camera, _OVERSIZE)
-    items = [
-        drawn(one.message, catalogue(BUILT_IN)[one.message.object_id].mesh(DIAMETER), colour_of(index))
-        for index, one in enumerate(found)
-    ]
+    items = [_drawn(one.message, colour_of(index)) for index, one in enumerate(found)]
     return draw_overlay(image, large, items)
+
+
+def _drawn(message: PoseHypothesisArray, colour: Colour) -> Drawn:
+    shape = catalogue(BUILT_IN)[message.object_id]
+    poses, best = poses_of(message, shape.symmetry), rotation_of(message.best.pose.orientation)
+    return drawn(poses, best, shape.mesh(DIAMETER), colour)

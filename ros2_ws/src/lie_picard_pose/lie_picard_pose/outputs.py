@@ -13,14 +13,13 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Image
 from visualization_msgs.msg import MarkerArray
 
-from lie_picard.messages.read import camera_of
 from lie_picard.node import pictures
 from lie_picard.node.markers import markers
 from lie_picard.node.pipeline import Frame, Result
 from lie_picard.node.settings import Settings
 from lie_picard_msgs.msg import ObjectInfo, ObjectInfoArray, PoseHypothesisArray
 from lie_picard_pose import detections_3d
-from lie_picard_pose.conversions import WRITER, image_of, to_rgb
+from lie_picard_pose.conversions import WRITER, image_of
 from lie_picard_pose.tf import make_broadcaster
 
 
@@ -68,8 +67,8 @@ class Outputs:
         if self._detections is not None and self._detections.get_subscription_count():
             self._detections.publish(detections_3d.array_of(header, result.messages, settings))
         if self._overlay.get_subscription_count():
-            camera = camera_of(frame.info, settings.rectified)
-            self._overlay.publish(image_of(header, pictures.overlay(to_rgb(frame.image), camera, result, settings)))
+            assert result.shot is not None
+            self._overlay.publish(image_of(header, pictures.overlay(result.shot, result, settings)))
         if self._distribution.get_subscription_count():
             self._distribution.publish(image_of(header, pictures.distributions(result)))
 
