@@ -2,7 +2,7 @@
 
 import threading
 
-from lie_picard_pose.newest import Newest
+from lie_picard_pose.worker import Newest
 
 
 def test_the_newest_wins_and_drops_are_counted():

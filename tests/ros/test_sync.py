@@ -3,24 +3,24 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lie_picard_pose.sync import Gather
+from lie_picard_pose.sync import ApproximateSync
 
 MS = 1_000_000
 
 
 def test_a_single_topic_passes_at_once():
-    gather = Gather(["image"], 0.0)
+    gather = ApproximateSync(["image"], 0.0)
     assert gather.put("image", 5, "a") == {"image": "a"}
     assert gather.put("image", 9, "b") == {"image": "b"}
 
 
 def test_images_without_stamps_pass_too():
-    gather = Gather(["image"], 0.0)
+    gather = ApproximateSync(["image"], 0.0)
     assert [gather.put("image", 0, k) for k in range(3)] == [{"image": 0}, {"image": 1}, {"image": 2}]
 
 
 def test_a_detectors_answer_finds_its_image_and_older_images_are_given_up():
-    gather = Gather(["image", "mask"], 0.005)
+    gather = ApproximateSync(["image", "mask"], 0.005)
     for k in range(10):
         assert gather.put("image", k * 33 * MS, k) is None
     assert gather.put("mask", 6 * 33 * MS + MS, "m6") == {"image": 6, "mask": "m6"}
@@ -28,7 +28,7 @@ def test_a_detectors_answer_finds_its_image_and_older_images_are_given_up():
 
 
 def test_a_recording_that_starts_again_is_followed():
-    gather = Gather(["image", "depth"], 0.01)
+    gather = ApproximateSync(["image", "depth"], 0.01)
     for k in range(5):
         gather.put("image", k * 33 * MS, k)
         gather.put("depth", k * 33 * MS, k)
@@ -37,7 +37,7 @@ def test_a_recording_that_starts_again_is_followed():
 
 
 def test_what_is_missing_is_named():
-    gather = Gather(["image", "depth", "mask"], 0.01)
+    gather = ApproximateSync(["image", "depth", "mask"], 0.01)
     gather.put("image", 0, 0)
     assert gather.missing() == ["depth", "mask"]
 
@@ -48,7 +48,7 @@ def test_what_is_missing_is_named():
 )
 def test_sets_are_within_the_tolerance_and_in_order(arrivals, tolerance):
     """Whatever arrives when, each topic's stamps increasing."""
-    gather, clock, given_out = Gather(["image", "depth", "mask"], tolerance * 1e-3), {}, []
+    gather, clock, given_out = ApproximateSync(["image", "depth", "mask"], tolerance * 1e-3), {}, []
     for topic, step in arrivals:
         clock[topic] = clock.get(topic, 0) + 1 + step
         found = gather.put(topic, clock[topic] * MS, clock[topic])

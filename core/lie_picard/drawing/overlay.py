@@ -19,12 +19,12 @@ Image = NDArray[np.uint8]
 Colour = tuple[int, int, int]
 _Box = tuple[int, int, int, int]  # left, top, right, bottom
 
-MOST_MODES = 64
-_SHARP = math.cos(math.radians(30.0))
-_FAINTEST = 0.18
+MAX_MODES = 64
+_SHARP_COSINE = math.cos(math.radians(30.0))
+_MIN_OPACITY = 0.18
 _NEAR = 1e-3  # metres in front of the camera
 _MARGIN = 1.3  # of what is projected, relative to what the image shows
-_WIDEST = 20.0  # tangent of the largest angle from the axis at which lines are drawn
+_MAX_TANGENT = 20.0  # tangent of the largest angle from the axis at which lines are drawn
 _FAR_PX = 30_000.0  # OpenCV draws with 16-bit fractions: points beyond are as good as infinitely far
 _SHIFT = 4
 _AXES: tuple[Colour, ...] = ((255, 70, 70), (70, 220, 70), (90, 140, 255))
@@ -69,7 +69,7 @@ class Outline:
         first = np.searchsorted(index.reshape(-1)[order], np.arange(len(edges)))
         last = np.searchsorted(index.reshape(-1)[order], np.arange(len(edges)), side="right") - 1
         faces = np.stack([owner[order[first]], owner[order[last]]], 1)
-        sharp = np.einsum("ed,ed->e", normals[faces[:, 0]], normals[faces[:, 1]]) < _SHARP
+        sharp = np.einsum("ed,ed->e", normals[faces[:, 0]], normals[faces[:, 1]]) < _SHARP_COSINE
         sharp |= faces[:, 0] == faces[:, 1]  # the rim of an open surface
         return cls(vertices, edges, faces, sharp, normals, np.einsum("td,td->t", normals, corners[:, 0]))
 
@@ -123,10 +123,10 @@ def draw_overlay(image: Image, camera: Camera, items: Sequence[Drawn]) -> Image:
     result = image.copy()
     scale = max(1.0, min(image.shape[:2]) / 480)
     for item in items:
-        order = np.argsort(-item.weights, kind="stable")[:MOST_MODES][::-1]  # the heaviest last, on top
+        order = np.argsort(-item.weights, kind="stable")[:MAX_MODES][::-1]  # the heaviest last, on top
         lines = item.outline.lines(camera, item.rotations[order], item.position)
         weights = np.nan_to_num(item.weights[order])
-        opacity = np.maximum(_FAINTEST, weights / max(weights.max(initial=0.0), 1e-12))
+        opacity = np.maximum(_MIN_OPACITY, weights / max(weights.max(initial=0.0), 1e-12))
         _blend(result, lines, opacity, item.colour, scale)
         if item.truth is not None:
             rim = item.outline.lines(camera, item.truth[None, :3, :3], item.truth[:3, 3])
@@ -164,7 +164,7 @@ def _view_planes(camera: Camera) -> Array:
     border = np.array([[x, y] for x in (0, width / 2, width) for y in (0, height / 2, height)]) - 0.5
     rays = camera.rays(border)
     slopes = np.abs(rays[:, :2] / rays[:, 2:]).max(0) * _MARGIN
-    (x, y) = np.nan_to_num(slopes, nan=_WIDEST).clip(0, _WIDEST)
+    (x, y) = np.nan_to_num(slopes, nan=_MAX_TANGENT).clip(0, _MAX_TANGENT)
     return np.array([[-1, 0, x, 0], [1, 0, x, 0], [0, -1, y, 0], [0, 1, y, 0], [0, 0, 1, -_NEAR]])
 
 

@@ -1,7 +1,7 @@
 """Position of an object's centre from a depth image, instead of from the size of its region.
 
-The centre lies on the region's viewing ray. How far, is what the depth says: with the solid and its rotation known,
-the distance at which the solid's near surface fits the measured ranges; without, the ranges themselves plus what
+The centre lies on the region's viewing ray, and the depth image gives the distance: with the shape and its rotation
+known, the one at which the shape's near surface fits the measured ranges; without, the ranges themselves plus what
 separates surface and centre on average. A region that is too large or too small does little harm to either.
 """
 

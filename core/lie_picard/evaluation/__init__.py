@@ -1,1 +1,1 @@
-"""How good, how honest and how fast a model and its samplers are."""
+"""How accurate, how well calibrated and how fast a model and its samplers are."""

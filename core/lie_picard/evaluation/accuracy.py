@@ -35,7 +35,7 @@ class EvaluationOptions:
         recall_images: per solid. recall_samples: per image, for recall, modes reached and uniformity.
         compare: also solve the same steps one after another from the same starts, and give the angle between the two.
         randomisation: how far the images vary; None: clean ones.
-        named: whether the model is told which object to look for, as a robot would; the paper's is not.
+        named: whether the model is asked for the object by name, as a robot asks; the paper's is not.
     """
 
     images: int = 200

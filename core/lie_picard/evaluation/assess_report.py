@@ -49,7 +49,7 @@ def write_assessment(folder: Path, result: Mapping[str, Any]) -> None:
             f"## {kind.capitalize()} images: {options['images']} of each solid, {options['samples']} samples each",
             markdown(result[kind], _PRECISION),
             markdown([row for row in result[kind] if "modes" in row], _RECALL),
-            "The model not told which object it sees:",
+            "The model not asked for the object by name:",
             markdown(result[f"{kind}, not named"], _PRECISION),
             "100 Euler steps, by Picard and one after another:",
             markdown(result[f"{kind}, picard"], _SAMPLERS),
@@ -91,10 +91,10 @@ def plot_calibration(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         bins = row["reliability"]
         weights.plot([b["mean_weight"] for b in bins], [b["frequency"] for b in bins], color=colours[kind],
                      marker=markers[row["samples"]], label=f"{kind}, {row['samples']} samples")  # fmt: skip
-    regions.plot([50, 100], [50, 100], "k--", linewidth=0.8, label="honest")
+    regions.plot([50, 100], [50, 100], "k--", linewidth=0.8, label="calibrated")
     regions.set_xlabel("confidence of the region [%]")
     regions.set_ylabel("images whose true pose lies inside [%]")
-    weights.plot([0.01, 1], [0.01, 1], "k--", linewidth=0.8, label="honest")
+    weights.plot([0.01, 1], [0.01, 1], "k--", linewidth=0.8, label="calibrated")
     weights.set_xscale("log")
     weights.set_yscale("log")
     weights.set_xlabel("weight of a mode")
@@ -102,7 +102,7 @@ def plot_calibration(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     for axes in (regions, weights):
         axes.grid(which="both", alpha=0.3)
         axes.legend()
-    figure.suptitle("Are the hypotheses honest?")
+    figure.suptitle("Calibration of the hypotheses")
     figure.savefig(path, dpi=130)
 
 

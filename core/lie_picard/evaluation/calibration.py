@@ -1,4 +1,4 @@
-"""Are the hypotheses honest? Regions that hold the truth as often as they say, weights that mean probabilities."""
+"""Calibration: regions that hold the truth as often as they say, weights that are probabilities."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lie_picard.sampling import SamplerOptions
 LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
 _FITTED_FROM = 0.9
 _BINS = (0.0, 0.02, 0.04, 0.07, 0.12, 0.25, 0.5, 0.75, 1.0)
-SAMPLES = 16, 32, 128  # of the same images: regions shall be honest however many there are
+SAMPLES = 16, 32, 128  # of the same images: regions shall be calibrated however many there are
 _SCALES = 0.6, 0.8, 1.0, 1.2, 1.5, 1.8, 2.0, 2.2, 2.5, 2.8, 3.3
 _FLOORS = 0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.6, 1.0  # degrees
 _SPREADS = 0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0  # degrees

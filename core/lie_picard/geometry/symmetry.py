@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 
 _SAME = math.radians(1.0)  # listed rotations are rounded, and their products more so
 _ROUNDING = 0.02  # of a matrix, from the nearest rotation (Frobenius norm)
-_LARGEST = 120  # elements of a discrete group; what is not closed fills up to more than 180
+_MAX_GROUP = 120  # elements of a discrete group; what is not closed fills up to more than 180
 
 
 class SymmetryError(ValueError):
@@ -188,6 +188,8 @@ def _closed(generators: list[Array]) -> Array:
             # tr(A^T B) = 1 + 2 cos(angle)
             if np.einsum("kij,ij->k", group, product).max() < 1 + 2 * math.cos(_SAME):
                 group, level = np.concatenate([group, product[None]]), [*level, product]
-        if len(group) > _LARGEST:
-            raise SymmetryError(f"the discrete symmetries generate more than {_LARGEST} rotations: no group of a solid")
+        if len(group) > _MAX_GROUP:
+            raise SymmetryError(
+                f"the discrete symmetries generate more than {_MAX_GROUP} rotations: no group of a solid"
+            )
     return group

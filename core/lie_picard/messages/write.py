@@ -1,7 +1,7 @@
 """From the core's results to messages: hypotheses, poses and transforms.
 
 A `Writer` makes them of whatever message classes it is given: a node's, or those of a recording
-(`lie_picard.recording.types`).
+(`recording.message_types`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the node and the tools for recordings are told: one table, checked as a whole, read into one immutable value."""
+"""The parameters shared by the node and the recording tools: one table, checked as a whole, as one immutable value."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Entry:
 
 REGION_SOURCES = "parameters", "topics", "mask", "detections"
 TRANSPORTS = "raw", "compressed"
-MOST_SAMPLES = 10_000  # their distances are a matrix
+MAX_SAMPLES = 10_000  # their distances are a matrix
 
 # Defaults are repeated in config/pose.yaml, where users change them; a test keeps the two equal.
 TABLE: dict[str, Entry] = {
@@ -67,7 +67,7 @@ TABLE: dict[str, Entry] = {
         "diameter; empty: the embedded solid of the object's name, or none.",
     ),
     "rectified": Entry(False, "The image is rectified (image_rect): use P of camera_info and no distortion."),
-    "samples": Entry(32, "Rotations drawn for each object.", 1, MOST_SAMPLES),
+    "samples": Entry(32, "Rotations drawn for each object.", 1, MAX_SAMPLES),
     "method": Entry(
         "auto",
         "How the steps are solved: one after another (ode), in parallel (picard, newton), whichever is fastest here "

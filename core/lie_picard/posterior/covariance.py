@@ -1,4 +1,4 @@
-"""How far the true pose may be from a mode's mean, told by few samples.
+"""How far the true pose may be from a mode's mean, estimated from few samples.
 
 The samples of one image miss the truth alike in all modes: of poses R_k = R G_k that look the same, with G_k the turns
 of a symmetric object, the model's samples are Exp(e) R G_k with errors e in the camera's frame that know nothing of k.
@@ -20,7 +20,7 @@ _TYPICAL = 1.0  # samples' worth of the calibration's spread in the middle axis
 
 @dataclass(frozen=True)
 class Calibration:
-    """What makes a mode's covariance honest, measured on images of its own (`lie_picard.calibration`).
+    """What calibrates a mode's covariance, measured on images of its own (`evaluation.calibration`).
 
     A model is surer than it should be where its error is one that all its samples share.
 

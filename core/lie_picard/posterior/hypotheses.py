@@ -17,7 +17,7 @@ from lie_picard.posterior.covariance import Calibration, Scatter
 
 MODE_RADIUS = math.radians(15.0)
 _NEAR, _WIDE = math.radians(8.0), math.radians(24.0)
-_FEWEST = 4  # fewer samples tell nothing about ambiguity
+_MIN_SAMPLES = 4  # fewer samples tell nothing about ambiguity
 _DOMINANT = 0.9  # weight from which one mode is the answer and the rest are strays
 
 
@@ -37,7 +37,7 @@ class Mode:
     Attributes:
         rotation: (3, 3) Riemannian mean of the samples of this mode.
         weight: share of the samples in (0, 1]; the weights of all modes sum to 1.
-        covariance: (3, 3) of the true pose's body-frame tangent ``Log(rotation^T R)``, rad^2 (`lie_picard.scatter`);
+        covariance: (3, 3) of the true pose's body-frame tangent ``Log(rotation^T R)``, rad^2 (`posterior.covariance`);
             NaN where no mode has two samples and no calibration tells.
         count: number of samples.
     """
@@ -99,7 +99,7 @@ class Hypotheses:
 def _unpickled(
     rotations: Any, centres: Any, covariances: Any, shares: Any, axis: Any, mode_of: Any, ambiguity: Any, *rest: Any
 ) -> Hypotheses:
-    """What `Hypotheses.__reduce__` was told."""
+    """The inverse of `Hypotheses.__reduce__`."""
     parts = zip(torch.from_numpy(centres), torch.from_numpy(covariances), shares, strict=True)
     modes = tuple(Mode(centre, weight, covariance, count) for centre, covariance, (weight, count) in parts)
     axis = None if axis is None else torch.from_numpy(axis)
@@ -151,7 +151,7 @@ def classify(rotations: Tensor, modes: tuple[Mode, ...]) -> tuple[Ambiguity, Ten
     Discrete modes are points: a wide neighbourhood (24 degrees) holds hardly more samples than a narrow one (8).
     On a circle it holds three times as many, and the turns between neighbours share one axis.
     """
-    if len(rotations) < _FEWEST:
+    if len(rotations) < _MIN_SAMPLES:
         return Ambiguity.UNRESOLVED, None
     if modes[0].weight >= _DOMINANT:
         return Ambiguity.ONE_POSE, None

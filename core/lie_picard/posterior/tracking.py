@@ -15,9 +15,9 @@ from lie_picard.posterior.hypotheses import MODE_RADIUS, Ambiguity, Hypotheses
 
 Array = NDArray[np.float64]
 
-_KEPT = 1 / 4  # of the weight of the heaviest look: one of at least that much may go on as the published one
+_KEPT = 1 / 4  # of the weight of the heaviest appearance: one of at least that much may go on as the published one
 _GATES = (math.radians(30.0), math.radians(15.0), math.radians(8.0))  # of the motion's estimate, coarse to fine
-_FASTEST = math.radians(35.0)  # turn between two images: below half of an icosahedron's 72 degrees between equal poses
+_MAX_TURN = math.radians(35.0)  # turn between two images: below half of an icosahedron's 72 degrees between equal poses
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class _Track:
 
 
 @dataclass(frozen=True)
-class _Look:
-    """Modes that look the same: what one image says of one appearance of the object.
+class _Appearance:
+    """Modes that look the same.
 
     Attributes:
         members: indices of the modes. weight: the sum of theirs.
@@ -90,24 +90,24 @@ class ModeTracker:
             self.reset()
         modes = torch.stack([mode.rotation for mode in hypotheses.modes]).double().cpu().numpy()
         weights = np.array([mode.weight for mode in hypotheses.modes])
-        told = self._told(hypotheses) if symmetry.is_trivial else symmetry
-        looks = _looks(modes, [mode.count for mode in hypotheses.modes], told)
+        used = self._symmetry_of_samples(hypotheses) if symmetry.is_trivial else symmetry
+        seen = _appearances(modes, [mode.count for mode in hypotheses.modes], used)
         before = self._best
         reference = modes[0] if before is None else before
-        look = looks[0] if before is None else _nearest_look(looks, before, told)
-        members, pose = look.members, look.centre
-        if told.axes and told is not symmetry:
+        shown = seen[0] if before is None else _nearest_appearance(seen, before, used)
+        members, pose = shown.members, shown.centre
+        if used.axes and used is not symmetry:
             # The samples' axis is a few degrees off: what counts is the mode that needs the least turn about it.
             members = members[_angles(modes[members], reference[None])[:, 0].argmin()][None]
             pose = modes[members[0]]
-        best = _nearest(told, pose, reference)
-        turn = None if before is None or told.is_trivial else best @ before.T
-        if turn is None or _angles(turn[None], np.eye(3)[None])[0, 0] > _FASTEST:
+        best = _nearest(used, pose, reference)
+        turn = None if before is None or used.is_trivial else best @ before.T
+        if turn is None or _angles(turn[None], np.eye(3)[None])[0, 0] > _MAX_TURN:
             turn = self._common_turn(modes, weights)
         ids = self._follow(modes, turn, stamp_s)
         self._best, self._stamp_s = best, stamp_s
         covariances = torch.stack([hypotheses.modes[k].covariance for k in members]).double().cpu().numpy()
-        turns = np.swapaxes(modes[members], -1, -2) @ _nearest(told, modes[members], best)
+        turns = np.swapaxes(modes[members], -1, -2) @ _nearest(used, modes[members], best)
         mapped = np.swapaxes(turns, -1, -2) @ covariances @ turns
         return Tracked(
             ids=ids,
@@ -116,7 +116,7 @@ class ModeTracker:
             best_id=ids[int(_angles(modes, best[None])[:, 0].argmin())],
         )
 
-    def _told(self, hypotheses: Hypotheses) -> Symmetry:
+    def _symmetry_of_samples(self, hypotheses: Hypotheses) -> Symmetry:
         """The symmetry that the samples tell: turns about an axis, or none. Too vague an image has the last one's."""
         if hypotheses.axis is not None:
             self._axis = hypotheses.axis.double().cpu().numpy()
@@ -165,10 +165,10 @@ class ModeTracker:
         return tuple(ids[mode] for mode in range(len(modes)))
 
 
-def _looks(modes: Array, counts: list[int], symmetry: Symmetry) -> list[_Look]:
-    """Modes (M, 3, 3), heaviest first, by their looks: the heaviest one left takes all within 15 degrees."""
+def _appearances(modes: Array, counts: list[int], symmetry: Symmetry) -> list[_Appearance]:
+    """Modes (M, 3, 3), heaviest first, by their appearance: the heaviest one left takes all within 15 degrees."""
     free = np.ones(len(modes), bool)
-    looks = []
+    appearances = []
     for leader in range(len(modes)):
         if free[leader]:
             mapped = _nearest(symmetry, modes, modes[leader])
@@ -178,15 +178,15 @@ def _looks(modes: Array, counts: list[int], symmetry: Symmetry) -> list[_Look]:
             centre = modes[leader]
             if len(members) > 1:
                 centre = so3.mean(torch.from_numpy(np.repeat(mapped[members], samples, axis=0))).numpy()
-            looks.append(_Look(members, int(samples.sum()) / sum(counts), centre))
-    return looks
+            appearances.append(_Appearance(members, int(samples.sum()) / sum(counts), centre))
+    return appearances
 
 
-def _nearest_look(looks: list[_Look], reference: Array, symmetry: Symmetry) -> _Look:
-    """Of the looks with enough weight, the one that changes the pose least: a light stray one is never enough."""
-    enough = _KEPT * max(look.weight for look in looks)
-    heavy = [look for look in looks if look.weight >= enough]
-    centres = torch.from_numpy(np.stack([look.centre for look in heavy]))
+def _nearest_appearance(appearances: list[_Appearance], reference: Array, symmetry: Symmetry) -> _Appearance:
+    """Of the appearances with enough weight, the one that changes the pose least: a light stray one is never enough."""
+    enough = _KEPT * max(one.weight for one in appearances)
+    heavy = [one for one in appearances if one.weight >= enough]
+    centres = torch.from_numpy(np.stack([one.centre for one in heavy]))
     return heavy[int(symmetry.distance(centres, torch.from_numpy(reference)).argmin())]
 
 

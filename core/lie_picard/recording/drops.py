@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def kept(arrivals_s: Sequence[float], work_s: Sequence[float]) -> list[bool]:
-    """Which images a node would have estimated that takes the newest whenever it is free.
+def simulate_drops(arrivals_s: Sequence[float], work_s: Sequence[float]) -> list[bool]:
+    """Whether each image would have been estimated by a node that takes the newest whenever it is free.
 
     Args:
         arrivals_s: when each image came, in order. work_s: how long each takes.

@@ -38,13 +38,13 @@ _TABLES = {
         "adds_within_tenth_of_diameter": "ADD-S < 0.1 d", "mssd_median_mm": "MSSD, median [mm]",
         "mssd_within_tenth_of_diameter": "MSSD < 0.1 d",
     },
-    "Honesty": {
+    "Calibration": {
         "object": "object", "rotation_inside_50": "rotation in 50%", "rotation_inside_90": "90%",
         "rotation_inside_95": "95% region", "rotation_inside_99": "99%", "position_inside_50": "position in 50%",
         "position_inside_95": "95% region", "calibration_error_of_weights": "calibration error of weights",
     },
 }  # fmt: skip
-_MOST_POINTS = 4000  # of a line in a plot
+_MAX_POINTS = 4000  # of a line in a plot
 
 
 def render(result: Mapping[str, Any], worst: Sequence[Picture]) -> str:
@@ -78,9 +78,9 @@ def _plots(result: Mapping[str, Any], scored: list[dict[str, Any]]) -> list[tupl
         ("Error over time", "Mean angle of an image's samples to the nearest true pose, and of the followed pose.",
          _over_time(scored)),
         ("Quality", "Share of images below an error: rotation (mean over samples) and position.", _cumulated(scored)),
-        ("Honesty", "Left: how often a region of the heaviest mode holds the truth. Right: how often a mode of a "
+        ("Calibration", "Left: how often a region of the heaviest mode holds the truth. Right: how often a mode of a "
          "weight is the recorded pose's; area: number of modes. On the diagonal the model means what it says.",
-         _honesty(result)),
+         _calibration(result)),
         *plots,
     ]  # fmt: skip
 
@@ -99,7 +99,7 @@ def _over_time(scored: list[dict[str, Any]]) -> Figure:
         total += (max(r["stamp_ns"] for r in scored if r["bag"] == bag) - first[bag]) * 1e-9 + 1
     for axes, name in zip(figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0], names, strict=True):
         chosen = [r for r in scored if r["object"] == name]
-        chosen = chosen[:: max(1, len(chosen) // _MOST_POINTS)]
+        chosen = chosen[:: max(1, len(chosen) // _MAX_POINTS)]
         seconds = [offsets[r["bag"]] + (r["stamp_ns"] - first[r["bag"]]) * 1e-9 for r in chosen]
         axes.plot(seconds, [r["mean_deg"] for r in chosen], ".", markersize=3, label="samples, mean")
         axes.plot(seconds, [r["best_deg"] for r in chosen], ".", markersize=3, label="followed pose")
@@ -131,7 +131,7 @@ def _cumulated(scored: list[dict[str, Any]]) -> Figure:
     return figure
 
 
-def _honesty(result: Mapping[str, Any]) -> Figure:
+def _calibration(result: Mapping[str, Any]) -> Figure:
     figure = Figure(figsize=(10, 3.8), layout="constrained")
     regions, weights = figure.subplots(1, 2)
     rows = result["rows"]

@@ -54,7 +54,7 @@ class Scorer:
             "jump_deg": self._jump(name, best, truth[:3, :3]),
         }
         record |= _precision(poses, truth[:3, :3]) | _recall(poses, truth[:3, :3])
-        record |= _honesty(poses, truth) | _translation(poses, truth)
+        record |= _calibration(poses, truth) | _translation(poses, truth)
         if name in self._meshes:
             estimate = np.eye(4)
             estimate[:3, :3], estimate[:3, 3] = best, poses.position
@@ -92,7 +92,7 @@ def _recall(poses: ObjectPoses, truth: Array) -> dict[str, Any]:
     }
 
 
-def _honesty(poses: ObjectPoses, truth: Array) -> dict[str, Any]:
+def _calibration(poses: ObjectPoses, truth: Array) -> dict[str, Any]:
     """Smallest confidences whose regions hold the truth, and which mode is the recorded pose's."""
     modes, symmetry = poses.hypotheses.modes, poses.symmetry
     best, covariance = modes[0], poses.position_covariance

@@ -24,8 +24,7 @@ from lie_picard.messages.images import to_rgb
 from lie_picard.messages.read import camera_of
 from lie_picard.node.pipeline import Frame, MessageBuilder, Result, Shot
 from lie_picard.node.settings import Settings
-from lie_picard.recording import drops as live
-from lie_picard.recording import summary
+from lie_picard.recording import drops, summary
 from lie_picard.recording.bag import Bag, BagError, find
 from lie_picard.recording.frames import Topics, frames, resolve
 from lie_picard.recording.jobs import Estimated, Job, Store, run_all, spans
@@ -292,7 +291,7 @@ def conclude(
 
 def _bag(recording: Recording, tally: Tally) -> dict[str, Any]:
     arrivals = tally.arrivals_s
-    kept = live.kept(arrivals, [sum(spans.values()) * 1e-3 for spans in tally.milliseconds])
+    kept = drops.simulate_drops(arrivals, [sum(spans.values()) * 1e-3 for spans in tally.milliseconds])
     live_already = any("latency" in spans for spans in tally.milliseconds)
     seconds = arrivals[-1] - arrivals[0] if len(arrivals) > 1 else 0.0
     return {

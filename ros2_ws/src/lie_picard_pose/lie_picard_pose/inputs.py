@@ -17,7 +17,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 from lie_picard.node.pipeline import Frame
 from lie_picard.node.settings import Settings
 from lie_picard_pose.parameters import detection_type
-from lie_picard_pose.sync import Gather
+from lie_picard_pose.sync import ApproximateSync
 
 
 class Inputs:
@@ -48,7 +48,7 @@ class Inputs:
             topics["regions"] = Image
         elif settings.regions_from == "detections":
             topics["regions"] = detection_type()  # type: ignore[assignment]  # checked with the parameters
-        self._gather = Gather(list(topics), settings.sync_tolerance)
+        self._sync = ApproximateSync(list(topics), settings.sync_tolerance)
         self._names = {"image": self.image_topic, "regions": settings.regions_from, "depth": "depth"}
         wanted: list[tuple[type, str, Callable[[Any], None]]]
         wanted = [(kind, self._names[role], functools.partial(self._on_message, role)) for role, kind in topics.items()]
@@ -74,7 +74,7 @@ class Inputs:
 
     def clear(self) -> None:
         """Forget what has not become a frame yet."""
-        self._gather.clear()
+        self._sync.clear()
 
     def close(self) -> None:
         """End the subscriptions."""
@@ -104,8 +104,8 @@ class Inputs:
         now, stamp = time.monotonic(), message.header.stamp
         if role == "image":
             self._on_image()
-        found = self._gather.put(role, stamp.sec * 1_000_000_000 + stamp.nanosec, message)
-        if role == "image" and (missing := self._gather.missing()):
+        found = self._sync.put(role, stamp.sec * 1_000_000_000 + stamp.nanosec, message)
+        if role == "image" and (missing := self._sync.missing()):
             topics = " and ".join(f"'{self._node.resolve_topic_name(self._names[role])}'" for role in missing)
             self._complain(
                 f"images arrive but nothing on {topics} yet: publish it, or change `regions_from` or `depth`"

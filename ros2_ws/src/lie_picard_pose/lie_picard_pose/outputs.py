@@ -20,7 +20,7 @@ from lie_picard.node.settings import Settings
 from lie_picard_msgs.msg import ObjectInfo, ObjectInfoArray, PoseHypothesisArray
 from lie_picard_pose import detections_3d
 from lie_picard_pose.conversions import WRITER, image_of
-from lie_picard_pose.tf import make_broadcaster
+from lie_picard_pose.tf_broadcaster import make_broadcaster
 
 
 class Outputs:

@@ -1,4 +1,4 @@
-"""The node's parameters: `lie_picard.settings`, declared, with descriptions and ranges."""
+"""The node's parameters: `lie_picard.node.settings`, declared, with descriptions and ranges."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def unknown(node: Node) -> list[str]:
 
 
 def settings_of(values: Mapping[str, Any]) -> Settings:
-    """`lie_picard.settings.settings_of`, and that what this installation lacks is not asked for.
+    """`node.settings.settings_of`, and that what this installation lacks is not asked for.
 
     Raises:
         ValueError: one line that names the parameter and the remedy.

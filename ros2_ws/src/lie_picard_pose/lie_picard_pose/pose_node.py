@@ -29,7 +29,7 @@ from lie_picard.estimation.estimator import ImageError, pick_device
 from lie_picard.geometry.camera import CameraError
 from lie_picard.node.pipeline import Frame, Pipeline
 from lie_picard_msgs.srv import EstimatePose, SetObject
-from lie_picard_pose import diagnostics, parameters, requests
+from lie_picard_pose import diagnostics, parameters, service_requests
 from lie_picard_pose.conversions import WRITER, to_rgb
 from lie_picard_pose.inputs import Inputs
 from lie_picard_pose.outputs import Outputs
@@ -263,7 +263,7 @@ class PoseNode(LifecycleNodeMixin, Node):
         try:
             if self._pipeline is None:
                 raise ImageError("no model is loaded: configure the node first")
-            settings = requests.settings_for(request, self._settings)
+            settings = service_requests.settings_for(request, self._settings)
             frame = Frame(request.image, request.camera_info)
             result = result_of(self._worker.call(self._pipeline, frame, settings, False), rclpy.ok)
             response.success, response.hypotheses = True, (result.messages + result.lost)[0]
@@ -273,7 +273,7 @@ class PoseNode(LifecycleNodeMixin, Node):
 
     def _on_set_object(self, request: SetObject.Request, response: SetObject.Response) -> SetObject.Response:
         try:
-            changes = requests.changed_objects(request, parameters.values_of(self))
+            changes = service_requests.changed_objects(request, parameters.values_of(self))
         except ValueError as error:
             response.message = str(error)
             return response

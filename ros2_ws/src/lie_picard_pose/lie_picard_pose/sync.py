@@ -9,7 +9,7 @@ from typing import Any
 _KEPT = 30  # messages a topic: a second of video, for a detector that takes that long
 
 
-class Gather:
+class ApproximateSync:
     """Approximate time synchronisation where the newest complete set wins and nothing is waited for.
 
     Not thread-safe: call it from one callback group.

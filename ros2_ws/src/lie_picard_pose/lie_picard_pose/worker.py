@@ -6,12 +6,11 @@ Torch gives every thread that computes a pool of its own, and two pools on the s
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, Generic, TypeVar
-
-from lie_picard_pose.newest import Newest
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -19,6 +18,27 @@ R = TypeVar("R")
 
 class StoppingError(RuntimeError):
     """The process is to end; what was waited for is not."""
+
+
+class Newest(Generic[T]):
+    """Holds at most one item. Neither `put` nor `take` waits."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._item: T | None = None
+        self.dropped = 0
+
+    def put(self, item: T) -> None:
+        """Offer an item; one that still waits is dropped and counted."""
+        with self._lock:
+            self.dropped += self._item is not None
+            self._item = item
+
+    def take(self) -> T | None:
+        """The newest item, once; None where there is none."""
+        with self._lock:
+            item, self._item = self._item, None
+            return item
 
 
 class Worker(Generic[T]):

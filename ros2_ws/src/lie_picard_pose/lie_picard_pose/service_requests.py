@@ -7,7 +7,7 @@ from typing import Any
 
 from lie_picard.estimation.estimator import ImageError
 from lie_picard.messages.read import region_of
-from lie_picard.node.settings import MOST_SAMPLES, Settings
+from lie_picard.node.settings import MAX_SAMPLES, Settings
 from lie_picard_msgs.srv import EstimatePose, SetObject
 
 _WHOLE = [0.0, 0.0, 0.0, 0.0]
@@ -26,8 +26,8 @@ def settings_for(request: EstimatePose.Request, settings: Settings) -> Settings:
     if (region := region_of(request.region)) is not None:
         target = replace(target, region=region)
     samples = request.samples or settings.samples
-    if samples > MOST_SAMPLES:
-        raise ImageError(f"{samples} samples are too many: at most {MOST_SAMPLES}")
+    if samples > MAX_SAMPLES:
+        raise ImageError(f"{samples} samples are too many: at most {MAX_SAMPLES}")
     seed = request.seed if request.seed >= 0 else None
     return replace(settings, targets=(target,), samples=samples, seed=seed)
 
