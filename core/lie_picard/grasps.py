@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from lie_picard import so3
+from lie_picard.posterior.covariance import to_camera
 from lie_picard.posterior.hypotheses import Hypotheses
 
 UNKNOWN_SIGMA = math.radians(5.0)
@@ -124,7 +125,7 @@ class Posterior:
         spread = torch.where(known, spread, unknown_sigma**2 * torch.eye(3, dtype=torch.float64))
         covariances = torch.zeros(len(modes), 6, 6, dtype=torch.float64)
         covariances[:, :3, :3] = position_covariance
-        covariances[:, 3:, 3:] = rotations @ spread @ rotations.mT  # R Exp(v) = Exp(R v) R
+        covariances[:, 3:, 3:] = to_camera(rotations, spread)
         weights = torch.tensor([mode.weight for mode in modes], dtype=torch.float64)
         return cls(weights, rigid(so3.project(rotations), position.expand(len(modes), 3)), covariances)
 

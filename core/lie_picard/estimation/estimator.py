@@ -20,7 +20,17 @@ from lie_picard.model import checkpoint
 from lie_picard.model.score_model import ImageScore, ScoreModel
 from lie_picard.objects import Catalogue, catalogue
 from lie_picard.posterior.hypotheses import Hypotheses, summarise
-from lie_picard.sampling import Plan, SamplerOptions, Score, Solution, WarmStart, autotune, draw_walk, joined, sample
+from lie_picard.sampling import (
+    Plan,
+    SamplerOptions,
+    Score,
+    Solution,
+    WarmStart,
+    autotune,
+    draw_walk_noise,
+    joined,
+    sample,
+)
 
 PARALLEL = "picard", "newton"
 _FEWEST_ROWS = 32  # samples at a time below which a GPU without memory is given up
@@ -174,8 +184,8 @@ class PoseEstimator:
         return Encoded(self.model.condition(images.to(self.device), plan.noise, asked), plan, options, len(images))
 
     def walk_noise(self, encoded: Encoded, samples: int, generator: torch.Generator) -> Tensor | None:
-        """The random walk's draws (T, samples, 3); None for the ODE, which draws its starts alone."""
-        return draw_walk(encoded.plan.noise, samples, generator) if encoded.options.method == "walk" else None
+        """The random walk's noise (T, samples, 3); None for the ODE, which draws its starts alone."""
+        return draw_walk_noise(encoded.plan.noise, samples, generator) if encoded.options.method == "walk" else None
 
     @torch.inference_mode()
     def solve(
@@ -195,7 +205,7 @@ class PoseEstimator:
             torch.OutOfMemoryError: not even a few samples fit.
         """
         way, index = self.resolve(encoded, start), encoded.image_of(start)
-        return self._sample(encoded.score, start, encoded.plan, way, condition=index, draws=noise, guess=guess,
+        return self._sample(encoded.score, start, encoded.plan, way, condition=index, walk_noise=noise, guess=guess,
                             keep_trajectory=keep_trajectory)  # fmt: skip
 
     def draw(
@@ -356,7 +366,7 @@ def _slices(count: int, rows: int) -> list[slice]:
 
 
 def _part(arguments: dict[str, Tensor | bool | None], part: slice) -> dict[str, Tensor | bool | None]:
-    """The arguments of `sampling.sample` for some samples; the walk's draws count them along their second axis."""
-    cut = {name: value[part] for name, value in arguments.items() if isinstance(value, Tensor) and name != "draws"}
-    draws = arguments.get("draws")
-    return arguments | cut | ({"draws": draws[:, part]} if isinstance(draws, Tensor) else {})
+    """The arguments of `sampling.sample` for some samples; the walk's noise counts them along its second axis."""
+    cut = {name: value[part] for name, value in arguments.items() if isinstance(value, Tensor) and name != "walk_noise"}
+    noise = arguments.get("walk_noise")
+    return arguments | cut | ({"walk_noise": noise[:, part]} if isinstance(noise, Tensor) else {})

@@ -32,6 +32,17 @@ def nearest_samples(poses: Tensor, samples: Tensor) -> Tensor:
     return so3.degrees(so3.pairwise_angle(poses, samples).amin(1))
 
 
+def recall(poses: Tensor, samples: Tensor) -> dict[str, Any]:
+    """Of all true poses of an image (M, 3, 3), by (N, 3, 3) samples."""
+    nearest = nearest_samples(poses, samples)
+    return {
+        "recall_deg": float(nearest.mean()),
+        "modes": len(poses),
+        "modes_reached": float((nearest <= REACHED_DEG).double().mean()),
+        "modes_reached_if_uniform": modes_reached_if_uniform(len(poses), len(samples)),
+    }
+
+
 def modes_reached(poses: Tensor, samples: Tensor) -> float:
     """Share of the true poses with a sample within `REACHED_DEG`."""
     return float((nearest_samples(poses, samples) <= REACHED_DEG).float().mean())

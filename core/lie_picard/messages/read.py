@@ -13,6 +13,7 @@ from lie_picard import so3
 from lie_picard.estimation.poses import ObjectPoses
 from lie_picard.geometry.camera import Camera, CameraError, Region
 from lie_picard.geometry.symmetry import Symmetry
+from lie_picard.posterior.covariance import to_body
 from lie_picard.posterior.hypotheses import Ambiguity, Hypotheses, Mode
 from lie_picard.posterior.tracking import Tracked
 
@@ -113,7 +114,7 @@ def _body_covariance(rotation: Array, covariance: Any) -> Array:
     full = np.array(covariance).reshape(6, 6)
     if full[3, 3] < 0:
         return np.full((3, 3), np.nan)
-    return np.asarray(rotation.T @ full[3:, 3:] @ rotation)
+    return to_body(rotation, full[3:, 3:])
 
 
 def poses_of(message: Any, symmetry: Symmetry) -> ObjectPoses:

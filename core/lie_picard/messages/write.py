@@ -20,6 +20,7 @@ from lie_picard import so3
 from lie_picard.estimation.poses import ObjectPoses, Target
 from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.messages.read import AMBIGUITIES
+from lie_picard.posterior.covariance import to_camera
 from lie_picard.posterior.hypotheses import Ambiguity
 from lie_picard.posterior.tracking import Tracked
 from lie_picard.sampling import SamplerOptions
@@ -32,12 +33,12 @@ UNKNOWN = -1.0
 def covariance_of(rotation: Array, tangent_covariance: Array, position_covariance: Array) -> Array:
     """Row-major 6 x 6 about the fixed axes of the header's frame, from body-frame (right) tangent covariances.
 
-    R Exp(v) = Exp(R v) R: the rotation block is R S R^T. An unknown S (NaN) becomes -1 on its diagonal.
+    An unknown S (NaN) becomes -1 on its diagonal.
     (..., 3, 3), (..., 3, 3), (3, 3) -> (..., 36).
     """
     covariance = np.zeros((*rotation.shape[:-2], 6, 6))
     covariance[..., :3, :3] = position_covariance
-    turned = rotation @ tangent_covariance @ np.swapaxes(rotation, -1, -2)
+    turned = to_camera(rotation, tangent_covariance)
     known = np.isfinite(turned).all((-2, -1), keepdims=True)
     covariance[..., 3:, 3:] = np.where(known, turned, UNKNOWN * np.eye(3))
     return covariance.reshape(*rotation.shape[:-2], 36)
@@ -92,7 +93,7 @@ class Writer:
         )
         message.statistics = self.types.SamplerStatistics(
             method=found.method,
-            integrator=options.integrator if options.method != "walk" else "euler",
+            integrator=options.steps_of,
             steps=options.steps,
             rounds=found.rounds,
             evaluations=float(found.evaluations),

@@ -8,14 +8,30 @@ So modes lend each other their scatter there, however few samples each has.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lie_picard import so3
 
 _LENT = 10.0  # samples' worth of all modes' scatter in each mode's, and of its middle axis in all modes'
 _TYPICAL = 1.0  # samples' worth of the calibration's spread in the middle axis
+
+
+Matrices = TypeVar("Matrices", Tensor, NDArray[np.float64])
+
+
+def to_camera(rotation: Matrices, covariance: Matrices) -> Matrices:
+    """Covariances of body-frame tangents about the camera's fixed axes: R Exp(v) = Exp(R v) R. (..., 3, 3) x 2."""
+    return rotation @ covariance @ rotation.swapaxes(-1, -2)
+
+
+def to_body(rotation: Matrices, covariance: Matrices) -> Matrices:
+    """The inverse of `to_camera`."""
+    return rotation.swapaxes(-1, -2) @ covariance @ rotation
 
 
 @dataclass(frozen=True)

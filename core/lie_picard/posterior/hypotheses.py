@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lie_picard import so3
-from lie_picard.posterior.covariance import Calibration, Scatter
+from lie_picard.posterior.covariance import Calibration, Scatter, to_body
 
 MODE_RADIUS = math.radians(15.0)
 _NEAR, _WIDE = math.radians(8.0), math.radians(24.0)
@@ -129,7 +129,7 @@ def find_modes(
     mode_of = torch.empty_like(counts).scatter_(0, order, torch.arange(len(order), device=order.device))[mode_of]
     centres = so3.means(rotations, mode_of, len(order))
     spreads = Scatter.of(centres, rotations, mode_of).covariance(calibration or Calibration())
-    covariances = centres.mT @ spreads @ centres
+    covariances = to_body(centres, spreads)
     modes = zip(centres, covariances, counts[order].tolist(), strict=True)
     return tuple(Mode(centre, n / len(rotations), spread, n) for centre, spread, n in modes), mode_of
 

@@ -83,13 +83,7 @@ def _recall(poses: ObjectPoses, truth: Array) -> dict[str, Any]:
     if poses.symmetry.is_ball:
         return {}
     equal = poses.symmetry.equivalents(torch.from_numpy(truth), _RECALL_STEP_DEG)
-    nearest = metrics.nearest_samples(equal, poses.hypotheses.rotations.double())
-    return {
-        "recall_deg": float(nearest.mean()),
-        "modes": len(equal),
-        "modes_reached": float((nearest <= metrics.REACHED_DEG).double().mean()),
-        "modes_reached_if_uniform": metrics.modes_reached_if_uniform(len(equal), len(poses.hypotheses.rotations)),
-    }
+    return metrics.recall(equal, poses.hypotheses.rotations.double())
 
 
 def _calibration(poses: ObjectPoses, truth: Array) -> dict[str, Any]:

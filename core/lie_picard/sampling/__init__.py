@@ -6,7 +6,7 @@ from lie_picard.sampling.options import METHODS, Plan, SamplerOptions, sample
 from lie_picard.sampling.picard import sample_picard
 from lie_picard.sampling.scheme import INTEGRATORS, Scheme, euler, heun, multistep
 from lie_picard.sampling.solution import Score, Solution, Status, joined
-from lie_picard.sampling.walk import draw_walk, sample_walk
+from lie_picard.sampling.walk import draw_walk_noise, sample_walk
 from lie_picard.sampling.warm import WarmStart
 
 __all__ = [
@@ -19,7 +19,7 @@ __all__ = [
     "Solution",
     "Status",
     "WarmStart",
-    "draw_walk",
+    "draw_walk_noise",
     "euler",
     "heun",
     "joined",

@@ -77,13 +77,6 @@ def geometric(steps: int, sigma_max: float = 2.0, sigma_min: float = 0.01, skip:
     return NoiseSchedule(torch.linspace(high, low, steps, dtype=torch.float64)[skip:].exp().float())
 
 
-def cubic(steps: int, sigma_max: float = 1.0, sigma_min: float = 1e-4) -> NoiseSchedule:
-    """The paper's schedule: a cubic power law of the *variance*, from sigma^2 = 1 down to 1e-8."""
-    _check(steps, sigma_max, sigma_min)
-    high, low = sigma_max ** (2 / 3), sigma_min ** (2 / 3)
-    return NoiseSchedule(torch.linspace(high, low, steps, dtype=torch.float64).pow(1.5).float())
-
-
 def _check(steps: int, sigma_max: float, sigma_min: float) -> None:
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")

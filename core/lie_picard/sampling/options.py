@@ -31,7 +31,7 @@ class SamplerOptions:
 
     Attributes:
         method: how the integrator's steps are solved: "ode" one after another, "picard" or "newton" in parallel, "auto"
-            whichever is fastest here (`lie_picard.planner`); or "walk", the random walk.
+            whichever is fastest here (`sampling.autotune`); or "walk", the random walk.
         steps: noise levels T.
         window: evaluations in flight of "picard" and "newton"; None: 16 and all.
         tolerance: of "picard" and "newton", relative to the noise level of each step.
@@ -62,10 +62,14 @@ class SamplerOptions:
         """The paper's algorithms: Euler steps, no restarts."""
         return replace(cls(method, steps, integrator="euler", restarts=0), **changes)
 
+    @property
+    def steps_of(self) -> str:
+        """The integrator whose steps are taken: a walk has Euler's."""
+        return "euler" if self.method == "walk" else self.integrator
+
     def plan(self, sigma_max: float, sigma_min: float, like: Tensor) -> Plan:
         """The tables of a run over a model's noise range [rad], on the device of a tensor and in its type."""
-        integrator = "euler" if self.method == "walk" else self.integrator
-        key = replace(self, method="ode", window=None, tolerance=0.0, restarts=0, integrator=integrator)
+        key = replace(self, method="ode", window=None, tolerance=0.0, restarts=0, integrator=self.steps_of)
         return _plan(key, sigma_max, sigma_min, like.device, like.dtype)
 
 
@@ -109,17 +113,21 @@ def sample(
     options: SamplerOptions,
     *,
     condition: Tensor | None = None,
-    draws: Tensor | None = None,
+    walk_noise: Tensor | None = None,
     guess: Tensor | None = None,
     keep_trajectory: bool = False,
 ) -> Solution:
     """Sample as the options say; `plan` is theirs, the other arguments are as for `sample_picard`.
 
     Raises:
-        ValueError: the method is "auto", which only `planner` can resolve, or an argument is out of range.
+        ValueError: the method is "auto", which only `autotune` can resolve, or an argument is out of range.
     """
     if options.method == "walk":
-        return sample_walk(score, start, plan.noise, condition=condition, draws=draws, keep_trajectory=keep_trajectory)
+        if walk_noise is None:
+            raise ValueError("a walk needs its noise: see walk.draw_walk_noise")
+        return sample_walk(
+            score, start, plan.noise, walk_noise=walk_noise, condition=condition, keep_trajectory=keep_trajectory
+        )
     found = _solve(score, start, plan.noise, plan.scheme, options, condition, guess, keep_trajectory)
     for _ in range(options.restarts):
         assert found.trend is not None
@@ -145,7 +153,7 @@ def _solve(
     if options.method == "ode":  # it goes from the start to the end in one pass: a guess has no use
         return sample_ode(score, start, noise, scheme=scheme, condition=condition, keep_trajectory=keep_trajectory)
     if options.method not in ("picard", "newton"):
-        raise ValueError(f"method '{options.method}' must be resolved first: see lie_picard.planner")
+        raise ValueError(f"method '{options.method}' must be resolved first: see sampling.autotune")
     solver, window = (sample_picard, options.window or 16) if options.method == "picard" else (
         sample_newton, options.window,
     )  # fmt: skip

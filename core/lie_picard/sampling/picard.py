@@ -21,7 +21,7 @@ def sample_picard(
     window: int | None = None,
     tolerance: float = 0.03,
     max_rounds: int | None = None,
-    draws: Tensor | None = None,
+    walk_noise: Tensor | None = None,
     condition: Tensor | None = None,
     guess: Tensor | None = None,
     keep_trajectory: bool = False,
@@ -37,15 +37,15 @@ def sample_picard(
         window: number p of evaluations in flight; all where not given.
         tolerance: relative to the noise level of each step; 0 gives the sequential solution.
         max_rounds: stop early, with status MAX_ROUNDS.
-        draws: (T, N, 3) from `walk.draw_walk`: solve the geodesic random walk instead of the ODE.
+        walk_noise: (T, N, 3) from `walk.draw_walk_noise`: solve the geodesic random walk instead of the ODE.
         guess: (N, n + 1, 3, 3) first values of all points, an earlier solution's trajectory for example.
 
     Raises:
         ValueError: a shape, the window or the tolerance is out of range.
     """
     jitter = None
-    if draws is not None:
-        scheme, jitter = walk_scheme(noise), walk_jitter(noise, draws, start)
+    if walk_noise is not None:
+        scheme, jitter = walk_scheme(noise), walk_jitter(noise, walk_noise, start)
 
     def update(points: Tensor, increments: Tensor, following: Tensor, at: Tensor) -> Tensor:
         return points[:, :1] @ so3.scan(increments)

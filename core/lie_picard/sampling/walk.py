@@ -11,7 +11,7 @@ from lie_picard.sampling.scheme import Scheme, euler
 from lie_picard.sampling.solution import Score, Solution, checked_start, status_of
 
 
-def draw_walk(noise: NoiseSchedule, samples: int, generator: torch.Generator | None = None) -> Tensor:
+def draw_walk_noise(noise: NoiseSchedule, samples: int, generator: torch.Generator | None = None) -> Tensor:
     """All the randomness of a walk, drawn ahead: standard normal (T, N, 3)."""
     return torch.randn(noise.steps, samples, 3, generator=generator)
 
@@ -23,9 +23,9 @@ def walk_scheme(noise: NoiseSchedule) -> Scheme:
     return table
 
 
-def walk_jitter(noise: NoiseSchedule, draws: Tensor, like: Tensor) -> Tensor:
-    """The tangents that the draws (T, N, 3) add to the walk's steps, radians, as `like`. -> (N, T, 3)."""
-    return (noise.walk_spread.to(like)[:, None, None] * draws.to(like)).transpose(0, 1)
+def walk_jitter(noise: NoiseSchedule, walk_noise: Tensor, like: Tensor) -> Tensor:
+    """The tangents that the noise (T, N, 3) adds to the walk's steps, radians, as `like`. -> (N, T, 3)."""
+    return (noise.walk_spread.to(like)[:, None, None] * walk_noise.to(like)).transpose(0, 1)
 
 
 def sample_walk(
@@ -33,8 +33,7 @@ def sample_walk(
     start: Tensor,
     noise: NoiseSchedule,
     *,
-    draws: Tensor | None = None,
-    generator: torch.Generator | None = None,
+    walk_noise: Tensor,
     condition: Tensor | None = None,
     keep_trajectory: bool = False,
 ) -> Solution:
@@ -42,10 +41,10 @@ def sample_walk(
 
     Args:
         score, start, condition: as for `sample_ode`.
-        draws: (T, N, 3) the z_i; drawn from `generator` where not given.
+        walk_noise: (T, N, 3) the z_i, from `draw_walk_noise`.
     """
     table = walk_scheme(noise).to(checked_start(start, condition))
-    jitter = walk_jitter(noise, draw_walk(noise, len(start), generator) if draws is None else draws, start)
+    jitter = walk_jitter(noise, walk_noise, start)
     path = [start] if keep_trajectory else None
     rotations, _ = integrate(score, start, table, condition, path, jitter)
     trajectory = torch.stack(path, 1) if path else None
