@@ -33,7 +33,7 @@ class DataOptions:
     """What the model is shown.
 
     Attributes:
-        randomised: share of images that are randomised, the rest is clean (`lie_picard.randomisation`).
+        randomised: share of images that are randomised, the rest is clean (`rendering.randomisation`).
         absent: share of images without a known object, for the presence score.
         symsol: root of a data set in SYMSOL's format to train on instead; "": images rendered on the fly.
         randomisation: how far randomised images vary.
