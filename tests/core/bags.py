@@ -13,6 +13,7 @@ from lie_picard import so3
 from lie_picard.data.scene import Placed, render_scene
 from lie_picard.data.seeds import test_generator
 from lie_picard.geometry.camera import Camera
+from lie_picard.objects.symsol.solids import solid
 from lie_picard.recording.message_types import header_of, types, writer
 from lie_picard.recording.recorder import Recorder
 
@@ -37,7 +38,7 @@ def scene(frames: int, seed: int = 3) -> tuple[list[Placed], np.ndarray]:
         first = so3.uniform(1, generator=generator, dtype=torch.float64)
         axis = torch.nn.functional.normalize(torch.randn(3, generator=generator, dtype=torch.float64), dim=0)
         turns = so3.about_axis(axis, torch.deg2rad(3.0 * torch.arange(frames, dtype=torch.float64)))
-        placed.append(Placed(name, DIAMETER, np.array([x, 0.0, 0.9]), first @ turns))
+        placed.append(Placed(solid(name), DIAMETER, np.array([x, 0.0, 0.9]), first @ turns))
     return placed, render_scene(CAMERA, placed)
 
 

@@ -65,7 +65,7 @@ def test_a_cut_is_the_training_image_wherever_the_object_stands(direction, gener
     region = sphere_region(camera, centre, 0.08)
     view = look_at(camera, region, 64, 0.9)
     allocentric = torch.from_numpy(view.camera_from_view.T) @ rotation
-    image = render_scene(camera, [Placed("cube", 0.16, centre, rotation)])[0]
+    image = render_scene(camera, [Placed(solid("cube"), 0.16, centre, rotation)])[0]
     # Lights stand still when the camera turns: compare outlines, not shades.
     cut = view.cut(image) > 25
     ideal = render(solid("cube"), allocentric.float(), 64, Crop(fill=0.9))[0].numpy() > 25

@@ -56,7 +56,7 @@ def test_train_evaluate_bench_and_info_on_a_model_of_ones_own(tmp_path):
     [
         (["info", "nowhere.safetensors"], "no such file"),
         (["evaluate", "--checkpoint", "/etc/hostname"], "not a readable safetensors file"),
-        (["evaluate", "--solids", "banana"], "unknown solid 'banana'"),
+        (["evaluate", "--solids", "banana"], "nothing is known of the shape of 'banana'"),
         (["evaluate", "--data", "/nowhere"], "no such file"),
         (["evaluate", "--steps", "1"], "steps >= 2"),
         (["info", "--json", "/nowhere/info.json"], "no such folder"),

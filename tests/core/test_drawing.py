@@ -26,7 +26,7 @@ _POSITIONS = st.tuples(st.floats(-2, 2), st.floats(-2, 2), st.floats(-2, 4))
 
 @pytest.mark.parametrize("name", SOLIDS)
 def test_solids_meshes_are_closed_and_face_outwards(name):
-    mesh = Mesh.of_solid(name, 0.2)
+    mesh = solid(name).mesh(0.2)
     assert mesh.diameter == pytest.approx(0.2, rel=1e-6)
     corners = mesh.vertices[mesh.triangles]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -56,7 +56,7 @@ def ply(path, vertices, triangles):
 def test_a_mesh_is_read_as_it_was_written(tmp_path, form):
     import trimesh
 
-    mesh = Mesh.of_solid("icosa", 0.08)
+    mesh = solid("icosa").mesh(0.08)
     path = tmp_path / f"icosa.{form}"
     trimesh.Trimesh(mesh.vertices, mesh.triangles, process=False).export(str(path))
     read = Mesh.read(path, 0.08)
@@ -66,14 +66,14 @@ def test_a_mesh_is_read_as_it_was_written(tmp_path, form):
 
 @pytest.mark.parametrize("unit", [1.0, 0.001, 0.01, 0.0254])
 def test_a_mesh_in_a_usual_unit_is_taken_in_metres(tmp_path, unit):
-    mesh = Mesh.of_solid("cube", 0.08)
+    mesh = solid("cube").mesh(0.08)
     read = Mesh.read(ply(tmp_path / "cube.ply", mesh.vertices / unit, mesh.triangles), 0.08)
     assert read.scale == unit and read.diameter == pytest.approx(0.08, rel=1e-4)
     assert np.linalg.norm(read.vertices, axis=1) == pytest.approx(0.04, rel=1e-4)
 
 
 def test_a_wrong_size_or_origin_or_file_is_said_with_the_remedy(tmp_path):
-    mesh = Mesh.of_solid("cube", 0.08)
+    mesh = solid("cube").mesh(0.08)
     with pytest.raises(MeshError, match=r"off its middle: move it there"):
         Mesh.read(ply(tmp_path / "off.ply", mesh.vertices + 0.3, mesh.triangles), 0.08)
     with pytest.raises(MeshError, match=r"correct the object's diameter, or export the mesh in metres"):
@@ -92,7 +92,7 @@ def test_a_wrong_size_or_origin_or_file_is_said_with_the_remedy(tmp_path):
 
 @given(turned=st.sets(st.integers(0, 19), min_size=1, max_size=20))
 def test_triangles_that_face_the_wrong_way_are_turned(tmp_path_factory, turned):
-    mesh = Mesh.of_solid("icosa", 0.08)
+    mesh = solid("icosa").mesh(0.08)
     triangles = mesh.triangles.copy()
     triangles[sorted(turned)] = triangles[sorted(turned), ::-1]
     read = Mesh.read(ply(tmp_path_factory.mktemp("mesh") / "icosa.ply", mesh.vertices, triangles), 0.08)
@@ -106,14 +106,14 @@ def test_triangles_that_face_the_wrong_way_are_turned(tmp_path_factory, turned):
 
 def drawn(name="cube", rotations=None, weights=(1.0,), position=(0.0, 0.0, 1.0), **more):
     rotations = np.eye(3)[None] if rotations is None else rotations
-    outline = Outline.of(Mesh.of_solid(name, 0.3))
+    outline = Outline.of(solid(name).mesh(0.3))
     return Drawn(name, outline, (255, 160, 0), np.array(position), rotations, np.array(weights), **more)
 
 
 @given(tangent=tangents(), name=st.sampled_from(["tet", "cube", "icosa", "cone", "cyl"]))
 def test_the_silhouette_is_the_hull_of_the_projected_corners(tangent, name):
     rotation, position = so3.exp(tangent).numpy(), np.array([0.05, -0.02, 1.0])
-    outline = Outline.of(Mesh.of_solid(name, 0.3))
+    outline = Outline.of(solid(name).mesh(0.3))
     rim, _ = outline.lines(CAMERA, rotation, position)[0]
     pixels = CAMERA.project(outline.vertices @ rotation[0].T + position).astype(np.float32)
     hull = cv2.convexHull(pixels)[:, 0]
@@ -164,7 +164,7 @@ def test_without_modes_or_weights_only_what_there_is_is_drawn():
 @given(tangent=tangents(), depth=st.floats(-0.2, 0.14), aside=st.floats(-0.3, 0.3))
 def test_of_an_object_across_the_camera_every_point_in_view_is_drawn(tangent, depth, aside):
     rotation, position = so3.exp(tangent).numpy(), np.array([aside, 0.0, depth])
-    outline = Outline.of(Mesh.of_solid("cube", 0.3))
+    outline = Outline.of(solid("cube").mesh(0.3))
     ends = (outline.vertices @ rotation[0].T + position)[outline.edges]
     every = overlay._pixels(CAMERA, ends, overlay._view_planes(CAMERA))
     points = (ends[:, :1] + np.linspace(0, 1, 200)[:, None] * (ends[:, 1:] - ends[:, :1])).reshape(-1, 3)

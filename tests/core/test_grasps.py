@@ -70,7 +70,7 @@ def tetrahedron():
     return [
         Grasp("smooth", pointing(-normal, across, RADIUS_M * height * normal), 0.25, math.pi, 0.008, quality=0.95),
         *Grasp("tip", pointing(-tip, across, 0.6 * RADIUS_M * tip), 0.25, 0.25, 0.008, quality=0.75).turned(
-            shape.group
+            torch.from_numpy(shape.bare.rotations)
         ),
     ]
 
@@ -238,7 +238,7 @@ def test_all_hypotheses_beat_the_best_pose_and_the_probability_comes_true(scene,
 def test_on_images_with_a_hidden_marker_the_planner_beats_the_best_pose(name, grasps, gain, estimator):
     """From pixels: the estimator's modes, judged at the pose that was rendered."""
     chosen, trials = test_generator(21), Trials(grasps, seed=5)
-    for case in cases(estimator.config, name, 90, chosen):
+    for case in cases(estimator.config, solid(name), 90, chosen):
         hidden = [k for k in range(len(case.images)) if case.hidden(k)]
         found = estimator.estimate_batch(
             [case.images[k].numpy() for k in hidden], 64, seed=2, names=[name] * len(hidden)

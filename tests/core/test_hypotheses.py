@@ -28,7 +28,7 @@ def cloud(centres, weights, count, seed, noise=NOISE):
 def test_separate_modes_are_found_with_their_weights_and_means(seed):
     generator = torch.Generator().manual_seed(seed)
     base = so3.uniform(1, generator=generator)
-    centres = base @ solid("cube").group[:4]
+    centres = base @ torch.from_numpy(solid("cube").bare.rotations).float()[:4]
     samples, index = cloud(centres, [0.5, 0.3, 0.15, 0.05], 200, seed)
     modes, mode_of = find_modes(samples)
     present = index.unique()
@@ -81,7 +81,7 @@ def test_calibration_widens_what_is_reported(generator):
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("name", ["tet", "cube", "icosa"])
 def test_polyhedra_are_discrete(name, seed, count):
-    group = solid(name).group
+    group = torch.from_numpy(solid(name).bare.rotations).float()
     samples, _ = cloud(group, [1.0] * len(group), count, seed)
     found = summarise(samples)
     assert found.ambiguity is Ambiguity.DISCRETE and found.axis is None
@@ -94,7 +94,7 @@ def test_polyhedra_are_discrete(name, seed, count):
 def test_round_solids_are_axial_about_their_axis(name, seed, count):
     generator = torch.Generator().manual_seed(seed)
     base = so3.uniform(1, generator=generator)[0]
-    circle = solid(name).equivalents(base, axial_step_deg=1.0)
+    circle = solid(name).bare.equivalents(base, 1.0)
     samples, _ = cloud(circle, [1.0] * len(circle), count, seed)
     found = summarise(samples)
     assert found.ambiguity is Ambiguity.AXIAL

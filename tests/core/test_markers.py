@@ -10,8 +10,9 @@ from strategies import examples
 
 from lie_picard import so3
 from lie_picard.objects.symsol.solids import SOLIDS, solid
-from lie_picard.objects.symsol.true_poses import SEEN_SHARE, Sight
-from lie_picard.rendering.clean import Crop, cast, render
+from lie_picard.objects.symsol.true_poses import SEEN_SHARE, seen_share
+from lie_picard.rendering.buffers import ViewGeometry
+from lie_picard.rendering.clean import Crop, render
 
 MARKED = [(name, index) for name in SOLIDS for index in range(len(solid(name).markers))]
 CROP = Crop()
@@ -19,13 +20,13 @@ each_marker = pytest.mark.parametrize(("name", "index"), MARKED)
 
 
 def sight(crop=CROP):
-    return Sight(torch.tensor([[0.0, 0.0, crop.distance]]), torch.full((1, 2), crop.half_angle_tangent))
+    return crop.view(1)
 
 
 def painted(name, marker, rotations, size, crop=CROP):
     """Share of each image's rays that meet the marker's colour."""
     translations = torch.tensor([0.0, 0.0, crop.distance]).expand(len(rotations), 3)
-    buffers = cast(solid(name), rotations, translations, crop.rays(size))
+    buffers = solid(name).cast(rotations, translations, crop.rays(size))
     coloured = (buffers.albedo - torch.tensor(marker.colour)[:, None]).abs().amax(1) < 1e-6
     return (coloured & buffers.hit).float().mean(1)
 
@@ -78,7 +79,7 @@ def test_the_paint_in_a_picture_has_the_area_that_its_samples_say(name, index, g
     marker, rotations = solid(name).markers[index], so3.uniform(60, generator=generator)
     for distance in (4.0, 15.0):
         crop = Crop(distance)
-        share = sight(crop).share(marker, rotations, 0)
+        share = seen_share(sight(crop), marker, rotations, 0)
         counted = painted(name, marker, rotations, 128, crop)
         visible = share > 0.012
         assert visible.sum() >= 5
@@ -89,7 +90,7 @@ def test_the_paint_in_a_picture_has_the_area_that_its_samples_say(name, index, g
 def test_hidden_paint_has_no_pixel(name, index, generator):
     """But for slivers of a face's edge, thinner than a ray's width, that count for less than a marker that is seen."""
     marker, rotations = solid(name).markers[index], so3.uniform(80, generator=generator)
-    hidden = sight().share(marker, rotations, 0) == 0
+    hidden = seen_share(sight(), marker, rotations, 0) == 0
     assert hidden.sum() >= 20
     counted = painted(name, marker, rotations[hidden], 128)
     assert counted.max() < (SEEN_SHARE if name == "tetX" else 1e-9)
@@ -103,11 +104,11 @@ def test_paint_beyond_the_picture_and_behind_a_cover_does_not_count(name, index,
     plain = sight()
     halves = torch.zeros(2, 16, 16)
     halves[0, :, :8], halves[1, :, 8:] = 1, 1
-    left, right = (Sight(plain.translations, plain.half_tangent, half[None]) for half in halves)
-    parts = [one.share(marker, rotation, 0) for one in (left, right)]
-    torch.testing.assert_close(sum(parts), plain.share(marker, rotation, 0), atol=1e-6, rtol=1e-4)
-    aside = Sight(plain.translations + torch.tensor([2.5, 0.0, 0.0]), plain.half_tangent)
-    assert float(aside.share(marker, rotation, 0)) == 0
+    left, right = (ViewGeometry(plain.translations, plain.half_tangent, half[None]) for half in halves)
+    parts = [seen_share(one, marker, rotation, 0) for one in (left, right)]
+    torch.testing.assert_close(sum(parts), seen_share(plain, marker, rotation, 0), atol=1e-6, rtol=1e-4)
+    aside = ViewGeometry(plain.translations + torch.tensor([2.5, 0.0, 0.0]), plain.half_tangent)
+    assert float(seen_share(aside, marker, rotation, 0)) == 0
 
 
 @pytest.mark.parametrize("name", ["tetX", "cylO", "sphereX"])
@@ -117,7 +118,7 @@ def test_paint_is_all_that_differs_from_the_bare_solid(name, generator):
     pictures = render(solid(name), rotations, 64, channels=3)
     if bare:
         changed = (pictures != render(solid(bare), rotations, 64, channels=3)).any(-1)
-        share = sight().share(solid(name).markers[0], rotations, 0)
+        share = seen_share(sight(), solid(name).markers[0], rotations, 0)
         assert (changed.flatten(1).any(1) | (share < SEEN_SHARE)).all()
         assert not (changed.flatten(1).float().mean(1) > share + 0.02).any()  # its edge's pixels are mixed
     assert (pictures[..., 0] >= pictures[..., 2]).all()  # paint is red or black, the rest grey

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lie_picard.sampling.noise import NoiseSchedule, cubic, power_law
+from lie_picard.sampling.noise import NoiseSchedule, power_law
 
 
 @given(st.integers(2, 300), st.floats(0.5, 7))
@@ -14,13 +14,6 @@ def test_power_law_runs_from_end_to_end_evenly_in_the_root(steps, rho):
     assert sigmas[0] == pytest.approx(2.0) and sigmas[-1] == pytest.approx(0.01)
     gaps = sigmas.pow(1 / rho).diff()
     torch.testing.assert_close(gaps, gaps.mean().expand_as(gaps), atol=1e-5, rtol=1e-2)
-
-
-def test_cubic_is_the_papers():
-    variances = cubic(101).sigmas.double().square()
-    assert variances[0] == pytest.approx(1) and variances[-1] == pytest.approx(1e-8, rel=1e-4)
-    middle = ((1e-8) ** (1 / 3) + 0.5 * (1 - (1e-8) ** (1 / 3))) ** 3
-    assert variances[50] == pytest.approx(middle, rel=1e-5)
 
 
 def test_drift_is_equation_12_and_the_last_step_denoises():

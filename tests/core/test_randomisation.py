@@ -17,7 +17,6 @@ from lie_picard import so3
 from lie_picard.data.stream import bodies, cast_randomly
 from lie_picard.objects.symsol.solids import SOLIDS, solid
 from lie_picard.rendering.buffers import Buffers
-from lie_picard.rendering.clean import cast
 from lie_picard.rendering.randomisation import (
     Draw,
     PhotographsError,
@@ -158,7 +157,7 @@ def test_the_pictures_show_the_sphere_there(seed, fill, shift):
     offsets = (torch.arange(128) + 0.5) / 64 - 1
     y, x = torch.meshgrid(offsets, offsets, indexing="ij")
     rays = torch.stack([x, y, torch.ones_like(x)], -1).flatten(0, 1)
-    hit = cast(solid("sphereX"), torch.eye(3).expand(3, 3, 3), views.translations, rays, views.half_tangent).hit
+    hit = solid("sphereX").cast(torch.eye(3).expand(3, 3, 3), views.translations, rays, views.half_tangent).hit
     for mask, translation, half in zip(hit, views.translations, views.half_tangent, strict=True):
         inside = rays[mask, :2]
         torch.testing.assert_close(inside.mean(0), translation[:2] / translation[2] / half, atol=0.02, rtol=0)

@@ -13,7 +13,7 @@ from lie_picard.sampling import (
     INTEGRATORS,
     SamplerOptions,
     Status,
-    draw_walk,
+    draw_walk_noise,
     sample,
     sample_newton,
     sample_ode,
@@ -79,9 +79,9 @@ def test_at_zero_tolerance_the_result_is_the_sequential_one(method, integrator, 
 @given(st.integers(0, 1000))
 def test_with_drawn_noise_it_is_the_sequential_random_walk(seed):
     score, start, noise = setting(seed=seed)
-    draws = draw_walk(noise, len(start), torch.Generator().manual_seed(seed)).double()
-    exact = sample_walk(score, start, noise, draws=draws)
-    found = sample_picard(score, start, noise, window=7, tolerance=0.0, draws=draws)
+    walk_noise = draw_walk_noise(noise, len(start), torch.Generator().manual_seed(seed)).double()
+    exact = sample_walk(score, start, noise, walk_noise=walk_noise)
+    found = sample_picard(score, start, noise, window=7, tolerance=0.0, walk_noise=walk_noise)
     torch.testing.assert_close(found.rotations, exact.rotations, atol=1e-9, rtol=0)
 
 
@@ -156,7 +156,8 @@ def test_the_condition_goes_to_the_score_with_its_sample():
 @pytest.mark.parametrize("method", [sample_ode, sample_walk, sample_picard, sample_newton])
 def test_every_mode_is_found_and_nothing_else(method):
     score, start, noise = setting(steps=100, count=600)
-    extra = {"generator": torch.Generator().manual_seed(3)} if method is sample_walk else {}
+    generator = torch.Generator().manual_seed(3)
+    extra = {"walk_noise": draw_walk_noise(noise, len(start), generator)} if method is sample_walk else {}
     found = method(score, start, noise, **extra).rotations
     distance = so3.pairwise_angle(found, MODES)
     share = torch.bincount(distance.argmin(1), minlength=3) / 600
@@ -169,9 +170,12 @@ def test_the_spread_of_a_gaussian_is_reproduced():
     score = mixture_score(noise.sigmas, MODES[:1], width=0.1)
     drawn = torch.randn(4000, 3, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     start = so3.exp(math.hypot(0.6, 0.1) * drawn)
+    walk_noise = draw_walk_noise(noise, len(start), torch.Generator().manual_seed(6))
     for found in (
         sample_ode(score, start, noise),
-        sample_walk(score, start, noise, generator=torch.Generator().manual_seed(6)),
+        sample_walk(
+            score, start, noise, walk_noise=draw_walk_noise(noise, len(start), torch.Generator().manual_seed(6))
+        ),
     ):
         spread = so3.log(found.rotations).std(0)
         torch.testing.assert_close(spread, torch.full((3,), 0.1, dtype=torch.float64), atol=0.006, rtol=0)

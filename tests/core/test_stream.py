@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from strategies import examples
 
 from lie_picard import so3
-from lie_picard.data import symsol_files as dataset
+from lie_picard.data import symsol_files
 from lie_picard.data.stream import Stream, batches, cast_randomly, randomised_images, stored_batches
 from lie_picard.geometry.camera import fit
 from lie_picard.model.config import ModelConfig
@@ -21,7 +21,7 @@ from lie_picard.rendering.clean import Crop, render
 from lie_picard.rendering.randomisation import Draw, Randomisation, World, photograph_crops
 
 CPU = torch.device("cpu")
-CLEAN = Stream(("cone", "tetX"), 32, 3, Crop(), 6)
+CLEAN = Stream((solid("cone"), solid("tetX")), 32, 3, Crop(), 6)
 WILD = dataclasses.replace(CLEAN, randomised=0.6, absent=0.3, batch=10)
 
 
@@ -56,7 +56,7 @@ def test_strides_share_the_batches_out(stream):
     absent=st.floats(0, 1), step=st.integers(0, 50),
 )  # fmt: skip
 def test_labels_are_shared_as_evenly_as_can_be(objects, batch, absent, step):
-    stream = Stream(tuple(objects), 32, 1, Crop(), batch, absent=absent)
+    stream = Stream(tuple(map(solid, objects)), 32, 1, Crop(), batch, absent=absent)
     images, rotations, labels = take(stream, 0, step, 1)[0]
     counts = torch.bincount(labels, minlength=len(objects) + 1)
     assert images.shape == (batch, 32, 32) and images.dtype == torch.uint8
@@ -65,7 +65,7 @@ def test_labels_are_shared_as_evenly_as_can_be(objects, batch, absent, step):
 
 
 def test_over_many_batches_all_objects_come_as_often():
-    stream = dataclasses.replace(CLEAN, objects=SOLIDS, batch=3, channels=1)
+    stream = dataclasses.replace(CLEAN, objects=tuple(map(solid, SOLIDS)), batch=3, channels=1)
     counts = torch.bincount(torch.cat([batch.labels for batch in take(stream, 0, 0, 16)]))
     assert counts.tolist() == [6] * 8
 
@@ -73,7 +73,7 @@ def test_over_many_batches_all_objects_come_as_often():
 def test_clean_images_show_the_labelled_solid_at_its_rotation():
     images, rotations, labels = take(CLEAN, 3, 0, 1)[0]
     for image, rotation, label in zip(images, rotations, labels, strict=True):
-        assert torch.equal(image, render(solid(CLEAN.objects[label]), rotation[None], 32, channels=3)[0])
+        assert torch.equal(image, render(CLEAN.objects[label], rotation[None], 32, channels=3)[0])
 
 
 @examples(4)
@@ -113,7 +113,7 @@ def test_no_known_object_is_taken_from_its_image():
         photographs=0.0, clutter=0.0, occluder=0.0, exposure=0.0, colour=0.0, grey=0.0, blur=0.0, motion=0.0,
         noise=0.0, jpeg=95.0, lights=(0.9, 0.9), ambient=(0.05, 0.05), tinted=0.0, gamma=(0.7, 0.7), gloss=0.0,
     )  # fmt: skip
-    stream = Stream(("cube",), 32, 3, Crop(), 6, randomised=0.6, absent=1 / 6, randomisation=lit)
+    stream = Stream((solid("cube"),), 32, 3, Crop(), 6, randomised=0.6, absent=1 / 6, randomisation=lit)
     known, absent = [], []
     for batch in take(stream, 0, 0, 60):
         rough = batch.images.float().mean(-1).diff(dim=2).diff(dim=2).abs().amax((1, 2))
@@ -125,7 +125,7 @@ def test_no_known_object_is_taken_from_its_image():
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_model_of_any_size_and_colour_is_fed(channels):
-    stream = Stream(("cylO",), 64, channels, Crop(), 4, randomised=1.0)
+    stream = Stream((solid("cylO"),), 64, channels, Crop(), 4, randomised=1.0)
     images = take(stream, 0, 0, 1)[0].images
     assert images.shape == ((4, 64, 64) if channels == 1 else (4, 64, 64, 3)) and images.is_contiguous()
 
@@ -148,14 +148,14 @@ def test_random_cameras_cast_what_each_of_them_sees(generator):
 def stored(tmp_path_factory):
     """A data set in SYMSOL's layout with all of its shapes."""
     root = tmp_path_factory.mktemp("symsol")
-    for split in dataset.SPLITS:
-        dataset.write(root, split, SOLIDS, images=3, size=64)
+    for split in symsol_files.SPLITS:
+        symsol_files.write(root, split, list(map(solid, SOLIDS)), images=3, size=64)
     return root
 
 
 def test_all_eight_shapes_of_symsol_are_read(stored):
-    for split in dataset.SPLITS:
-        found = dataset.read(stored, split)
+    for split in symsol_files.SPLITS:
+        found = symsol_files.read(stored, split)
         assert [shape.shape for shape in found] == list(SOLIDS)
         for shape in found:
             assert len(shape.images) == 3 and shape.rotations.shape[0] == 3
@@ -165,7 +165,7 @@ def test_all_eight_shapes_of_symsol_are_read(stored):
 
 def test_stored_batches_hold_its_images_and_rotations(stored):
     config = ModelConfig(image_size=64, channels=3, objects=("sphereX", "cube", "cylO"))
-    shapes = dataset.read(stored, "train", config.objects)
+    shapes = symsol_files.read(stored, "train", config.objects)
     draw = lambda start, stride: list(  # noqa: E731
         itertools.islice(stored_batches(stored, config, 8, 5, start, stride, CPU), 4)
     )
@@ -186,7 +186,7 @@ def test_stored_images_are_fitted_to_the_model(stored):
     small = ModelConfig(image_size=32, channels=1, objects=("tetX",))
     images, _, labels = next(stored_batches(stored, small, 4, 0, 0, 1, CPU))
     assert images.shape == (4, 32, 32) and (labels == 0).all()
-    with pytest.raises(dataset.DatasetError, match="no shape 'banana'"):
+    with pytest.raises(symsol_files.DatasetError, match="no shape 'banana'"):
         next(stored_batches(stored, dataclasses.replace(small, objects=("banana",)), 4, 0, 0, 1, CPU))
 
 

@@ -57,30 +57,47 @@ def listed(*matrices):
 
 @given(tangents(2), st.sampled_from(SOLIDS))
 def test_the_nearest_pose_looks_the_same_and_none_is_nearer(vectors, name):
-    symmetry = Symmetry.of_solid(name)
-    rotation, reference = so3.exp(vectors).numpy()
+    symmetry = solid(name).symmetry
+    rotation, reference = so3.exp(vectors)
     found = symmetry.nearest(rotation, reference)
-    poses = equals(symmetry, rotation)
+    poses = equals(symmetry, rotation.numpy())
     assert angle(found, poses).min() < math.radians(0.5)
     least = angle(found, reference)
     assert least <= angle(poses, reference).min() + 1e-6
-    assert symmetry.distance(rotation, reference) == pytest.approx(least, abs=1e-6)
+    assert float(symmetry.distance(rotation, reference)) == pytest.approx(float(least), abs=1e-6)
     if symmetry.axes:
         assert symmetry.distance(found, rotation) < 1e-6
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@given(tangents(2), st.sampled_from([*BARE, "ball"]))
+def test_the_distance_is_the_angle_to_the_nearest_pose_in_the_precision_of_the_poses(dtype, vectors, name):
+    rotation, reference = so3.exp(vectors).to(dtype)
+    symmetry = BALL if name == "ball" else solid(name).symmetry
+    found, nearest = symmetry.distance(rotation, reference), symmetry.nearest(rotation, reference)
+    assert found.dtype == nearest.dtype == dtype
+    torch.testing.assert_close(
+        found, so3.angle(nearest, reference), atol=2e-3 if dtype is torch.float32 else 1e-9, rtol=0
+    )
+    if name != "ball":
+        grid = so3.angle(symmetry.equivalents(rotation.double(), 0.5), reference.double()).min()
+        assert float(grid) - math.radians(0.5) <= float(found) <= float(grid) + 1e-3
+
+
 @given(tangents(2), st.sampled_from(BARE))
-def test_the_distance_is_that_of_the_solid(vectors, name):
+def test_the_distance_looks_the_same_from_both_poses(vectors, name):
     rotation, truth = so3.exp(vectors)
-    found = Symmetry.of_solid(name).distance(rotation.numpy(), truth.numpy())
-    assert found == pytest.approx(float(solid(name).distance(rotation, truth)), abs=1e-5)
+    symmetry = solid(name).symmetry
+    torch.testing.assert_close(
+        symmetry.distance(rotation, truth), symmetry.distance(truth, rotation), atol=1e-6, rtol=0
+    )
 
 
 def test_many_poses_at_once_are_as_one_by_one(generator):
-    rotations, references = so3.uniform(2, 5, generator=generator, dtype=torch.float64).numpy()
-    for symmetry in (Symmetry.none(), Symmetry.of_solid("cube"), Symmetry.of_solid("cyl"), BALL):
-        one_by_one = [symmetry.nearest(a, b) for a, b in zip(rotations, references, strict=True)]
-        np.testing.assert_allclose(symmetry.nearest(rotations, references), one_by_one, atol=1e-12)
+    rotations, references = so3.uniform(2, 5, generator=generator, dtype=torch.float64)
+    for symmetry in (Symmetry.none(), solid("cube").symmetry, solid("cyl").symmetry, BALL):
+        one_by_one = torch.stack([symmetry.nearest(a, b) for a, b in zip(rotations, references, strict=True)])
+        torch.testing.assert_close(symmetry.nearest(rotations, references), one_by_one, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -89,14 +106,14 @@ def test_many_poses_at_once_are_as_one_by_one(generator):
      ("sphereX", 1, 0)],
 )  # fmt: skip
 def test_solids_have_the_symmetry_that_their_markers_leave(name, discrete, axes):
-    symmetry = Symmetry.of_solid(name)
+    symmetry = solid(name).symmetry
     assert len(symmetry.rotations) == discrete and len(symmetry.axes) == axes
     assert symmetry.is_trivial == (discrete == 1 and not axes)
 
 
 @pytest.mark.parametrize("name", ["tet", "cube", "icosa", "tetX"])
 def test_the_group_is_closed_and_comes_back_from_two_of_its_elements(name):
-    group = Symmetry.of_solid(name).rotations
+    group = solid(name).symmetry.rotations
     products = (group[:, None] @ group).reshape(-1, 1, 3, 3)
     assert angle(products, group[None]).min(1).max() < 1e-5
     made = max((Symmetry.generated(group[[1, k]]).rotations for k in range(len(group))), key=len)
@@ -105,9 +122,9 @@ def test_the_group_is_closed_and_comes_back_from_two_of_its_elements(name):
 
 
 def test_a_ball_looks_the_same_in_all_poses(generator):
-    rotation, reference = so3.uniform(2, generator=generator, dtype=torch.float64).numpy()
+    rotation, reference = so3.uniform(2, generator=generator, dtype=torch.float64)
     assert BALL.is_ball and not BALL.is_trivial
-    np.testing.assert_array_equal(BALL.nearest(rotation, reference), reference)
+    assert torch.equal(BALL.nearest(rotation, reference), reference)
     assert BALL.distance(rotation, reference) == 0
 
 
@@ -123,19 +140,20 @@ def test_bop_discrete_and_continuous_symmetries_are_composed(tmp_path):
         "symmetries_continuous": [{"axis": [0, 0, 2], "offset": [0, 0, 5]}],
     }
     symmetry = Symmetry.from_models_info(info(tmp_path, entry), "3")
-    cylinder = Symmetry.of_solid("cyl")
+    cylinder = solid("cyl").symmetry
     assert len(symmetry.rotations) == 2
-    rotations = so3.uniform(20, generator=torch.Generator().manual_seed(0), dtype=torch.float64).numpy()
-    np.testing.assert_allclose(
-        symmetry.distance(rotations[:10], rotations[10:]), cylinder.distance(rotations[:10], rotations[10:]), atol=1e-6
-    )
+    rotations = so3.uniform(20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    first, second = rotations[:10], rotations[10:]
+    torch.testing.assert_close(symmetry.distance(first, second), cylinder.distance(first, second), atol=1e-6, rtol=0)
 
 
 def test_an_object_without_entries_is_trivial(tmp_path):
     assert Symmetry.from_models_info(info(tmp_path, {"diameter": 80.0}), 3).is_trivial
 
 
-@pytest.mark.parametrize("symmetry", [Symmetry.none(), BALL, *map(Symmetry.of_solid, ("icosa", "cyl", "tetX"))])
+@pytest.mark.parametrize(
+    "symmetry", [Symmetry.none(), BALL, *(solid(name).symmetry for name in ("icosa", "cyl", "tetX"))]
+)
 def test_what_is_written_for_bop_is_read_back(tmp_path, symmetry):
     again = Symmetry.from_models_info(info(tmp_path, symmetry.to_models_info()), 3)
     assert len(again.axes) == len(symmetry.axes)

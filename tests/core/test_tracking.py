@@ -62,8 +62,8 @@ def test_a_number_stays_with_its_pose(seed, name):
     shape, tracker = solid(name), ModeTracker(memory_s=100)
     pose_of: dict[int, int] = {}
     for k, pose in enumerate(truth):
-        hypotheses = seen(shape.equivalents(pose), generator)
-        ids = tracker.update(hypotheses, k * PERIOD_S, Symmetry.of_solid(name)).ids
+        hypotheses = seen(shape.bare.equivalents(pose, 1.0), generator)
+        ids = tracker.update(hypotheses, k * PERIOD_S, solid(name).symmetry).ids
         assert len(set(ids)) == len(ids) == len(hypotheses.modes)
         for number, mode in zip(ids, hypotheses.modes, strict=True):
             which = int(shape.distances(mode.rotation.double(), pose).argmin())
@@ -76,13 +76,13 @@ def test_a_number_stays_with_its_pose(seed, name):
 def test_the_pose_moves_as_the_object_does(seed, name):
     """It is one of the equal poses, one that this image shows, and never flips among them."""
     truth, generator = turning(seed, 15)
-    shape, symmetry = solid(name), Symmetry.of_solid(name)
-    images = [seen(shape.equivalents(pose), generator) for pose in truth]
+    shape, symmetry = solid(name), solid(name).symmetry
+    images = [seen(shape.bare.equivalents(pose, 1.0), generator) for pose in truth]
     tracked = follow(images, symmetry)
     turn = degrees(truth[0], truth[1])
     assert max(steps(tracked)) < turn + 5
     for pose, image, one in zip(truth, images, tracked, strict=True):
-        assert float(shape.distance(torch.from_numpy(one.best), pose)) < 3 * NOISE
+        assert float(shape.bare.distance(torch.from_numpy(one.best), pose)) < 3 * NOISE
         nearest = min(range(len(one.ids)), key=lambda k: degrees(image.modes[k].rotation, one.best))
         assert one.best_id == one.ids[nearest]
 
@@ -91,12 +91,12 @@ def test_the_pose_moves_as_the_object_does(seed, name):
 @given(st.integers(0, 2**31))
 def test_turns_about_an_axis_that_the_samples_tell_do_not_move_the_pose(seed):
     truth, generator = turning(seed, 15)
-    images = [seen(solid("cone").equivalents(pose), generator) for pose in truth]
+    images = [seen(solid("cone").bare.equivalents(pose, 1.0), generator) for pose in truth]
     assert max(steps(follow(images, Symmetry.none()))) < degrees(truth[0], truth[1]) + 5
 
 
 def test_an_image_too_vague_for_an_axis_keeps_the_last_one(generator):
-    circle = solid("cone").equivalents(so3.uniform(1, generator=generator, dtype=torch.float64)[0])
+    circle = solid("cone").bare.equivalents(so3.uniform(1, generator=generator, dtype=torch.float64)[0], 1.0)
     images = [seen(circle, generator) for _ in range(10)]
     images[5:] = [replace(one, ambiguity=Ambiguity.UNRESOLVED, axis=None) for one in images[5:]]
     assert max(steps(follow(images, Symmetry.none()))) < 5
@@ -109,13 +109,13 @@ def test_strays_do_not_capture_the_pose(seed, name):
     truth, generator = turning(seed, 2)
     assert name in MARKED
     away = so3.exp(torch.tensor([0.0, 1.3, 0.0], dtype=torch.float64))
-    group = torch.from_numpy(Symmetry.of_solid(name).rotations)
+    group = torch.from_numpy(solid(name).symmetry.rotations)
     tracker = ModeTracker()
-    before = tracker.update(seen(truth[0] @ group, generator), 0.0, Symmetry.of_solid(name))
+    before = tracker.update(seen(truth[0] @ group, generator), 0.0, solid(name).symmetry)
     samples = torch.cat([
         seen(truth[1] @ away @ group, generator, 29).rotations, torch.from_numpy(before.best).float().expand(3, 3, 3)
     ])  # fmt: skip
-    after = tracker.update(summarise(samples), PERIOD_S, Symmetry.of_solid(name))
+    after = tracker.update(summarise(samples), PERIOD_S, solid(name).symmetry)
     equal = truth[1] @ away @ group
     assert min(degrees(after.best, pose) for pose in equal) < math.degrees(3 * NOISE)
 
@@ -138,12 +138,12 @@ def test_between_unequal_poses_it_stays_until_the_image_hardly_supports_them(see
 
 
 def test_the_mean_of_all_modes_is_better_than_the_heaviest(generator):
-    symmetry, shape = Symmetry.of_solid("cube"), solid("cube")
+    symmetry, shape = solid("cube").symmetry, solid("cube")
     pose = so3.uniform(1, generator=generator, dtype=torch.float64)[0]
-    images = [seen(shape.equivalents(pose), generator, noise=math.radians(3)) for _ in range(20)]
+    images = [seen(shape.bare.equivalents(pose, 1.0), generator, noise=math.radians(3)) for _ in range(20)]
     tracked = follow(images, symmetry)
-    published = np.mean([float(shape.distance(torch.from_numpy(one.best), pose)) for one in tracked])
-    heaviest = np.mean([float(shape.distance(one.best.rotation.double(), pose)) for one in images])
+    published = np.mean([float(shape.bare.distance(torch.from_numpy(one.best), pose)) for one in tracked])
+    heaviest = np.mean([float(shape.bare.distance(one.best.rotation.double(), pose)) for one in images])
     assert published < 0.7 * heaviest
 
 
@@ -151,26 +151,24 @@ def test_the_covariance_turns_with_the_body(generator):
     """Modes that differ by a symmetry spread along other axes of the body; mapped to one, they agree."""
     spread = torch.tensor([0.01, 0.02, 0.04], dtype=torch.float64)
     pose = so3.uniform(1, generator=generator, dtype=torch.float64)[0]
-    group = solid("cube").group.double()
+    group = torch.from_numpy(solid("cube").bare.rotations)
     tangents = spread * torch.randn(4000, 3, generator=generator, dtype=torch.float64)
     chosen = group[torch.randint(24, (4000,), generator=generator)]
-    tracked = ModeTracker().update(
-        summarise((pose @ so3.exp(tangents) @ chosen).float()), 0.0, Symmetry.of_solid("cube")
-    )
+    tracked = ModeTracker().update(summarise((pose @ so3.exp(tangents) @ chosen).float()), 0.0, solid("cube").symmetry)
     turn = torch.from_numpy(tracked.best).mT @ pose
     expected = turn @ spread.square().diag() @ turn.mT
     np.testing.assert_allclose(tracked.best_covariance, expected, atol=1.5e-4)
 
 
 def test_one_sample_has_a_pose_and_no_covariance(generator):
-    tracked = ModeTracker().update(summarise(so3.uniform(1, generator=generator)), 0.0, Symmetry.of_solid("cube"))
+    tracked = ModeTracker().update(summarise(so3.uniform(1, generator=generator)), 0.0, solid("cube").symmetry)
     assert tracked.ids == (0,) and np.isnan(tracked.best_covariance).all()
 
 
 def test_a_mode_unseen_for_a_while_is_remembered_where_it_would_be_now():
     truth, generator = turning(5, 30)
-    tracker, symmetry = ModeTracker(memory_s=1.0), Symmetry.of_solid("tet")
-    group = solid("tet").group.double()
+    tracker, symmetry = ModeTracker(memory_s=1.0), solid("tet").symmetry
+    group = torch.from_numpy(solid("tet").bare.rotations)
     ids = {}
     for k, pose in enumerate(truth):
         hidden = 1 if 3 <= k < 10 or 15 <= k < 28 else 0  # 0.7 s, and 1.3 s
@@ -200,8 +198,8 @@ def test_time_that_runs_back_or_a_long_gap_starts_anew(stamp_s):
 
 def test_the_same_images_give_the_same_result():
     truth, generator = turning(4, 8)
-    images = [seen(solid("icosa").equivalents(pose), generator) for pose in truth]
-    one, other = (follow(images, Symmetry.of_solid("icosa")) for _ in range(2))
+    images = [seen(solid("icosa").bare.equivalents(pose, 1.0), generator) for pose in truth]
+    one, other = (follow(images, solid("icosa").symmetry) for _ in range(2))
     for a, b in zip(one, other, strict=True):
         assert a.ids == b.ids and a.best_id == b.best_id and np.array_equal(a.best, b.best)
 
@@ -212,7 +210,7 @@ def test_real_hypotheses_of_turning_solids_are_followed(estimator, name):
     config = estimator.config
     pictures = render(solid(name), truth.float(), config.image_size, channels=config.channels).numpy()
     images = estimator.estimate_batch(list(pictures), 32, 0, names=[name] * 6)
-    tracked = follow(images, Symmetry.of_solid(name))
+    tracked = follow(images, solid(name).symmetry)
     assert max(steps(tracked)) < degrees(truth[0], truth[1]) + 5
     for pose, one in zip(truth, tracked, strict=True):
-        assert math.degrees(float(solid(name).distance(torch.from_numpy(one.best), pose))) < 5
+        assert math.degrees(float(solid(name).bare.distance(torch.from_numpy(one.best), pose))) < 5

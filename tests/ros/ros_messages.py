@@ -21,7 +21,7 @@ FRAME = "camera_optical_frame"
 def placed(name: str, seed: int = 0, position: tuple[float, float, float] = (0.01, -0.005, 1.0)) -> Placed:
     """A solid at a random rotation in front of the camera."""
     rotations = so3.uniform(1, generator=test_generator(seed), dtype=torch.float64)
-    return Placed(name, DIAMETER, np.array(position), rotations)
+    return Placed(shape_of(name), DIAMETER, np.array(position), rotations)
 
 
 def image(solid: Placed, stamp: tuple[int, int] = (12, 34), encoding: str = "rgb8") -> Image:

@@ -12,11 +12,11 @@ from sensor_msgs.msg import Image
 from visualization_msgs.msg import Marker, MarkerArray
 
 from lie_picard import PoseEstimator
-from lie_picard.geometry.mesh import Mesh
 from lie_picard.messages.read import camera_of
 from lie_picard.node import pictures
 from lie_picard.node.markers import markers
 from lie_picard.node.pipeline import Frame, Pipeline
+from lie_picard.objects.symsol.solids import solid
 from lie_picard_pose import parameters
 from lie_picard_pose.conversions import WRITER, to_rgb
 from lie_picard_pose.outputs import Outputs
@@ -107,7 +107,7 @@ def test_a_mesh_file_is_named_for_rviz_to_read_in_its_unit(seen, tmp_path, unit)
     import trimesh
 
     frame, result, settings = seen
-    mesh, path = Mesh.of_solid("cube", 0.1), tmp_path / "cube.ply"
+    mesh, path = solid("cube").mesh(0.1), tmp_path / "cube.ply"
     trimesh.Trimesh(mesh.vertices / unit, mesh.triangles, process=False).export(str(path))
     values = DEFAULTS | {"objects": ["cube"], "diameters": [0.1], "meshes": [str(path)]}
     settings = dataclasses.replace(settings, meshes=parameters.settings_of(values).meshes)
@@ -120,7 +120,7 @@ def test_a_mesh_file_is_named_for_rviz_to_read_in_its_unit(seen, tmp_path, unit)
 def test_meshes_that_fit_no_object_are_refused_with_the_remedy(tmp_path):
     import trimesh
 
-    mesh, path = Mesh.of_solid("cube", 0.2), tmp_path / "cube.ply"
+    mesh, path = solid("cube").mesh(0.2), tmp_path / "cube.ply"
     trimesh.Trimesh(mesh.vertices, mesh.triangles, process=False).export(str(path))
     with pytest.raises(ValueError, match="correct the object's diameter"):
         parameters.settings_of(DEFAULTS | {"objects": ["cube"], "diameters": [0.1], "meshes": [str(path)]})

@@ -48,7 +48,7 @@ def test_a_compressed_image_gives_the_same_poses(pipeline):
     assert list(same.sample_quaternions) == list(raw.sample_quaternions)
     jpeg = CompressedImage(format="jpeg", data=cv2.imencode(".jpg", pixels)[1].tobytes())
     near = pipeline(Frame(jpeg, INFO), settings(), follow=False).messages[0]
-    error = solid("cube").distance(torch.from_numpy(rotation_of(near.best.pose.orientation)), CUBE.rotations[0])
+    error = solid("cube").bare.distance(torch.from_numpy(rotation_of(near.best.pose.orientation)), CUBE.rotations[0])
     assert torch.rad2deg(error) < 6
 
 
@@ -63,7 +63,9 @@ def test_regions_come_from_topics_masks_and_detections(pipeline):
     mask.data.frombytes((pixels > 30).astype(np.uint8).tobytes())
     by_mask = pipeline(Frame(messages.image(CUBE), INFO, mask), elsewhere).messages[0]
     for message in (by_topic, by_mask):
-        error = solid("cube").distance(torch.from_numpy(rotation_of(message.best.pose.orientation)), CUBE.rotations[0])
+        error = solid("cube").bare.distance(
+            torch.from_numpy(rotation_of(message.best.pose.orientation)), CUBE.rotations[0]
+        )
         assert torch.rad2deg(error) < 8
         assert np.linalg.norm(position(message.best.pose)[:2] - CUBE.position[:2]) < 0.005
     empty = Image(height=240, width=320, encoding="mono8", step=320)
@@ -92,7 +94,7 @@ def test_at_the_corners_of_a_wide_image_it_is_as_good_as_in_the_centre(pipeline,
     camera = Camera(np.array([[380.0, 0, 319.5], [0, 380.0, 239.5], [0, 0, 1]]), np.zeros(0), 640, 480)
     towards = camera.rays(np.array([corner], float))[0]
     where = towards / np.linalg.norm(towards) * 0.5
-    solids = Placed(name, 0.1, where, messages.placed(name, seed=3).rotations)
+    solids = Placed(solid(name), 0.1, where, messages.placed(name, seed=3).rotations)
     pixels = np.repeat(render_scene(camera, [solids], 4, lights_follow)[0][..., None], 3, 2)
     message = Image(height=480, width=640, encoding="rgb8", step=1920)
     message.data.frombytes(pixels.tobytes())
@@ -100,7 +102,7 @@ def test_at_the_corners_of_a_wide_image_it_is_as_good_as_in_the_centre(pipeline,
     wanted = settings(objects=[name], regions=[r.x, r.y, r.width, r.height], samples=64)
     found = pipeline(Frame(message, messages.camera_info(camera)), wanted, follow=False).messages[0]
     best = found.best.pose
-    error = solid(name).distance(torch.from_numpy(rotation_of(best.orientation)), solids.rotations[0])
+    error = solid(name).bare.distance(torch.from_numpy(rotation_of(best.orientation)), solids.rotations[0])
     assert torch.rad2deg(error) < 6
     assert np.linalg.norm(position(best) - where) < 0.02 * 0.5
     covariance = np.array(found.best.covariance).reshape(6, 6)[:3, :3]

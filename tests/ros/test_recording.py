@@ -54,7 +54,7 @@ def test_the_followed_pose_turns_with_the_object_and_never_jumps(run, name):
     jump = torch.rad2deg(so3.angle(best[1:], best[:-1]))
     turn = torch.rad2deg(so3.angle(truth[1:], truth[:-1]))
     assert float((jump - turn).max()) < 5
-    errors = torch.rad2deg(torch.stack([solid(name).distance(b, t) for b, t in zip(best, truth, strict=True)]))
+    errors = torch.rad2deg(torch.stack([solid(name).bare.distance(b, t) for b, t in zip(best, truth, strict=True)]))
     assert float(errors.median()) < 3
 
 

@@ -12,7 +12,7 @@ from lie_picard.estimation.poses import Target, estimate_poses
 from lie_picard.estimation.position import position_from_depth
 from lie_picard.geometry.camera import Camera, Region, look_at, sphere_region
 from lie_picard.objects.symsol.solids import solid
-from lie_picard.rendering.clean import cast, shade
+from lie_picard.rendering.clean import shade
 
 MATRIX = np.array([[600.0, 0, 319.5], [0, 610.0, 239.5], [0, 0, 1]])
 CAMERA = Camera(MATRIX, np.zeros(0), 640, 480)
@@ -45,7 +45,7 @@ class Scene:
         u, v = np.meshgrid(np.arange(left, right), np.arange(top, bottom))
         rays = camera.rays(np.stack([u, v], -1).reshape(-1, 2).astype(float))
         centre = torch.from_numpy(self.position / RADIUS).float()[None]
-        seen = cast(self.shape, torch.from_numpy(self.rotation).float()[None], centre, torch.from_numpy(rays).float())
+        seen = self.shape.cast(torch.from_numpy(self.rotation).float()[None], centre, torch.from_numpy(rays).float())
         hit, size = seen.hit[0].numpy(), (bottom - top, right - left)
         z = np.where(hit, seen.depth[0].numpy() * RADIUS * rays[:, 2], wall)
         self.depth = np.full((480, 640), wall, np.float32)
@@ -177,4 +177,4 @@ def test_a_distorted_image_gives_the_rotation_of_the_undistorted(camera, estimat
         scene = Scene("cube", 2, (0.25, 0.2), one)
         targets = [Target("cube", 2 * RADIUS, scene.region)]
         found.append(estimate_poses(estimator, scene.image, one, targets, seed=0)[0].hypotheses.best.rotation)
-    assert math.degrees(float(solid("cube").distance(found[0].double(), found[1].double()))) < 2
+    assert math.degrees(float(solid("cube").symmetry.distance(found[0].double(), found[1].double()))) < 2

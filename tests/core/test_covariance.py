@@ -21,7 +21,7 @@ def drawn(name, count, generator, sigmas=SIGMAS):
     """The true pose, and samples of an honest model: the image's error, and each sample's, are of the same kind."""
     truth = so3.uniform(1, generator=generator)[0].double()
     seen = so3.exp(sigmas * torch.randn(1, 3, generator=generator).double())[0] @ truth
-    equal = solid(name).equivalents(seen, axial_step_deg=1.0).double().reshape(-1, 3, 3)
+    equal = solid(name).bare.equivalents(seen, 1.0).double().reshape(-1, 3, 3)
     chosen = equal[torch.randint(len(equal), (count,), generator=generator)]
     return truth, so3.exp(sigmas * torch.randn(count, 3, generator=generator).double()) @ chosen
 
@@ -34,7 +34,7 @@ def test_regions_of_an_honest_model_are_honest_however_few_the_samples(name, cou
     for _ in range(100):
         truth, samples = drawn(name, count, generator)
         best = find_modes(samples, calibration=calibration)[0][0]
-        equal = solid(name).equivalents(truth, axial_step_deg=0.5).double().reshape(-1, 3, 3)
+        equal = solid(name).bare.equivalents(truth, 0.5).double().reshape(-1, 3, 3)
         nearest = equal[so3.angle(equal, best.rotation).argmin()]
         residual = so3.log(best.rotation.mT @ nearest)
         inside.append(confidence(residual[None], best.covariance[None], axis[None]) <= 0.95)

@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from lie_picard import machine
-from lie_picard.data import symsol_files as dataset
+from lie_picard.data import symsol_files
 from lie_picard.data.testset import cases
 from lie_picard.estimation.estimator import PoseEstimator
-from lie_picard.evaluation import assess as assessment
-from lie_picard.evaluation import assess_report as assessment_report
+from lie_picard.evaluation import assess, assess_report
 from lie_picard.evaluation.accuracy import EvaluationOptions, evaluate
 from lie_picard.evaluation.presence import evaluate_presence
 from lie_picard.model import checkpoint
 from lie_picard.model.config import ModelConfig
 from lie_picard.model.score_model import ScoreModel
+from lie_picard.objects import BUILT_IN, catalogue
 from lie_picard.rendering.randomisation import Randomisation
 from lie_picard.sampling import SamplerOptions
 
@@ -34,7 +34,7 @@ def estimator():
     model = ScoreModel(CONFIG).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
-    return PoseEstimator(model)
+    return PoseEstimator(model, known=catalogue(BUILT_IN))
 
 
 @pytest.mark.parametrize("randomisation", [None, Randomisation()], ids=["clean", "randomised"])
@@ -58,13 +58,13 @@ def test_what_is_asked_for_changes_neither_images_nor_starts(estimator):
     alone = evaluate(estimator, ["cube"], SAMPLER, FEW)[0]
     without = evaluate(estimator, ["cube"], SAMPLER, dataclasses.replace(FEW, recall_images=0))[0]
     assert alone["mean_deg"] == without["mean_deg"] and "recall_deg" not in without
-    first = next(cases(CONFIG, "cube", 4, torch.Generator().manual_seed(5), Randomisation()))
-    again = next(cases(CONFIG, "cube", 4, torch.Generator().manual_seed(5), Randomisation()))
+    first = next(cases(CONFIG, catalogue(BUILT_IN)["cube"], 4, torch.Generator().manual_seed(5), Randomisation()))
+    again = next(cases(CONFIG, catalogue(BUILT_IN)["cube"], 4, torch.Generator().manual_seed(5), Randomisation()))
     assert torch.equal(first.images, again.images) and torch.equal(first.poses.truth, again.poses.truth)
 
 
 def test_a_stored_data_set_gives_the_same_errors_as_its_images(estimator, tmp_path):
-    dataset.write(tmp_path, "test", ["cube"], images=4, size=32)
+    symsol_files.write(tmp_path, "test", [catalogue(BUILT_IN)["cube"]], images=4, size=32)
     options = EvaluationOptions(images=4, samples=2, recall_images=1, recall_samples=4)
     row = evaluate(estimator, ["cube"], SAMPLER, options, tmp_path)[0]
     assert 0 < row["mean_deg"] < 63 and row["modes"] == 24  # a cube's poses are never further apart
@@ -93,7 +93,7 @@ def test_presence_is_a_probability_and_absent_kinds_are_listed(estimator):
     rows = evaluate_presence(estimator, CONFIG.objects, 3, Randomisation())
     assert {row["absent"] for row in rows} > {"octahedron", "background only"}
     assert all(0 <= row["auroc"] <= 1 for row in rows)
-    plain = PoseEstimator(ScoreModel(dataclasses.replace(CONFIG, named=False)))
+    plain = PoseEstimator(ScoreModel(dataclasses.replace(CONFIG, named=False)), known=catalogue(BUILT_IN))
     assert math.isnan(plain.estimate(torch.zeros(32, 32, 3, dtype=torch.uint8).numpy(), 2, 0, SAMPLER).presence)
     with pytest.raises(ValueError, match="no presence score"):
         evaluate_presence(plain, CONFIG.objects, 2, Randomisation())
@@ -102,13 +102,13 @@ def test_presence_is_a_probability_and_absent_kinds_are_listed(estimator):
 def test_an_assessment_is_written_whole(estimator, tmp_path):
     seen = []
     options = EvaluationOptions(images=5, samples=2, recall_images=1, recall_samples=60)
-    result = assessment.assess(estimator, CONFIG.objects, SAMPLER, options, seen.append)
-    assert sum(seen) == assessment.total(CONFIG.objects, options)
+    result = assess.assess(estimator, CONFIG.objects, SAMPLER, options, seen.append)
+    assert sum(seen) == assess.total(CONFIG.objects, options)
     result |= {"machine": machine.describe(estimator.device), "checkpoint": "small"}
-    assessment_report.write_assessment(tmp_path, result)
-    pictures = list(assessment.gallery(estimator, CONFIG.objects, 0))
+    assess_report.write_assessment(tmp_path, result)
+    pictures = list(assess.gallery(estimator, CONFIG.objects, 0))
     assert [name for name, _, _ in pictures] == ["cube", "cylO", "cylO"]
-    assessment_report.plot_gallery(tmp_path / "gallery.png", estimator, pictures, 8)
+    assess_report.plot_gallery(tmp_path / "gallery.png", estimator, pictures, 8)
     assert json.loads((tmp_path / "evaluation.json").read_text())["clean"][-1]["solid"] == "all"
     text = (tmp_path / "evaluation.md").read_text()
     for heading in ("Clean images", "Randomised images", "Presence", "Calibration"):
@@ -117,11 +117,11 @@ def test_an_assessment_is_written_whole(estimator, tmp_path):
 
 
 def test_a_calibration_travels_with_its_checkpoint(estimator, tmp_path):
-    options = EvaluationOptions(images=3, recall_images=0, seed=901)
-    result = assessment.calibrate(estimator, CONFIG.objects, SAMPLER, options)
+    options = EvaluationOptions(images=3, recall_images=0, seed=1)
+    result = assess.calibrate(estimator, CONFIG.objects, SAMPLER, options)
     checkpoint.save(estimator.model, tmp_path / "own.safetensors")
     again = checkpoint.load(tmp_path / "own.safetensors")
     assert again.calibration == estimator.model.calibration
     assert result["after"]["calibration"] == dataclasses.asdict(again.calibration)
-    rows = assessment.calibrate(estimator, CONFIG.objects, SAMPLER, options, fit=False)["rows"]
+    rows = assess.calibrate(estimator, CONFIG.objects, SAMPLER, options, fit=False)["rows"]
     assert rows == result["after"]["rows"] and estimator.model.calibration == again.calibration

@@ -12,15 +12,11 @@ from strategies import BARE, tangents
 
 from lie_picard import so3
 from lie_picard.estimation.poses import ObjectPoses
-from lie_picard.geometry.mesh import Mesh
-from lie_picard.geometry.symmetry import Symmetry
+from lie_picard.objects.symsol.solids import solid
 from lie_picard.posterior.hypotheses import summarise
 from lie_picard.posterior.tracking import ModeTracker
-from lie_picard.recording import drops as live
-from lie_picard.recording import summary
-from lie_picard.recording.message_types import types, writer
+from lie_picard.recording import drops, summary
 from lie_picard.recording.record import Scorer, add_s, mssd
-from lie_picard.sampling import SamplerOptions
 
 DIAMETER = 0.1
 
@@ -32,19 +28,19 @@ def pose(rotation, position=(0.0, 0.0, 1.0)):
 
 
 def found(name, rotations, position=(0.0, 0.0, 1.0), sigma=0.001):
-    """An object's poses from samples, and the message of them."""
+    """An object's poses from samples, and what is followed of them."""
     samples = torch.from_numpy(np.asarray(rotations)).float()
     hypotheses = summarise(samples)
-    poses = ObjectPoses(name, hypotheses, np.array(position), sigma**2 * np.eye(3), Symmetry.of_solid(name))
+    poses = ObjectPoses(name, hypotheses, np.array(position), sigma**2 * np.eye(3), solid(name).symmetry)
     tracked = ModeTracker().update(hypotheses, 0.0, poses.symmetry)
-    return poses, writer().hypothesis_array(types().Header(), poses, tracked, SamplerOptions())
+    return poses, tracked
 
 
 @given(name=st.sampled_from(BARE), tangent=tangents(), pick=st.integers(0, 1000))
 def test_a_pose_that_looks_the_same_is_no_error(name, tangent, pick):
-    symmetry, mesh = Symmetry.of_solid(name), Mesh.of_solid(name, DIAMETER)
+    symmetry, mesh = solid(name).symmetry, solid(name).mesh(DIAMETER)
     rotation = so3.exp(tangent)[0].numpy()
-    equal = symmetry.equivalents(rotation, 5.0)
+    equal = symmetry.equivalents(torch.from_numpy(rotation), 5.0).numpy()
     other = pose(equal[pick % len(equal)])
     surface = cKDTree(mesh.points(50_000, seed=1))
     assert mssd(mesh.vertices, other, pose(rotation), symmetry) < 1e-6
@@ -56,8 +52,8 @@ def test_a_pose_that_looks_the_same_is_no_error(name, tangent, pick):
 def test_a_shift_is_told_in_millimetres(shift):
     rotation = np.eye(3)
     away = float(np.linalg.norm(shift))
-    poses, message = found("tet", [rotation] * 4, np.array([0, 0, 1.0]) + shift)
-    record = Scorer({"tet": Mesh.of_solid("tet", DIAMETER)})(poses, message, pose(rotation))
+    poses, tracked = found("tet", [rotation] * 4, np.array([0, 0, 1.0]) + shift)
+    record = Scorer({"tet": solid("tet").mesh(DIAMETER)})(poses, tracked, pose(rotation))
     assert record["translation_mm"] == pytest.approx(1e3 * away, abs=1e-6)
     assert record["translation_percent"] == pytest.approx(100 * away, abs=1e-6)
     assert record["mssd_mm"] == pytest.approx(1e3 * away, abs=0.05)
@@ -77,7 +73,7 @@ def test_a_turn_is_told_in_degrees(tangent, off):
 
 def test_recall_counts_every_pose_that_looks_the_same():
     truth = np.eye(3)
-    equal = Symmetry.of_solid("cube").equivalents(truth, 5.0)
+    equal = solid("cube").symmetry.equivalents(torch.from_numpy(truth), 5.0).numpy()
     record = Scorer({})(*found("cube", np.repeat(equal, 3, axis=0)), pose(truth))
     assert record["modes_reached"] == 1 and record["recall_deg"] < 0.1
     half = Scorer({})(*found("cube", np.repeat(equal[:12], 3, axis=0)), pose(truth))
@@ -103,8 +99,8 @@ def test_honest_regions_hold_the_truth_as_often_as_they_say():
         centre = truth @ so3.exp(sigma * torch.randn(1, 3, generator=generator, dtype=torch.float64))[0]
         samples = centre @ so3.exp(sigma * torch.randn(64, 3, generator=generator, dtype=torch.float64))
         shift = 0.001 * torch.randn(3, generator=generator, dtype=torch.float64).numpy()
-        poses, message = found("tetX", samples.numpy(), np.array([0, 0, 1.0]) + shift)
-        inside.append(Scorer({})(poses, message, pose(truth.numpy())))
+        poses, tracked = found("tetX", samples.numpy(), np.array([0, 0, 1.0]) + shift)
+        inside.append(Scorer({})(poses, tracked, pose(truth.numpy())))
     for key in ("rotation_confidence", "position_confidence"):
         assert np.mean([record[key] <= 0.9 for record in inside]) == pytest.approx(0.9, abs=0.06)
 
@@ -112,7 +108,7 @@ def test_honest_regions_hold_the_truth_as_often_as_they_say():
 @given(rate=st.floats(5, 60), work=st.floats(0.001, 0.5), count=st.integers(1, 200))
 def test_live_images_are_dropped_when_and_only_when_work_takes_longer(rate, work, count):
     arrivals = [k / rate for k in range(count)]
-    kept = live.kept(arrivals, [work] * count)
+    kept = drops.simulate_drops(arrivals, [work] * count)
     assert kept[0] and kept[-1]  # the newest is never dropped
     if work < 0.999 / rate:
         assert all(kept)
