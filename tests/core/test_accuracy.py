@@ -123,5 +123,5 @@ def test_a_calibration_travels_with_its_checkpoint(estimator, tmp_path):
     again = checkpoint.load(tmp_path / "own.safetensors")
     assert again.calibration == estimator.model.calibration
     assert result["after"]["calibration"] == dataclasses.asdict(again.calibration)
-    rows = assess.calibrate(estimator, CONFIG.objects, SAMPLER, options, fit=False)["rows"]
+    rows = assess.calibrate(estimator, CONFIG.objects, SAMPLER, options, fit=False, stream="calibration")["rows"]
     assert rows == result["after"]["rows"] and estimator.model.calibration == again.calibration

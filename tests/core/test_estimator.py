@@ -22,7 +22,7 @@ def picture(name, seed):
 
 
 def test_the_embedded_checkpoint_is_small_and_says_how_it_was_made():
-    assert checkpoint.BUILT_IN.stat().st_size < 20e6
+    assert checkpoint.DEFAULT.stat().st_size < 20e6
     config, note = checkpoint.read_metadata("default")
     assert config.objects == SOLIDS
     assert note["command"].startswith("lie-picard train")

@@ -138,7 +138,7 @@ def test_the_annotated_recording_holds_all_that_is_looked_at(folder, report):
 def test_the_report_needs_nothing_beside_it(folder, report):
     text = (folder / "report" / "report.html").read_text()
     assert not re.search(r"(src|href)=\"(?!data:)", text)
-    for word in ("Rotation", "Honesty", "Latency", "Worst images", "cube", "cone"):
+    for word in ("Rotation", "Calibration", "Latency", "Worst images", "cube", "cone"):
         assert word in text
 
 

@@ -26,14 +26,14 @@ def test_precision_counts_shares():
 
 
 def test_a_sampler_that_knows_one_mode_reaches_one(generator):
-    poses = solid("cube").equivalents(so3.uniform(1, generator=generator))[0]
+    poses = solid("cube").symmetry.equivalents(so3.uniform(1, generator=generator), 1.0)[0]
     one = poses[3] @ so3.exp(0.01 * torch.randn(50, 3, generator=generator))
     assert math.isclose(metrics.modes_reached(poses, one), 1 / 24, rel_tol=1e-6)
     assert metrics.modes_reached(poses, poses) == 1
 
 
 def test_a_uniform_sampler_passes_the_chi_square_and_a_biased_one_does_not(generator):
-    poses = solid("tet").equivalents(so3.uniform(1, generator=generator))[0]
+    poses = solid("tet").symmetry.equivalents(so3.uniform(1, generator=generator), 1.0)[0]
     rejected = 0
     for _ in range(200):
         chosen = poses[torch.randint(12, (120,), generator=generator)]
@@ -43,6 +43,6 @@ def test_a_uniform_sampler_passes_the_chi_square_and_a_biased_one_does_not(gener
 
 
 def test_a_perfect_sampler_misses_as_many_modes_as_predicted(generator):
-    poses = solid("icosa").equivalents(so3.uniform(1, generator=generator))[0]
+    poses = solid("icosa").symmetry.equivalents(so3.uniform(1, generator=generator), 1.0)[0]
     shares = [metrics.modes_reached(poses, poses[torch.randint(60, (50,), generator=generator)]) for _ in range(200)]
     assert abs(sum(shares) / 200 - metrics.modes_reached_if_uniform(60, 50)) < 0.02

@@ -173,9 +173,7 @@ def test_the_spread_of_a_gaussian_is_reproduced():
     walk_noise = draw_walk_noise(noise, len(start), torch.Generator().manual_seed(6))
     for found in (
         sample_ode(score, start, noise),
-        sample_walk(
-            score, start, noise, walk_noise=draw_walk_noise(noise, len(start), torch.Generator().manual_seed(6))
-        ),
+        sample_walk(score, start, noise, walk_noise=walk_noise),
     ):
         spread = so3.log(found.rotations).std(0)
         torch.testing.assert_close(spread, torch.full((3,), 0.1, dtype=torch.float64), atol=0.006, rtol=0)
@@ -191,7 +189,8 @@ def test_a_limit_on_rounds_is_reported_with_its_remedy():
 @pytest.mark.parametrize("method", [sample_ode, sample_walk, sample_picard])
 def test_a_score_that_is_not_finite_is_reported(method):
     _, start, noise = setting()
-    broken = method(lambda rotations, step: torch.full((len(step), 3), math.nan).to(rotations), start, noise)
+    extra = {"walk_noise": draw_walk_noise(noise, len(start))} if method is sample_walk else {}
+    broken = method(lambda rotations, step: torch.full((len(step), 3), math.nan).to(rotations), start, noise, **extra)
     assert broken.status is Status.NOT_FINITE
 
 
@@ -199,8 +198,9 @@ def test_a_score_that_is_not_finite_is_reported(method):
 @pytest.mark.parametrize("method", [sample_ode, sample_walk, sample_picard])
 def test_a_start_of_another_shape_is_refused(method, bad):
     score, _, noise = setting()
+    extra = {"walk_noise": draw_walk_noise(noise, len(bad))} if method is sample_walk else {}
     with pytest.raises(ValueError, match="start"):
-        method(score, bad, noise)
+        method(score, bad, noise, **extra)
 
 
 def test_window_and_tolerance_are_checked():
@@ -260,5 +260,5 @@ def test_a_sample_between_two_poses_starts_again(method):
 def test_auto_must_be_resolved_before_sampling():
     score, start, _ = setting()
     options = SamplerOptions("auto")
-    with pytest.raises(ValueError, match="planner"):
+    with pytest.raises(ValueError, match="autotune"):
         sample(score, start, options.plan(2.0, 0.02, start), options)

@@ -40,7 +40,7 @@ def test_polyhedral_angles_agree_with_scipys_groups(name, scipys):
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", BARE)  # test_truth.py has poses of the marked ones
+@pytest.mark.parametrize("name", BARE)  # test_true_poses.py has poses of the marked ones
 @examples(5)
 @given(seed=st.integers(0, 2**31))
 def test_indistinguishable_poses_give_equal_images(name, seed):
@@ -52,7 +52,7 @@ def test_indistinguishable_poses_give_equal_images(name, seed):
     assert (images - images[:1]).abs().float().mean() < 0.05
 
 
-@pytest.mark.parametrize("name", BARE)  # test_truth.py has poses of the marked ones
+@pytest.mark.parametrize("name", BARE)  # test_true_poses.py has poses of the marked ones
 def test_distance_is_zero_on_equivalents_and_grows_with_a_tilt(name, generator):
     shape, truth = solid(name).symmetry, so3.uniform(4, generator=generator, dtype=torch.float64)
     equivalents = shape.equivalents(truth, 1.0)

@@ -66,7 +66,7 @@ def test_a_number_stays_with_its_pose(seed, name):
         ids = tracker.update(hypotheses, k * PERIOD_S, solid(name).symmetry).ids
         assert len(set(ids)) == len(ids) == len(hypotheses.modes)
         for number, mode in zip(ids, hypotheses.modes, strict=True):
-            which = int(shape.distances(mode.rotation.double(), pose).argmin())
+            which = int(so3.angle(shape.bare.equivalents(pose, 1.0), mode.rotation.double()).argmin())
             assert pose_of.setdefault(number, which) == which
     assert len(set(pose_of.values())) == len(pose_of)
 

@@ -81,9 +81,14 @@ def calibrate(
     options: EvaluationOptions,
     on_images: Callable[[int], None] | None = None,
     fit: bool = True,
+    stream: str = "",
 ) -> dict[str, Any]:
-    """Fit the estimator's calibration, put it into its model, and report before and after; or only report."""
-    stream, how = "calibration" if fit else "calibration check", options.randomisation or Randomisation()
+    """Fit the estimator's calibration, put it into its model, and report before and after; or only report.
+
+    Args:
+        stream: of random numbers (`data.seeds.TEST_STREAMS`); "": images of its own for either purpose.
+    """
+    stream, how = stream or ("calibration" if fit else "calibration check"), options.randomisation or Randomisation()
     evidence = _evidence(estimator, shapes, sampler, options, how, stream, on_images)
     found = _reports(evidence, estimator.model.calibration)
     if not fit:
