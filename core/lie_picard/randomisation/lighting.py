@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lie_picard.buffers import Buffers
+from lie_picard.constants import constant
 from lie_picard.randomisation.options import Draw, Randomisation
 
 _LIGHTS = 3
@@ -57,7 +58,7 @@ def light(buffers: Buffers, lighting: Lighting) -> Tensor:
     sky = 1 - 0.3 * buffers.normal[:, 1:2]
     irradiance = lighting.colours.mT @ diffuse + lighting.ambient[..., None] * sky
     colour = irradiance * (buffers.albedo * lighting.tint[..., None])
-    towards_camera = lighting.directions.new_tensor([0.0, 0.0, -1.0])
+    towards_camera = constant((0.0, 0.0, -1.0), lighting.directions)
     half = F.normalize(lighting.directions[:, :1] + towards_camera, dim=-1)
     highlight = (half @ buffers.normal).clamp_min(1e-4) ** lighting.shininess[:, None, None]
     colour = colour + lighting.gloss[:, None, None] * lighting.colours[:, 0, :, None] * highlight

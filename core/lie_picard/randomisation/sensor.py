@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lie_picard.buffers import LUMINANCE
+from lie_picard.constants import constant
 from lie_picard.randomisation.options import Draw, Randomisation
 
 _REACH = 4  # of the blur's kernel, pixels to each side
@@ -22,7 +23,7 @@ def expose(images: Tensor, options: Randomisation, draw: Draw) -> Tensor:
     balance = draw.uniform(count, 3, 1, 1, between=(1 - options.colour, 1 + options.colour))
     images = (images * gain * balance).clamp(1e-4, 1)
     images = images ** draw.uniform(count, 1, 1, 1, between=options.gamma)
-    grey = (images * images.new_tensor(LUMINANCE)[:, None, None]).sum(1, keepdim=True)
+    grey = (images * constant(LUMINANCE, images)[:, None, None]).sum(1, keepdim=True)
     # Full colour, paler colour, or none, as monochrome cameras give.
     saturation = draw.uniform(count, 1, 1, 1, between=(0.5, 1.0)) * ~draw.happens(options.grey, count, 1, 1, 1)
     return torch.lerp(grey.expand_as(images), images, saturation)

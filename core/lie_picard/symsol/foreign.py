@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lie_picard.constants import constant
 from lie_picard.randomisation.options import Draw
 from lie_picard.symsol.solids import Solid
 
@@ -31,7 +33,8 @@ def polyhedra(count: int, draw: Draw) -> Solid:
 def _cut_boxes(count: int, draw: Draw) -> Tensor:
     """Boxes with corners and edges cut off."""
     half = draw.uniform(count, 3, between=(0.3, 1.0))
-    axes = torch.cat([torch.eye(3), -torch.eye(3)]).to(draw.device).expand(count, -1, -1)
+    axes = torch.eye(3, device=draw.device)
+    axes = torch.cat([axes, -axes]).expand(count, -1, -1)
     cuts = F.normalize(draw.normal(count, _CUTS, 3), dim=-1)
     reach = (cuts.abs() @ half[..., None]).squeeze(-1)  # how far the box extends along each cut
     heights = torch.cat([half, half, reach * draw.uniform(count, _CUTS, between=(0.55, 1.0))], 1)
@@ -40,7 +43,8 @@ def _cut_boxes(count: int, draw: Draw) -> Tensor:
 
 def _round(count: int, draw: Draw) -> Tensor:
     """Faces on all sides at about the same distance, as a fullerene's or a worn pebble's."""
-    faces = torch.tensor(_ROUND, device=draw.device)[draw.integers(len(_ROUND), count)]
+    chosen = draw.integers(len(_ROUND), count)
+    faces = constant(_ROUND, chosen)[chosen]
     used = torch.arange(_FACES, device=draw.device) < faces[:, None]
     normals = F.normalize(draw.normal(count, _FACES, 3), dim=-1)
     for _ in range(12):  # they repel each other until they are nearly even
@@ -54,7 +58,8 @@ def _round(count: int, draw: Draw) -> Tensor:
 
 def _tapered(count: int, draw: Draw) -> Tensor:
     """Regular prisms, and pyramids whose tip may be cut off."""
-    sides = torch.tensor(_SIDES, device=draw.device)[draw.integers(len(_SIDES), count)]
+    chosen = draw.integers(len(_SIDES), count)
+    sides = constant(_SIDES, chosen)[chosen]
     angles = torch.arange(_FACES - 2, device=draw.device) % sides[:, None] * (2 * math.pi / sides[:, None])
     half = draw.uniform(count, between=(0.25, 0.9))  # below the centre, where the width is 1
     slope = draw.uniform(count, between=(-0.5, 0.9)).clamp_min(0) / half.clamp_min(0.5)  # a third are prisms
@@ -73,7 +78,7 @@ def _padded(planes: Tensor) -> Tensor:
 
 def _radius(planes: Tensor) -> Tensor:
     """Distance of the farthest corner: (B, F, 4) -> (B,)."""
-    i, j, k = torch.combinations(torch.arange(planes.shape[1], device=planes.device), 3).T
+    i, j, k = _triples(planes.shape[1], planes.device)
     normals, heights = planes[..., :3], planes[..., 3:]
     across = torch.linalg.cross(normals[:, j], normals[:, k])
     volume = (normals[:, i] * across).sum(-1, keepdim=True)
@@ -81,6 +86,13 @@ def _radius(planes: Tensor) -> Tensor:
     corner = (corner + heights[:, k] * torch.linalg.cross(normals[:, i], normals[:, j])) / volume
     inside = (corner @ normals.mT <= heights.mT + 1e-4).all(2) & (volume.squeeze(-1).abs() > 1e-4)
     return torch.where(inside, corner.norm(dim=-1), 0.0).amax(1)
+
+
+@functools.lru_cache(maxsize=8)
+def _triples(count: int, device: torch.device) -> Tensor:
+    """All choices of three of so many: (3, n). Once: the number of choices is read back from the device."""
+    with torch.inference_mode(False):
+        return torch.combinations(torch.arange(count), 3).T.contiguous().to(device)
 
 
 def held_out() -> dict[str, Solid]:

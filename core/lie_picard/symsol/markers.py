@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lie_picard.constants import moved
+
 _SAMPLES = 15  # points a side of the grid that stands for a marker's area
 
 
@@ -37,7 +39,7 @@ class Marker:
 
     def covers(self, points: Tensor) -> Tensor:
         """Which surface points are painted. (B, 3, P) object frame -> (B, P) bool."""
-        local = self.frame.T.to(points) @ (points - self.centre.to(points)[:, None])
+        local = moved(self.frame, points).T @ (points - moved(self.centre, points)[:, None])
         right, up, out = local.unbind(1)
         return (out >= self.floor) & self.outline(right, up)
 

@@ -7,6 +7,7 @@ equal images; `lie_picard.randomisation` makes the other kind from the same buff
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lie_picard.buffers import LUMINANCE, Buffers
+from lie_picard.constants import constant, moved
 from lie_picard.symsol.solids import Solid
 
 # Two lights from different sides: no two visible normals that a silhouette confuses have the same shade.
@@ -64,7 +66,7 @@ def cast(solid: Solid, rotations: Tensor, translations: Tensor, rays: Tensor, zo
     # The rays' stretching is put into the rotation, so that one set of rays serves all images.
     turn = rotations.mT if zoom is None else rotations.mT * F.pad(zoom, (0, 1), value=1.0)[:, None]
     origin = rotations.mT @ -translations[..., None]  # (B, 3, 1), object frame
-    planes = solid.planes.to(rays).expand(len(rotations), -1, -1)
+    planes = moved(solid.planes, rays).expand(len(rotations), -1, -1)
     normals = planes[..., :3]
     offset = planes[..., 3] - (normals @ origin).squeeze(-1)  # inside: n . x <= offset
     inverse_depth = normals @ turn / torch.where(offset.abs() < 1e-6, 1e-6, offset)[..., None]
@@ -93,7 +95,7 @@ def cast(solid: Solid, rotations: Tensor, translations: Tensor, rays: Tensor, zo
     if solid.markers:
         points = origin + enter[:, None] * directions
         for marker in solid.markers:
-            colour = rays.new_tensor(marker.colour)[:, None]
+            colour = constant(marker.colour, rays)[:, None]
             albedo = torch.where(marker.covers(points)[:, None], colour, albedo)
     return Buffers((enter < leave) & (enter > 0), enter, normal, albedo)
 
@@ -145,9 +147,10 @@ def shade(buffers: Buffers, turn: Tensor | None = None) -> Tensor:
     Args:
         turn: (3, 3) rotation of the lights.
     """
-    lights = F.normalize(torch.tensor(LIGHTS, device=buffers.depth.device), dim=1)
+    like = torch.empty(0, device=buffers.depth.device)
+    lights = F.normalize(constant(LIGHTS, like), dim=1)
     lights = lights if turn is None else lights @ turn.to(lights).T
-    strengths = torch.tensor(STRENGTHS, device=buffers.depth.device)
+    strengths = constant(STRENGTHS, like)
     brightness = AMBIENT + strengths @ (lights @ buffers.normal).clamp_min(0)
     return torch.where(buffers.hit[:, None], brightness[:, None] * buffers.albedo, BACKGROUND)
 
@@ -172,18 +175,28 @@ def render(
     """
     crop = crop or Crop()
     fine = size * supersample
-    rays = crop.rays(fine).to(rotations)
-    translations = rotations.new_tensor([0.0, 0.0, crop.distance]).expand(len(rotations), 3)
-    # Only rays that meet the circumscribed sphere can hit: about two thirds of the image.
-    inside = rays[:, :2].norm(dim=1) < crop.half_angle_tangent * crop.fill
+    translations = constant((0.0, 0.0, crop.distance), rotations).expand(len(rotations), 3)
+    rays, inside = _rays_inside(crop, fine, rotations.device, rotations.dtype)
     colour = rotations.new_full((len(rotations), 3, fine * fine), BACKGROUND)
-    colour[:, :, inside] = shade(cast(solid, rotations, translations, rays[inside]))
+    colour[:, :, inside] = shade(cast(solid, rotations, translations, rays))
     return quantised(F.avg_pool2d(colour.unflatten(2, (fine, fine)), supersample), channels)
+
+
+@functools.lru_cache(maxsize=32)
+def _rays_inside(crop: Crop, size: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Rays that meet the circumscribed sphere, and so can hit: about two thirds of the image.
+
+    -> (P, 3) directions, (P,) their index among the rays of the whole image.
+    """
+    with torch.inference_mode(False):
+        rays = crop.rays(size).to(dtype)
+        inside = (rays[:, :2].norm(dim=1) < crop.half_angle_tangent * crop.fill).nonzero()[:, 0]
+        return rays[inside].to(device), inside.to(device)
 
 
 def quantised(colour: Tensor, channels: int = 3) -> Tensor:
     """RGB in [0, 1] as 8-bit images: (B, 3, S, S) -> (B, S, S, 3), or (B, S, S) luminance for one channel."""
     if channels == 1:
-        colour = torch.einsum("c,bc...->b...", colour.new_tensor(LUMINANCE), colour)[:, None]
+        colour = torch.einsum("c,bc...->b...", constant(LUMINANCE, colour), colour)[:, None]
     images = (colour * 255).round().clamp(0, 255).to(torch.uint8)
     return images[:, 0] if channels == 1 else images.movedim(1, -1).contiguous()

@@ -14,6 +14,7 @@ from torch import Tensor
 from lie_picard import so3
 from lie_picard.buffers import Buffers
 from lie_picard.camera import fit
+from lie_picard.constants import uploaded
 from lie_picard.model.config import ModelConfig
 from lie_picard.randomisation import Draw, Randomisation, World, draw_views, photograph, photograph_crops
 from lie_picard.randomisation.world import Views
@@ -103,17 +104,19 @@ def _batch(stream: Stream, world: World | None, generator: torch.Generator, step
     kinds = len(stream.objects)
     clean: list[tuple[Solid, Tensor, int]] = []
     wild: list[tuple[Solid, Tensor, int]] = []
-    draw = Draw(generator, device)
+    # What decides about shapes is drawn on the CPU: to read it back from a GPU would wait for all that is queued there.
+    draw, decide = Draw(generator, device), Draw(generator, torch.device("cpu"))
     for index, name in enumerate(stream.objects):
         share = known // kinds + ((index + step) % kinds < known % kinds)
-        rotations = so3.uniform(share, generator=generator, device=device)
-        few = int(draw.happens(stream.randomised, share).sum())
+        rotations = so3.uniform(share, generator=generator)
+        few = int(decide.happens(stream.randomised, share).sum())
         wild.append((solid(name), rotations[:few], index))
         clean.append((solid(name), rotations[few:], index))
     if absent:
-        few = int(draw.happens(stream.randomised, absent).sum())
+        few = int(decide.happens(stream.randomised, absent).sum())
         for group, count in ((wild, few), (clean, absent - few)):
-            group.append((polyhedra(count, draw), so3.uniform(count, generator=generator, device=device), kinds))
+            group.append((polyhedra(count, draw), so3.uniform(count, generator=generator), kinds))
+    clean, wild = _on_device(clean, device), _on_device(wild, device)
     parts = [
         (render(shape, rotations, stream.size, stream.crop, stream.channels), rotations, index)
         for shape, rotations, index in clean
@@ -126,7 +129,14 @@ def _batch(stream: Stream, world: World | None, generator: torch.Generator, step
         images.append(randomised_images(wild, world, draw, stream.channels, blank))
     order = [(rotations, index) for _, rotations, index in parts] + [(rotations, index) for _, rotations, index in wild]
     labels = torch.cat([torch.full((len(rotations),), index) for rotations, index in order])
-    return Batch(torch.cat(images), torch.cat([rotations for rotations, _ in order]), labels.to(device))
+    return Batch(torch.cat(images), torch.cat([rotations for rotations, _ in order]), uploaded(labels, device))
+
+
+def _on_device(parts: list[tuple[Solid, Tensor, int]], device: torch.device) -> list[tuple[Solid, Tensor, int]]:
+    """The same with all rotations on a device, in one copy."""
+    together = uploaded(torch.cat([rotations for _, rotations, _ in parts]), device)
+    split = together.split([len(rotations) for _, rotations, _ in parts])
+    return [(shape, rotations, index) for (shape, _, index), rotations in zip(parts, split, strict=True)]
 
 
 def randomised_images(
