@@ -15,8 +15,8 @@ from torch import Tensor
 from lie_picard import planner, so3
 from lie_picard.camera import fit
 from lie_picard.hypotheses import Hypotheses, summarise
-from lie_picard.model import checkpoint
-from lie_picard.model.score_model import ScoreModel
+from lie_picard.model import checkpoint, graphs
+from lie_picard.model.score_model import ImageScore, ScoreModel
 from lie_picard.sampling import Plan, SamplerOptions, Score, Solution, WarmStart, draw_walk, joined, sample
 
 _FEWEST_ROWS = 32  # samples at a time below which a GPU without memory is given up
@@ -54,6 +54,8 @@ class PoseEstimator:
 
     def __init__(self, model: ScoreModel, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
+        if self.device.type == "cuda":
+            graphs.full_precision()
         self.model = model.to(self.device).eval()
         self.config = model.config
         self.reduced = ""  # what was given up because the device's memory ran out, and the remedy
@@ -109,6 +111,8 @@ class PoseEstimator:
                     if rows <= _FEWEST_ROWS:
                         raise
                     self._most_rows = max(_FEWEST_ROWS, rows // 2)
+                if isinstance(score, ImageScore):
+                    score.forget()  # recordings of larger batches
                 torch.cuda.empty_cache()  # nothing where there is no GPU
                 self.reduced = (
                     f"the memory of {self.device} ran out: samples now come in batches of {self._most_rows}; "

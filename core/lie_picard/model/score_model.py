@@ -207,6 +207,11 @@ class ImageScore:
             terms = self._image if image is None else [table[image] for table in self._image]
             return self._score(rotations, time, *terms)[0]
 
+    def forget(self) -> None:
+        """Give back the device's memory that recordings hold."""
+        if isinstance(self._score, graphs.Graphed):
+            self._score.forget()
+
 
 class RecordedScore(ImageScore):
     """The score of one image, with a recording of the whole sequential sampler."""
@@ -225,3 +230,9 @@ class RecordedScore(ImageScore):
     def integrate(self, start: Tensor, scheme: Scheme) -> tuple[Tensor, ...]:
         """`ode.integrate` as one replay."""
         return self._solver(scheme)(start, self._time, *self._image)
+
+    def forget(self) -> None:
+        super().forget()
+        clear = getattr(self._solver, "cache_clear", None)
+        if clear is not None:
+            clear()
