@@ -9,7 +9,7 @@ import json
 import math
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,26 +61,34 @@ def _render(args: argparse.Namespace) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
-    shorthands = {"model.objects": args.solids, "training.images": args.images, "training.seed": args.seed}
+    shorthands = {
+        "model.objects": args.solids, "training.images": args.images, "training.minutes": args.minutes,
+        "training.seed": args.seed,
+    }  # fmt: skip
     changes = [f"{key}={json.dumps(value)}" for key, value in shorthands.items() if value is not None]
     recipe = recipes.read(args.recipe, [*changes, *args.set])
     command = shlex.join(["lie-picard", *(sys.argv[1:])])
     log = args.output.with_name(args.output.name + ".log")
     fabric = make_fabric(args.device, args.devices, args.nodes, log)
     steps = recipe.training.steps
-    with tqdm(total=steps, unit="step", mininterval=args.progress_s, maxinterval=60,
+    total = None if recipe.training.minutes else steps  # how many steps the minutes hold is not known
+    with tqdm(total=total, unit="step", mininterval=args.progress_s, maxinterval=60,
               disable=not fabric.is_global_zero) as bar:  # fmt: skip
 
-        def show(step: int, losses: dict[str, float]) -> None:
+        def show(step: int, losses: Mapping[str, float]) -> None:
+            if step % 20 == 0:  # to read them at each step would keep a GPU waiting
+                bar.set_postfix(
+                    {name.removeprefix("loss/"): f"{value:.3f}" for name, value in losses.items()}, refresh=False
+                )
             bar.update(step - bar.n)
-            bar.set_postfix(
-                {name.removeprefix("loss/"): f"{value:.3f}" for name, value in losses.items()}, refresh=False
-            )
 
         validate = None if args.validate_every == 0 else functools.partial(_validate, recipe)
         train(recipe, args.output, fabric, args.resume, command, show, validate, args.validate_every or steps)
     if fabric.is_global_zero:
-        _report(args, {"output": str(args.output), "images": recipe.training.images, "seed": recipe.training.seed})
+        _, note = checkpoint.read_metadata(args.output)
+        images = note["steps"] * recipe.training.batch if recipe.training.minutes else recipe.training.images
+        rate = {"steps": note["steps"], "images_per_s": note.get("images_per_s")}
+        _report(args, {"output": str(args.output), "images": images, "seed": recipe.training.seed} | rate)
 
 
 def _validate(recipe: recipes.Recipe, model: ScoreModel) -> dict[str, float]:
@@ -152,19 +160,30 @@ def _bench(args: argparse.Namespace) -> None:
     common: dict[str, Any] = {"sampler": sampler, "repeats": args.repeats, "seed": args.seed}
     images = args.frontier_images
     total = len(args.steps) * len(args.samples) + len(args.windows) + (len(frontier.PLANS) if images else 0)
-    with tqdm(total=total, unit="setting", disable=None) as bar:
-        rows = benchmark(estimator, args.steps, args.samples, args.plans, on_row=bar.update, **common)
-        ablation = windows(estimator, args.windows, max(args.steps), on_row=bar.update, **common)
-        curve = frontier.frontier(estimator, images, args.repeats, args.seed, bar.update) if images else []
-    result = {
+    result: dict[str, Any] = {
         "machine": machine.describe(estimator.device),
         "runtime": estimator.runtime,
         "checkpoint": str(args.checkpoint),
         "seed": args.seed,
-        "rows": rows,
-        "windows": ablation,
-        "frontier": curve,
+        **{part: [] for part in ("rows", "windows", "frontier")},
     }
+    with tqdm(total=total, unit="setting", disable=None) as bar:
+
+        def keep(part: str) -> Callable[[list[dict[str, Any]]], None]:
+            """What is done when rows of that part are there: they are written at once, as the run may be cut."""
+
+            def on_row(rows: list[dict[str, Any]]) -> None:
+                bar.update()
+                result[part] = rows
+                if args.output is not None:
+                    report.write_benchmark(args.output, result)
+
+            return on_row
+
+        benchmark(estimator, args.steps, args.samples, args.plans, on_row=keep("rows"), **common)
+        windows(estimator, args.windows, max(args.steps), on_row=keep("windows"), **common)
+        if images:
+            result["frontier"] = frontier.frontier(estimator, images, args.repeats, args.seed, bar.update)
     if args.output is not None:
         report.write_benchmark(args.output, result)
     _report(args, result, report.BENCH_COLUMNS)
@@ -268,6 +287,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--solids", nargs="+", choices=SOLIDS, help="model.objects of the recipe")
     p.add_argument("--images", type=_positive, help="training.images of the recipe")
+    p.add_argument("--minutes", type=float, help="training.minutes of the recipe: train so long, not so many images")
     p.add_argument("--device", default="auto", help="auto, cpu or cuda")
     p.add_argument("--devices", type=_positive, default=1, help="processes on this machine")
     p.add_argument("--nodes", type=_positive, default=1, help="machines (start with torchrun)")

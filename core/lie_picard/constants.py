@@ -1,7 +1,7 @@
 """Constants and host data on the device that computes, without waiting for it.
 
-A copy from ordinary memory to a GPU waits for all the work that is queued there. Rendering a batch used hundreds of such
-small copies: the GPU ran dry at each. Constants are therefore copied once, and data that is new goes through pinned memory.
+A copy from ordinary memory to a GPU waits for all the work that is queued there. Rendering a batch used hundreds of
+such small copies: the GPU ran dry at each. Constants are therefore copied once, and new data through pinned memory.
 """
 
 from __future__ import annotations

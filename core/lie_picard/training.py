@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import importlib.util
 import json
 import os
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +18,12 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from lie_picard import so3
+from lie_picard.constants import uploaded
 from lie_picard.files import replaced
+from lie_picard.losses import Losses, finite
 from lie_picard.model import checkpoint
 from lie_picard.model.score_model import ScoreModel
 from lie_picard.moments import Moments
@@ -37,20 +43,23 @@ class TrainingToolsError(ValueError):
 
 
 def make_fabric(device: str = "auto", devices: int = 1, nodes: int = 1, log: Path | None = None) -> Fabric:
-    """Lightning Fabric for this run: device, processes, TensorBoard.
+    """Lightning Fabric for this run: device, processes, where scalars go.
 
-    Under torchrun its processes are taken as they are.
+    That is TensorBoard, or a CSV file where it is not installed. Fabric may come as a package of its own or as a part
+    of `lightning`. Under torchrun its processes are taken as they are.
 
     Raises:
-        TrainingToolsError: Fabric or TensorBoard is not installed.
+        TrainingToolsError: Fabric is not installed.
     """
     try:
-        from lightning_fabric import Fabric
-        from lightning_fabric.loggers import TensorBoardLogger
-
-        if log is not None:
-            import tensorboard  # noqa: F401  # the logger would ask for it in several lines, or later
-        loggers: list[Any] = [] if log is None else [TensorBoardLogger(log, name="", version="")]
+        try:
+            from lightning_fabric import Fabric
+        except ModuleNotFoundError as error:
+            try:
+                from lightning.fabric import Fabric  # type: ignore[no-redef]
+            except ModuleNotFoundError:
+                raise error from None
+        loggers = [] if log is None else [_logger(Fabric.__module__.rpartition(".")[0], log)]
         if "TORCHELASTIC_RUN_ID" in os.environ:  # Fabric checks the numbers instead of taking torchrun's
             devices = int(os.environ["LOCAL_WORLD_SIZE"])
             nodes = int(os.environ["WORLD_SIZE"]) // devices
@@ -60,6 +69,16 @@ def make_fabric(device: str = "auto", devices: int = 1, nodes: int = 1, log: Pat
         raise TrainingToolsError(f"{error.name or error} is missing: pip install 'lie_picard[train]'") from error
     fabric.launch()
     return fabric
+
+
+def _logger(fabric: str, log: Path) -> Any:
+    """Where a run's scalars go: the logger of that package of Fabric."""
+    loggers = importlib.import_module(f"{fabric}.loggers")
+    if importlib.util.find_spec("tensorboard") is not None:
+        return loggers.TensorBoardLogger(log, name="", version="")
+    print(f"tensorboard is not installed: losses go to {log} as CSV", file=sys.stderr)
+    # Another version for each start: what an earlier one logged is kept. Written at once, as a run may be cut.
+    return loggers.CSVLogger(log, name="", flush_logs_every_n_steps=1)
 
 
 class Denoising(nn.Module):
@@ -115,6 +134,22 @@ class Trainer:
             self.losses.parameters(), lr=self.options.learning_rate, weight_decay=self.options.weight_decay, fused=True
         )
         self.denoising, self.optimizer = fabric.setup(self.losses, optimizer)
+        self._earlier, self._started = 0.0, time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has taken, before it was resumed included; the same for all processes."""
+        seconds = self._own_seconds()
+        if self.options.minutes is not None and self.fabric.world_size > 1:  # they must end at the same step
+            return float(self.fabric.broadcast(seconds))
+        return seconds
+
+    def _own_seconds(self) -> float:
+        return self._earlier + time.monotonic() - self._started
+
+    def start_clock(self) -> None:
+        """The time of the run counts from here."""
+        self._started = time.monotonic()
 
     def begin(self) -> None:
         """Take the weights that the recipe begins at; where a run is resumed, they need not exist any more.
@@ -126,43 +161,59 @@ class Trainer:
             checkpoint.initialise(self.model, self.options.initial)
             self.average.load_state_dict(self.model.state_dict())
 
-    def advance(self, batch: Batch) -> dict[str, float]:
-        """One optimiser step on this process's share of a batch; the losses before it."""
+    def advance(self, batch: Batch, seconds: float = 0.0) -> Losses:
+        """One optimiser step on this process's share of a batch; the losses before it.
+
+        Nothing here waits for a GPU: the next batch can be prepared while it computes.
+
+        Args:
+            seconds: that the run has taken, for the learning rate of runs of so many minutes.
+        """
         options = self.options
         # Batches use seeds of their own, so noise needs another stream that resumes at any step.
         key = (options.seed * 7_919 + self.step * 31 + 17) * self.fabric.world_size + self.fabric.global_rank
         generator = train_generator(key)
         images, truth, labels = batch
         config, shape = self.recipe.model, (len(truth), options.rotations)
-        uniform = torch.rand(shape, generator=generator).to(truth.device)
+        uniform = uploaded(torch.rand(shape, generator=generator), truth.device)
         sigmas = config.sigma_min * (config.sigma_max / config.sigma_min) ** uniform
-        z = torch.randn(*shape, 3, generator=generator).to(truth.device)
-        told = (torch.rand(len(truth), generator=generator) < options.told).to(truth.device)
+        z = uploaded(torch.randn(*shape, 3, generator=generator), truth.device)
+        told = uploaded(torch.rand(len(truth), generator=generator) < options.told, truth.device)
         asked = torch.where(told, labels, len(config.objects))
         self.denoising.train()
         losses = self.denoising(images, truth, labels, asked, sigmas, z)
         weights = {"score": 1.0, "recognition": options.recognition, "moments": options.moments}
         for group in self.optimizer.param_groups:
-            group["lr"] = options.rate(self.step)
+            group["lr"] = options.rate(self.step, seconds)
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(torch.stack([weights[name] * loss for name, loss in losses.items()]).sum())
-        self.fabric.clip_gradients(self.denoising, self.optimizer, max_norm=1.0)
+        # On a GPU a gradient that is not finite is found with the next losses that are read (`train`).
+        checked = truth.device.type != "cuda"
+        self.fabric.clip_gradients(self.denoising, self.optimizer, max_norm=1.0, error_if_nonfinite=checked)
         self.optimizer.step()
         self.step += 1
         self._update_average()
-        return {f"loss/{name}": float(loss.detach()) for name, loss in losses.items()}
+        return Losses({f"loss/{name}": loss for name, loss in losses.items()})
 
     @torch.no_grad()
     def _update_average(self) -> None:
         decay = min(self.options.ema, (1 + self.step) / (10 + self.step))
-        for mine, theirs in zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True):
-            if mine.is_floating_point():
-                mine.lerp_(theirs, 1 - decay)
-            else:
-                mine.copy_(theirs)
+        pairs = zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True)
+        averaged: list[tuple[Tensor, Tensor]] = []
+        copied: list[tuple[Tensor, Tensor]] = []
+        for pair in pairs:
+            (averaged if pair[0].is_floating_point() else copied).append(pair)
+        mine, theirs = (list(tensors) for tensors in zip(*averaged, strict=True))
+        get_ema_multi_avg_fn(decay)(mine, theirs, None)  # all in one kernel on a GPU
+        for count, new in copied:
+            count.copy_(new)
 
-    def save(self, path: Path) -> None:
-        """Write the whole state; the old file is replaced only when the new one is complete."""
+    def save(self, path: Path, seconds: float | None = None) -> None:
+        """Write the whole state; the old file is replaced only when the new one is complete.
+
+        Args:
+            seconds: that the run has taken; None: up to now.
+        """
         if not self.fabric.is_global_zero:
             return
         tensors = dict(self.losses.state_dict())  # "model." and "moments."
@@ -170,7 +221,9 @@ class Trainer:
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
         tensors = {k: v.contiguous().cpu() for k, v in tensors.items()}
-        note = {"step": self.step, "recipe": self.recipe.to_dict()}
+        note: dict[str, Any] = {"step": self.step, "recipe": self.recipe.to_dict()}
+        if self.options.minutes is not None:
+            note["seconds"] = self._own_seconds() if seconds is None else seconds
         with replaced(path) as partial:
             save_file(tensors, str(partial), {"format": "lie_picard_training", "state": json.dumps(note)})
 
@@ -205,6 +258,7 @@ class Trainer:
             state.setdefault(int(index), {})[name] = value
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
         self.step = int(note["step"])
+        self._earlier = float(note.get("seconds", 0.0))
 
     def _continues(self, note: dict[str, Any]) -> bool:
         mine = json.loads(json.dumps(self.recipe.to_dict()))
@@ -214,8 +268,9 @@ class Trainer:
             theirs = Recipe.from_dict(note["recipe"])
         except (KeyError, ValueError):
             return False
-        longer = dataclasses.replace(theirs.training, images=self.options.images)
-        plateau = theirs.training.decayed(note["step"]) == 0 == self.options.decayed(note["step"])
+        longer = dataclasses.replace(theirs.training, images=self.options.images, minutes=self.options.minutes)
+        behind = note["step"], note.get("seconds", 0.0)
+        plateau = theirs.training.decayed(*behind) == 0 == self.options.decayed(*behind)
         return plateau and dataclasses.replace(theirs, training=longer) == self.recipe
 
 
@@ -225,7 +280,7 @@ def train(
     fabric: Fabric,
     resume: bool = False,
     command: str = "",
-    on_step: Callable[[int, dict[str, float]], None] | None = None,
+    on_step: Callable[[int, Mapping[str, float]], None] | None = None,
     validate: Callable[[ScoreModel], dict[str, float]] | None = None,
     validate_every: int = 2000,
 ) -> ScoreModel:
@@ -234,7 +289,7 @@ def train(
     `output`.plateau is the state when the learning rate began to fall: a longer run can go on from a copy of it.
 
     Args:
-        on_step: called with (steps done, losses) after each step.
+        on_step: called with (steps done, losses) after each step. To read the losses waits for a GPU: now and then.
         validate: scalars of the averaged model, logged every `validate_every` steps and at the end.
 
     Returns:
@@ -242,6 +297,7 @@ def train(
 
     Raises:
         CheckpointError: `output` cannot be a file, or the state to resume from does not fit.
+        ValueError: on a GPU, the losses are not finite any more.
     """
     if output.is_dir():
         raise checkpoint.CheckpointError(f"{output} is a folder: give a file name that ends in .safetensors")
@@ -250,29 +306,40 @@ def train(
     state, plateau = (output.with_name(output.name + end) for end in (".state", ".plateau"))
     if resume and state.is_file():
         trainer.resume(state)
-        if trainer.step >= options.steps and output.is_file():
+        if options.finished(trainer.step, trainer.seconds) and output.is_file():
             return trainer.average.eval()
     else:
         trainer.begin()
     output.parent.mkdir(parents=True, exist_ok=True)
     started = saved = time.monotonic()
-    first = trainer.step
+    trainer.start_clock()
+    first, validated, losses = trainer.step, -1, None
+    seconds = trainer.seconds
     for batch in _batches(recipe, fabric, first):
-        if trainer.step >= options.steps:
+        before, seconds = seconds, trainer.seconds
+        if options.finished(trainer.step, seconds):
             break
-        if options.decay < 1 and options.decayed(trainer.step) == 0 < options.decayed(trainer.step + 1):
-            trainer.save(plateau)
-        losses = trainer.advance(batch)
+        if options.decay < 1 and _falls(options, trainer.step, before, seconds):
+            trainer.save(plateau, before)
+        losses = trainer.advance(batch, seconds)
         if on_step:
             on_step(trainer.step, losses)
         if trainer.step % 20 == 0:
             rate = (trainer.step - first) * options.batch / (time.monotonic() - started)
-            fabric.log_dict(losses | {"learning_rate": options.rate(trainer.step), "images_per_s": rate}, trainer.step)
+            scalars = {"learning_rate": options.rate(trainer.step, seconds), "images_per_s": rate}
+            fabric.log_dict(finite(losses) | scalars, trainer.step)
         if validate and fabric.is_global_zero and (trainer.step % validate_every == 0 or trainer.step == options.steps):
             fabric.log_dict(validate(trainer.average.eval()), trainer.step)
+            validated = trainer.step
         if time.monotonic() - saved > SAVE_EVERY_S:
+            finite(losses)
             trainer.save(state)
             saved = time.monotonic()
+    if losses is not None:
+        finite(losses)  # waits for the GPU, too: what follows is not the training's time
+    rate = (trainer.step - first) * options.batch / (time.monotonic() - started)
+    if validate and fabric.is_global_zero and options.minutes is not None and 0 < trainer.step != validated:
+        fabric.log_dict(validate(trainer.average.eval()), trainer.step)
     trainer.save(state)
     note = {
         "command": command,
@@ -281,11 +348,19 @@ def train(
         "processes": fabric.world_size,
         "minutes_since_start_or_resume": round((time.monotonic() - started) / 60, 1),
         "steps_since_start_or_resume": trainer.step - first,
+        "images_per_s": round(rate, 1),
         "torch": torch.__version__,
     }
     if fabric.is_global_zero:
         checkpoint.save(trainer.average, output, note)
     return trainer.average.eval()
+
+
+def _falls(options: TrainingOptions, step: int, before: float, seconds: float) -> bool:
+    """Whether the learning rate begins to fall with this step; `before` is `seconds` at the step before."""
+    if options.minutes is not None:
+        return options.decayed(step, before) == 0 < options.decayed(step, seconds)
+    return options.decayed(step) == 0 < options.decayed(step + 1)
 
 
 def _batches(recipe: Recipe, fabric: Fabric, step: int):  # type: ignore[no-untyped-def]

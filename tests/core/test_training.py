@@ -1,12 +1,15 @@
 """Training: it learns, a seed fixes it, and a run that was cut resumes as if it had not been."""
 
+import csv
 import dataclasses
+import importlib.util
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -314,10 +317,10 @@ def test_two_processes_share_a_run(tmp_path):
     assert checkpoint.read_metadata(output)[1]["processes"] == 2
 
 
-@pytest.mark.parametrize("missing", ["lightning_fabric", "tensorboard"])
-def test_missing_tools_are_named_in_one_line(tmp_path, missing):
+def test_missing_tools_are_named_in_one_line(tmp_path):
+    missing = "lightning_fabric"
     code = (
-        f"import sys; sys.modules[{missing!r}] = None\n"
+        f"import sys; sys.modules[{missing!r}] = sys.modules['lightning'] = None\n"
         "from pathlib import Path; from lie_picard import training\n"
         f"try: training.make_fabric('cpu', log=Path({str(tmp_path)!r}))\n"
         "except training.TrainingToolsError as error: print(error)"
@@ -325,6 +328,73 @@ def test_missing_tools_are_named_in_one_line(tmp_path, missing):
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=False)
     assert said.stdout.count("\n") == 1 and missing in said.stdout, said
     assert "pip install 'lie_picard[train]'" in said.stdout
+
+
+def test_without_tensorboard_losses_go_to_a_table(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    train(altered("training", images=8 * 44), tmp_path / "a.safetensors", make_fabric("cpu", log=tmp_path / "log"))
+    assert capsys.readouterr().err.count("\n") == 1
+    (table,) = (tmp_path / "log").rglob("*.csv")
+    rows = list(csv.DictReader(table.open()))
+    assert [row["step"] for row in rows] == ["20", "40"] and float(rows[1]["loss/score"]) > 0
+
+
+class Clock:
+    """Time that passes by a second an optimiser step, or stands still."""
+
+    def __init__(self, monkeypatch):
+        self.now = 100.0
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+
+    def tick(self, *_):
+        self.now += 1
+
+
+def in_minutes(steps, **changes):
+    return altered("training", minutes=steps / 60, images=8, **changes)
+
+
+def test_a_run_of_minutes_ends_with_them_and_its_learning_rate(tmp_path, fabric, monkeypatch):
+    """At a second a step it is the run of as many steps: the same learning rates, so the same weights."""
+    clock = Clock(monkeypatch)
+    timed = train(in_minutes(6), tmp_path / "timed.safetensors", fabric, on_step=clock.tick)
+    whole = train(RECIPE, tmp_path / "whole.safetensors", fabric)
+    torch.testing.assert_close(weights(timed), weights(whole))
+    note = checkpoint.read_metadata(tmp_path / "timed.safetensors")[1]
+    assert note["steps"] == 6 and Recipe.from_dict(note["recipe"]).training.minutes == pytest.approx(0.1)
+
+
+def test_a_cut_run_of_minutes_takes_those_that_were_left(tmp_path, fabric, monkeypatch):
+    clock, recipe = Clock(monkeypatch), in_minutes(6)
+    whole = train(recipe, tmp_path / "whole.safetensors", fabric, on_step=clock.tick)
+    trainer = Trainer(recipe, fabric)
+    for number in range(2):
+        trainer.advance(batch_of(recipe, number), number)
+        clock.tick()
+    trainer.save(tmp_path / "cut.safetensors.state")
+    clock.now += 1000  # nobody was training
+    resumed = train(recipe, tmp_path / "cut.safetensors", fabric, resume=True, on_step=clock.tick)
+    torch.testing.assert_close(weights(resumed), weights(whole))
+    again = train(recipe, tmp_path / "cut.safetensors", fabric, resume=True)  # no time is left
+    assert torch.equal(weights(again), weights(resumed))
+
+
+def test_a_run_of_minutes_is_lengthened_from_its_plateau(tmp_path, fabric, monkeypatch):
+    clock = Clock(monkeypatch)
+    train(in_minutes(6), tmp_path / "short.safetensors", fabric, on_step=clock.tick)
+    with pytest.raises(CheckpointError, match="other settings"):
+        train(in_minutes(12), tmp_path / "short.safetensors", fabric, resume=True)
+    shutil.copy(tmp_path / "short.safetensors.plateau", tmp_path / "on.safetensors.state")
+    train(in_minutes(12), tmp_path / "on.safetensors", fabric, resume=True, on_step=clock.tick)
+    assert checkpoint.read_metadata(tmp_path / "on.safetensors")[1]["steps"] == pytest.approx(12, abs=1)
+
+
+def test_recipes_without_minutes_are_written_as_they_were():
+    assert "minutes" not in RECIPE.to_dict()["training"]
+    assert Recipe.from_dict(RECIPE.to_dict()) == RECIPE
+    assert Recipe.from_dict(in_minutes(6).to_dict()) == in_minutes(6)
+    with pytest.raises(ValueError, match="minutes"):
+        TrainingOptions(minutes=0)
 
 
 @given(st.integers(0, 2**40))
