@@ -132,3 +132,11 @@ def test_a_device_that_is_not_there_is_named():
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="no GPU"):
             PoseEstimator.from_checkpoint(device="cuda")
+
+
+def test_too_few_steps_without_restarts_are_not_called_converged(estimator):
+    """Samples caught between two poses are counted; with the default's restarts there are next to none."""
+    images = [picture(name, 4)[0] for name in ("cube", "icosa", "cyl")]
+    few = estimator.estimate_batch(images, 64, 0, SamplerOptions("ode", 3, restarts=0))
+    assert not any(found.converged for found in few)
+    assert all(found.converged for found in estimator.estimate_batch(images, 64, 0, SamplerOptions("ode")))

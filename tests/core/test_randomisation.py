@@ -18,9 +18,9 @@ from lie_picard.data.stream import bodies, cast_randomly
 from lie_picard.objects.symsol.solids import SOLIDS, solid
 from lie_picard.rendering.buffers import Buffers
 from lie_picard.rendering.randomisation import (
-    Draw,
     PhotographsError,
     Randomisation,
+    Rng,
     World,
     draw_views,
     photograph,
@@ -40,10 +40,10 @@ seeds = st.integers(0, 2**31)
 
 
 def drawing(seed):
-    return Draw(torch.Generator().manual_seed(seed), torch.device("cpu"))
+    return Rng(torch.Generator().manual_seed(seed), torch.device("cpu"))
 
 
-class Lowest(Draw):
+class Lowest(Rng):
     """Draws the low end of every range, so that all that may happen does."""
 
     def uniform(self, *shape, between=(0.0, 1.0)):

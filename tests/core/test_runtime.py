@@ -121,7 +121,7 @@ def test_a_recorded_model_samples_what_the_eager_one_samples(head, scheme, gener
         assert isinstance(score, RecordedScore)
         found = sample_ode(score, start, noise, scheme=table)
         torch.testing.assert_close(found.rotations, wanted.rotations, atol=1e-3, rtol=0)
-        torch.testing.assert_close(found.trend, wanted.trend, atol=1e-2, rtol=1e-2)
+        torch.testing.assert_close(found.score_slope, wanted.score_slope, atol=1e-2, rtol=1e-2)
     # The image's part, and the whole sampler for up to 8 and up to 4 samples.
     assert len(record.shapes) == 3
 

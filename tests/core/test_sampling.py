@@ -71,7 +71,7 @@ def test_at_zero_tolerance_the_result_is_the_sequential_one(method, integrator, 
     exact = sample_ode(score, start, noise, scheme=scheme)
     found = method(score, start, noise, scheme=scheme, window=window, tolerance=0.0)
     torch.testing.assert_close(found.rotations, exact.rotations, atol=1e-9, rtol=0)
-    torch.testing.assert_close(found.trend, exact.trend, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(found.score_slope, exact.score_slope, atol=1e-6, rtol=1e-6)
     assert found.converged and found.rounds <= scheme.evaluations
 
 
@@ -253,7 +253,7 @@ def test_a_sample_between_two_poses_starts_again(method):
     assert without.evaluations < again.evaluations
     assert without.rounds < again.rounds
     # Those that were well are left alone.
-    well = without.trend <= 0.7
+    well = without.score_slope <= 0.7
     torch.testing.assert_close(again.rotations[well], without.rotations[well])
 
 

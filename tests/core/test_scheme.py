@@ -47,7 +47,7 @@ def test_a_single_pose_is_met_exactly_with_any_number_of_steps(integrator, steps
     score = mixture_score(noise.sigmas, MODES[1:2], width=0.0)
     found = sample_ode(score, start, noise, scheme=INTEGRATORS[integrator](noise))
     assert so3.angle(found.rotations, MODES[1]).max() < 1e-6
-    assert found.trend.max() < 1e-6
+    assert found.score_slope.max() < 1e-6
 
 
 def test_eulers_table_is_the_papers_equation():
@@ -82,7 +82,7 @@ def test_multistep_is_the_plain_predictor_and_corrector():
     expected = point @ so3.exp(above * found)
     got = sample_ode(score, start, plan.noise, scheme=multistep(plan.noise, prior=2.0))
     torch.testing.assert_close(got.rotations, expected, atol=1e-6, rtol=0)
-    torch.testing.assert_close(got.trend, slope.norm(dim=-1), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(got.score_slope, slope.norm(dim=-1), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("integrator", INTEGRATORS)

@@ -18,7 +18,7 @@ from lie_picard.geometry.camera import fit
 from lie_picard.model.config import ModelConfig
 from lie_picard.objects.symsol.solids import SOLIDS, solid
 from lie_picard.rendering.clean import Crop, render
-from lie_picard.rendering.randomisation import Draw, Randomisation, World, photograph_crops
+from lie_picard.rendering.randomisation import Randomisation, Rng, World, photograph_crops
 
 CPU = torch.device("cpu")
 CLEAN = Stream((solid("cone"), solid("tetX")), 32, 3, Crop(), 6)
@@ -86,7 +86,7 @@ def test_randomised_images_have_the_labelled_solid_where_it_stands(seed, channel
         grey=0.0, blur=0.0, motion=0.0, noise=0.0,
     )  # fmt: skip
     world = World(even, torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
-    draw = Draw(torch.Generator().manual_seed(seed), CPU)
+    draw = Rng(torch.Generator().manual_seed(seed), CPU)
     parts = [(solid(name), so3.uniform(3, generator=draw.generator), k) for k, name in enumerate(("cone", "cube"))]
     images = randomised_images(parts, world, draw, channels).float()
     assert images.shape == ((6, 32, 32) if channels == 1 else (6, 32, 32, 3))
@@ -101,7 +101,7 @@ def test_half_of_the_absent_wild_images_show_no_body():
         photographs=1.0, clutter=0.0, occluder=0.0, exposure=0.0, noise=0.0, ambient=(0.9, 0.9), gamma=(1.0, 1.0)
     )
     world = World(lit, torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
-    draw = Draw(torch.Generator().manual_seed(0), CPU)
+    draw = Rng(torch.Generator().manual_seed(0), CPU)
     parts = [(solid("cube"), so3.uniform(n, generator=draw.generator), k) for k, n in enumerate((20, 60))]
     shown = randomised_images(parts, world, draw, 3, blank=0.5).float().mean((1, 2, 3)) > 5
     assert shown[:20].all() and 18 <= shown[20:].sum() <= 42
@@ -135,11 +135,11 @@ def test_random_cameras_cast_what_each_of_them_sees(generator):
     crops = photograph_crops("test", 32, generator, count=7)
     world = World(Randomisation(), crops)
     parts = [(solid(name), so3.uniform(2, generator=generator)) for name in ("cone", "sphereX", "icosa")]
-    buffers, views = cast_randomly(parts, world, Draw(torch.Generator().manual_seed(1), CPU))
+    buffers, views = cast_randomly(parts, world, Rng(torch.Generator().manual_seed(1), CPU))
     assert (
         len(views.translations) == 6 and buffers.hit.shape == (6, 64 * 64) and buffers.normal.shape == (6, 3, 64 * 64)
     )
-    alone, _ = cast_randomly(parts[:1], world, Draw(torch.Generator().manual_seed(1), CPU))
+    alone, _ = cast_randomly(parts[:1], world, Rng(torch.Generator().manual_seed(1), CPU))
     assert alone.hit.shape == (2, 64 * 64)
     assert (buffers.hit.float().mean(1) > 0.1).all()
 

@@ -18,7 +18,7 @@ from lie_picard.geometry.camera import Camera
 from lie_picard.objects.symsol.distractors import polyhedra, unseen_shapes
 from lie_picard.objects.symsol.solids import SOLIDS, solid
 from lie_picard.rendering.clean import Crop, render
-from lie_picard.rendering.randomisation import Draw
+from lie_picard.rendering.randomisation import Rng
 
 ORDERS = {"tet": 12, "cube": 24, "icosa": 60, "cone": 1, "cyl": 2, "tetX": 12, "cylO": 2, "sphereX": 1}
 
@@ -56,10 +56,10 @@ def test_indistinguishable_poses_give_equal_images(name, seed):
 def test_distance_is_zero_on_equivalents_and_grows_with_a_tilt(name, generator):
     shape, truth = solid(name).symmetry, so3.uniform(4, generator=generator, dtype=torch.float64)
     equivalents = shape.equivalents(truth, 1.0)
-    assert shape.bare.distance(equivalents, truth[:, None]).max() < 1e-5
+    assert shape.distance(equivalents, truth[:, None]).max() < 1e-5
     tilt = so3.exp(torch.tensor([0.1, 0.0, 0.0], dtype=torch.float64))
     torch.testing.assert_close(
-        shape.bare.distance(truth @ tilt, truth), torch.full((4,), 0.1, dtype=torch.float64), atol=1e-5, rtol=0
+        shape.distance(truth @ tilt, truth), torch.full((4,), 0.1, dtype=torch.float64), atol=1e-5, rtol=0
     )
 
 
@@ -69,8 +69,8 @@ def test_axial_distance_is_the_limit_of_a_fine_grid(name, generator):
     truth, other = so3.uniform(5, generator=generator), so3.uniform(5, generator=generator)
     grid = shape.equivalents(truth, 0.5)
     by_grid = so3.angle(grid, other[:, None]).amin(1)
-    assert (shape.bare.distance(other, truth) <= by_grid + 1e-4).all()
-    torch.testing.assert_close(shape.bare.distance(other, truth), by_grid, atol=math.radians(0.1), rtol=0)
+    assert (shape.distance(other, truth) <= by_grid + 1e-4).all()
+    torch.testing.assert_close(shape.distance(other, truth), by_grid, atol=math.radians(0.1), rtol=0)
 
 
 @pytest.mark.parametrize("name", SOLIDS)
@@ -173,7 +173,7 @@ def _vertices(planes):
 @examples(20)
 @given(seed=st.integers(0, 2**31))
 def test_foreign_bodies_are_closed_and_reach_to_the_unit_sphere(seed):
-    draw = Draw(torch.Generator().manual_seed(seed), torch.device("cpu"))
+    draw = Rng(torch.Generator().manual_seed(seed), torch.device("cpu"))
     planes = polyhedra(4, draw).planes
     assert planes.shape[0] == 4 and (planes[..., 3] > 0.05).all()  # the centre is well inside
     torch.testing.assert_close(planes[..., :3].norm(dim=-1), torch.ones(planes.shape[:2]))
@@ -183,7 +183,7 @@ def test_foreign_bodies_are_closed_and_reach_to_the_unit_sphere(seed):
 
 
 def test_foreign_bodies_differ_from_one_another(generator):
-    planes = polyhedra(20, Draw(generator, torch.device("cpu"))).planes.flatten(1)
+    planes = polyhedra(20, Rng(generator, torch.device("cpu"))).planes.flatten(1)
     assert (torch.cdist(planes, planes) + torch.eye(20) > 0.05).all()
 
 

@@ -1,29 +1,33 @@
 """Training: it learns, a seed fixes it, and a run that was cut resumes as if it had not been."""
 
+import csv
 import dataclasses
+import importlib.util
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from lie_picard import CheckpointError, so3
-from lie_picard.data import symsol_files as dataset
-from lie_picard.data.seeds import test_generator, train_generator
+from lie_picard.data import symsol_files
 from lie_picard.data.stream import Stream, batches
 from lie_picard.model import checkpoint
 from lie_picard.model.config import ModelConfig
 from lie_picard.model.score_model import ScoreModel
+from lie_picard.objects import BUILT_IN, catalogue
+from lie_picard.objects.symsol.solids import solid
 from lie_picard.rendering.clean import Crop
-from lie_picard.training.recipe import DataOptions, Recipe
-from lie_picard.training.trainer import Denoising, Trainer, TrainingOptions, make_fabric, train
+from lie_picard.training.fabric import make_fabric
+from lie_picard.training.losses import Denoising
+from lie_picard.training.recipe import DataOptions, Recipe, TrainingOptions
+from lie_picard.training.trainer import Trainer, train
 
 CONFIG = ModelConfig(
     image_size=32, features=64, width=64, depth=2, degree=3, copies=4, channels=3, named=True, objects=("cone", "tetX")
@@ -38,12 +42,12 @@ SCRIPT = """
 import json, sys
 from pathlib import Path
 import torch
-from lie_picard import training
-from lie_picard.recipe import Recipe
+from lie_picard.training import fabric as fabrics, trainer
+from lie_picard.training.recipe import Recipe
 torch.set_num_threads(1)
-training.SAVE_EVERY_S = 0
-fabric = training.make_fabric("cpu")
-trained = training.train(Recipe.from_dict(json.loads(sys.argv[1])), Path(sys.argv[2]), fabric, resume=True)
+trainer.SAVE_EVERY_S = 0
+fabric = fabrics.make_fabric("cpu")
+trained = trainer.train(Recipe.from_dict(json.loads(sys.argv[1])), Path(sys.argv[2]), fabric, resume=True)
 torch.save(trained.state_dict(), f"{sys.argv[2]}.rank{fabric.global_rank}")
 """
 
@@ -72,7 +76,7 @@ def weights(model):
 
 def batch_of(recipe, number):
     options = recipe.training
-    stream = Stream(recipe.model.objects, 32, 3, Crop(), options.batch, recipe.data.randomised,
+    stream = Stream(tuple(map(solid, recipe.model.objects)), 32, 3, Crop(), options.batch, recipe.data.randomised,
                     recipe.data.absent)  # fmt: skip
     return next(batches(stream, options.seed, number, torch.device("cpu")))
 
@@ -190,7 +194,7 @@ def test_absent_images_have_no_part_in_the_scores_loss(generator):
     torch.manual_seed(0)
     model = ScoreModel(CONFIG).eval()
     torch.nn.init.normal_(model.head.mlp.leave.weight, std=0.3)  # the output starts at zero
-    denoising, batch = Denoising(model, RECIPE.training).eval(), batch_of(RECIPE, 0)
+    denoising, batch = Denoising(model, RECIPE.training, catalogue(BUILT_IN)).eval(), batch_of(RECIPE, 0)
     known = batch.labels < 2
     asked, sigmas = batch.labels, torch.full((8, 4), 0.3)
     z = torch.randn(8, 4, 3, generator=generator)
@@ -262,7 +266,7 @@ def test_bfloat16_changes_little(fabric):
 
 
 def test_a_stored_data_set_trains(tmp_path, fabric):
-    dataset.write(tmp_path / "symsol", "train", CONFIG.objects, images=6, size=32)
+    symsol_files.write(tmp_path / "symsol", "train", list(map(solid, CONFIG.objects)), images=6, size=32)
     recipe = dataclasses.replace(RECIPE, data=DataOptions(symsol=str(tmp_path / "symsol")))
     first = train(recipe, tmp_path / "a.safetensors", fabric)
     assert torch.equal(weights(first), weights(train(recipe, tmp_path / "b.safetensors", fabric)))
@@ -314,21 +318,81 @@ def test_two_processes_share_a_run(tmp_path):
     assert checkpoint.read_metadata(output)[1]["processes"] == 2
 
 
-@pytest.mark.parametrize("missing", ["lightning_fabric", "tensorboard"])
-def test_missing_tools_are_named_in_one_line(tmp_path, missing):
+def test_missing_tools_are_named_in_one_line(tmp_path):
+    missing = "lightning_fabric"
     code = (
-        f"import sys; sys.modules[{missing!r}] = None\n"
-        "from pathlib import Path; from lie_picard import training\n"
-        f"try: training.make_fabric('cpu', log=Path({str(tmp_path)!r}))\n"
-        "except training.TrainingToolsError as error: print(error)"
+        f"import sys; sys.modules[{missing!r}] = sys.modules['lightning'] = None\n"
+        "from pathlib import Path; from lie_picard.training import fabric\n"
+        f"try: fabric.make_fabric('cpu', log=Path({str(tmp_path)!r}))\n"
+        "except fabric.TrainingToolsError as error: print(error)"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=False)
     assert said.stdout.count("\n") == 1 and missing in said.stdout, said
     assert "pip install 'lie_picard[train]'" in said.stdout
 
 
-@given(st.integers(0, 2**40))
-def test_no_test_generator_draws_what_a_training_generator_draws(seed):
-    tested = torch.rand(4, generator=test_generator(seed))
-    for other in (seed, seed % 2**31, seed % 2**32, 2**31 + seed, 2**32 + seed):
-        assert not torch.equal(torch.rand(4, generator=train_generator(other)), tested)
+def test_without_tensorboard_losses_go_to_a_table(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    train(altered("training", images=8 * 44), tmp_path / "a.safetensors", make_fabric("cpu", log=tmp_path / "log"))
+    assert capsys.readouterr().err.count("\n") == 1
+    (table,) = (tmp_path / "log").rglob("*.csv")
+    rows = list(csv.DictReader(table.open()))
+    assert [row["step"] for row in rows] == ["20", "40"] and float(rows[1]["loss/score"]) > 0
+
+
+class Clock:
+    """Time that passes by a second an optimiser step, or stands still."""
+
+    def __init__(self, monkeypatch):
+        self.now = 100.0
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+
+    def tick(self, *_):
+        self.now += 1
+
+
+def in_minutes(steps, **changes):
+    return altered("training", minutes=steps / 60, images=8, **changes)
+
+
+def test_a_run_of_minutes_ends_with_them_and_its_learning_rate(tmp_path, fabric, monkeypatch):
+    """At a second a step it is the run of as many steps: the same learning rates, so the same weights."""
+    clock = Clock(monkeypatch)
+    timed = train(in_minutes(6), tmp_path / "timed.safetensors", fabric, on_step=clock.tick)
+    whole = train(RECIPE, tmp_path / "whole.safetensors", fabric)
+    torch.testing.assert_close(weights(timed), weights(whole))
+    note = checkpoint.read_metadata(tmp_path / "timed.safetensors")[1]
+    assert note["steps"] == 6 and Recipe.from_dict(note["recipe"]).training.minutes == pytest.approx(0.1)
+
+
+def test_a_cut_run_of_minutes_takes_those_that_were_left(tmp_path, fabric, monkeypatch):
+    clock, recipe = Clock(monkeypatch), in_minutes(6)
+    whole = train(recipe, tmp_path / "whole.safetensors", fabric, on_step=clock.tick)
+    trainer = Trainer(recipe, fabric)
+    for number in range(2):
+        trainer.advance(batch_of(recipe, number), number)
+        clock.tick()
+    trainer.save(tmp_path / "cut.safetensors.state")
+    clock.now += 1000  # nobody was training
+    resumed = train(recipe, tmp_path / "cut.safetensors", fabric, resume=True, on_step=clock.tick)
+    torch.testing.assert_close(weights(resumed), weights(whole))
+    again = train(recipe, tmp_path / "cut.safetensors", fabric, resume=True)  # no time is left
+    assert torch.equal(weights(again), weights(resumed))
+
+
+def test_a_run_of_minutes_is_lengthened_from_its_plateau(tmp_path, fabric, monkeypatch):
+    clock = Clock(monkeypatch)
+    train(in_minutes(6), tmp_path / "short.safetensors", fabric, on_step=clock.tick)
+    with pytest.raises(CheckpointError, match="other settings"):
+        train(in_minutes(12), tmp_path / "short.safetensors", fabric, resume=True)
+    shutil.copy(tmp_path / "short.safetensors.plateau", tmp_path / "on.safetensors.state")
+    train(in_minutes(12), tmp_path / "on.safetensors", fabric, resume=True, on_step=clock.tick)
+    assert checkpoint.read_metadata(tmp_path / "on.safetensors")[1]["steps"] == pytest.approx(12, abs=1)
+
+
+def test_recipes_without_minutes_are_written_as_they_were():
+    assert "minutes" not in RECIPE.to_dict()["training"]
+    assert Recipe.from_dict(RECIPE.to_dict()) == RECIPE
+    assert Recipe.from_dict(in_minutes(6).to_dict()) == in_minutes(6)
+    with pytest.raises(ValueError, match="minutes"):
+        TrainingOptions(minutes=0)

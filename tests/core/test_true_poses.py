@@ -15,7 +15,7 @@ from lie_picard.objects.symsol.solids import SOLIDS, solid
 from lie_picard.objects.symsol.true_poses import SEEN_SHARE, SolidPoses, seen_share, symmetry_seen
 from lie_picard.rendering.buffers import ViewGeometry
 from lie_picard.rendering.clean import Crop, quantised, shade
-from lie_picard.rendering.randomisation import Draw, Randomisation, draw_views
+from lie_picard.rendering.randomisation import Randomisation, Rng, draw_views
 
 CROP, SIZE = Crop(), 64
 seeds = st.integers(0, 2**31)
@@ -57,7 +57,7 @@ def seen_as(name, seen, sight=None):
 @given(seed=seeds, plain=st.booleans())
 def test_every_listed_pose_gives_the_same_picture(name, seed, plain):
     """Straight ahead and seen by a random camera; hidden markers may leave less than what counts as seen."""
-    truth, draw = rotation(seed), Draw(torch.Generator().manual_seed(seed), torch.device("cpu"))
+    truth, draw = rotation(seed), Rng(torch.Generator().manual_seed(seed), torch.device("cpu"))
     views = draw_views(1, Randomisation(), draw)
     sight = straight() if plain else ViewGeometry(views.translations, views.half_tangent)
     listed = SolidPoses(solid(name), truth, sight).listed(0, step_deg=40.0)

@@ -8,7 +8,7 @@ from test_sampling import MODES, mixture_score
 from lie_picard import so3
 from lie_picard.sampling import WarmStart, sample_newton
 from lie_picard.sampling.noise import power_law
-from lie_picard.sampling.solution import RESTLESS
+from lie_picard.sampling.solution import UNSETTLED
 from lie_picard.sampling.warm import common_turn
 
 NOISE = power_law(60, 2.0, 0.02)
@@ -48,7 +48,7 @@ def test_settled_samples_stay_with_their_mode_and_all_modes_stay_found():
     found = video(turns)
     distances = [so3.pairwise_angle(s.rotations, t @ MODES) for s, t in zip(found, turns, strict=True)]
     for before, after, solution in zip(distances[2:-1], distances[3:], found[2:-1], strict=True):
-        settled = solution.trend <= RESTLESS  # the others start anew, wherever that leads
+        settled = solution.score_slope <= UNSETTLED  # the others start anew, wherever that leads
         assert (after.argmin(1) == before.argmin(1))[settled].double().mean() > 0.9
     assert distances[-1].amin(1).quantile(0.95) < 0.1
     assert torch.bincount(distances[-1].argmin(1), minlength=3).min() > 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,19 +39,30 @@ def run(args: argparse.Namespace) -> None:
     common: dict[str, Any] = {"sampler": sampler, "repeats": args.repeats, "seed": args.seed}
     images = args.frontier_images
     total = len(args.steps) * len(args.samples) + len(args.windows) + (len(frontier.PLANS) if images else 0)
-    with tqdm(total=total, unit="setting", disable=None) as bar:
-        rows = benchmark(estimator, args.steps, args.samples, args.plans, on_row=bar.update, **common)
-        ablation = windows(estimator, args.windows, max(args.steps), on_row=bar.update, **common)
-        curve = frontier.frontier(estimator, images, args.repeats, args.seed, bar.update) if images else []
-    result = {
+    result: dict[str, Any] = {
         "machine": machine.describe(estimator.device),
         "runtime": estimator.runtime,
         "checkpoint": str(args.checkpoint),
         "seed": args.seed,
-        "rows": rows,
-        "windows": ablation,
-        "frontier": curve,
+        **{part: [] for part in ("rows", "windows", "frontier")},
     }
+    with tqdm(total=total, unit="setting", disable=None) as bar:
+
+        def keep(part: str) -> Callable[[list[dict[str, Any]]], None]:
+            """What is done when rows of that part are there: they are written at once, as the run may be cut."""
+
+            def on_row(rows: list[dict[str, Any]]) -> None:
+                bar.update()
+                result[part] = rows
+                if args.output is not None:
+                    speed_report.write_benchmark(args.output, result)
+
+            return on_row
+
+        benchmark(estimator, args.steps, args.samples, args.plans, on_row=keep("rows"), **common)
+        windows(estimator, args.windows, max(args.steps), on_row=keep("windows"), **common)
+        if images:
+            result["frontier"] = frontier.frontier(estimator, images, args.repeats, args.seed, bar.update)
     if args.output is not None:
         speed_report.write_benchmark(args.output, result)
     report(args, result, tables.BENCH_COLUMNS)

@@ -8,6 +8,7 @@ import functools
 import json
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from tqdm import tqdm
@@ -16,11 +17,13 @@ from lie_picard.cli.common import positive, report
 from lie_picard.estimation.estimator import PoseEstimator
 from lie_picard.evaluation import assess
 from lie_picard.evaluation.accuracy import EvaluationOptions, evaluate
+from lie_picard.model import checkpoint
 from lie_picard.model.score_model import ScoreModel
 from lie_picard.objects import BUILT_IN, catalogue
 from lie_picard.sampling import SamplerOptions
 from lie_picard.training import recipe as recipes
-from lie_picard.training.trainer import make_fabric, train
+from lie_picard.training.fabric import make_fabric
+from lie_picard.training.trainer import train
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--solids", nargs="+", choices=list(catalogue(BUILT_IN)), help="model.objects of the recipe")
     parser.add_argument("--images", type=positive, help="training.images of the recipe")
+    parser.add_argument(
+        "--minutes", type=float, help="training.minutes of the recipe: train so long, not so many images"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--devices", type=positive, default=1, help="processes on this machine")
     parser.add_argument("--nodes", type=positive, default=1, help="machines (start with torchrun)")
@@ -44,26 +50,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train."""
-    shorthands = {"model.objects": args.solids, "training.images": args.images, "training.seed": args.seed}
+    shorthands = {
+        "model.objects": args.solids, "training.images": args.images, "training.minutes": args.minutes,
+        "training.seed": args.seed,
+    }  # fmt: skip
     changes = [f"{key}={json.dumps(value)}" for key, value in shorthands.items() if value is not None]
     recipe = recipes.read(args.recipe, [*changes, *args.set])
     command = shlex.join(["lie-picard", *(sys.argv[1:])])
     log = args.output.with_name(args.output.name + ".log")
     fabric = make_fabric(args.device, args.devices, args.nodes, log)
     steps = recipe.training.steps
-    with tqdm(total=steps, unit="step", mininterval=args.progress_s, maxinterval=60,
+    total = None if recipe.training.minutes else steps  # how many steps the minutes hold is not known
+    with tqdm(total=total, unit="step", mininterval=args.progress_s, maxinterval=60,
               disable=not fabric.is_global_zero) as bar:  # fmt: skip
 
-        def show(step: int, losses: dict[str, float]) -> None:
+        def show(step: int, losses: Mapping[str, float]) -> None:
+            if step % 20 == 0:  # to read them at each step would keep a GPU waiting
+                bar.set_postfix(
+                    {name.removeprefix("loss/"): f"{value:.3f}" for name, value in losses.items()}, refresh=False
+                )
             bar.update(step - bar.n)
-            bar.set_postfix(
-                {name.removeprefix("loss/"): f"{value:.3f}" for name, value in losses.items()}, refresh=False
-            )
 
         validation = None if args.validate_every == 0 else functools.partial(validate, recipe)
         train(recipe, args.output, fabric, args.resume, command, show, validation, args.validate_every or steps)
     if fabric.is_global_zero:
-        report(args, {"output": str(args.output), "images": recipe.training.images, "seed": recipe.training.seed})
+        _, note = checkpoint.read_metadata(args.output)
+        images = note["steps"] * recipe.training.batch if recipe.training.minutes else recipe.training.images
+        rate = {"steps": note["steps"], "images_per_s": note.get("images_per_s")}
+        report(args, {"output": str(args.output), "images": images, "seed": recipe.training.seed} | rate)
 
 
 def validate(recipe: recipes.Recipe, model: ScoreModel) -> dict[str, float]:

@@ -19,7 +19,8 @@ from lie_picard.model.config import ModelConfig
 from lie_picard.objects import Object, polyhedra
 from lie_picard.rendering.buffers import Buffers, Castable, ViewGeometry
 from lie_picard.rendering.clean import Crop, quantised, render
-from lie_picard.rendering.randomisation import Draw, Randomisation, World, draw_views, photograph, photograph_crops
+from lie_picard.rendering.constants import uploaded
+from lie_picard.rendering.randomisation import Randomisation, Rng, World, draw_views, photograph, photograph_crops
 
 _BODIES_A_BATCH = 8  # of clutter and occluders
 
@@ -86,9 +87,9 @@ def stored_batches(
     shapes = symsol_files.read(root, "train", config.objects)
     step = start
     while True:
-        draw = Draw(train_generator("images", seed, step), torch.device("cpu"))
-        labels = draw.integers(len(shapes), batch)
-        chosen = [(shapes[k], int(draw.integers(len(shapes[k].images), 1))) for k in labels]
+        rng = Rng(train_generator("images", seed, step), torch.device("cpu"))
+        labels = rng.integers(len(shapes), batch)
+        chosen = [(shapes[k], int(rng.integers(len(shapes[k].images), 1))) for k in labels]
         images = [fit(shape.image(index), config.image_size, config.channels) for shape, index in chosen]
         rotations = torch.stack([shape.rotations[index, 0] for shape, index in chosen])
         yield Batch(torch.from_numpy(np.stack(images)).to(device), rotations.to(device), labels.to(device))
@@ -101,17 +102,19 @@ def _batch(stream: Stream, world: World | None, generator: torch.Generator, step
     kinds = len(stream.objects)
     clean: list[tuple[Castable, Tensor, int]] = []
     wild: list[tuple[Castable, Tensor, int]] = []
-    draw = Draw(generator, device)
+    # What decides about shapes is drawn on the CPU: to read it back from a GPU would wait for all that is queued there.
+    rng, decide = Rng(generator, device), Rng(generator, torch.device("cpu"))
     for index, one in enumerate(stream.objects):
         share = known // kinds + ((index + step) % kinds < known % kinds)
-        rotations = so3.uniform(share, generator=generator, device=device)
-        few = int(draw.happens(stream.randomised, share).sum())
+        rotations = so3.uniform(share, generator=generator)
+        few = int(decide.happens(stream.randomised, share).sum())
         wild.append((one, rotations[:few], index))
         clean.append((one, rotations[few:], index))
     if absent:
-        few = int(draw.happens(stream.randomised, absent).sum())
+        few = int(decide.happens(stream.randomised, absent).sum())
         for group, count in ((wild, few), (clean, absent - few)):
-            group.append((polyhedra(count, draw), so3.uniform(count, generator=generator, device=device), kinds))
+            group.append((polyhedra(count, rng), so3.uniform(count, generator=generator), kinds))
+    clean, wild = _on_device(clean, device), _on_device(wild, device)
     parts = [
         (render(shape, rotations, stream.size, stream.crop, stream.channels), rotations, index)
         for shape, rotations, index in clean
@@ -121,38 +124,45 @@ def _batch(stream: Stream, world: World | None, generator: torch.Generator, step
     wild = [part for part in wild if len(part[1])]
     if world is not None and wild:
         blank = 0.5 if wild[-1][2] == kinds else 0.0  # the last part may be a known object's
-        images.append(randomised_images(wild, world, draw, stream.channels, blank))
+        images.append(randomised_images(wild, world, rng, stream.channels, blank))
     order = [(rotations, index) for _, rotations, index in parts] + [(rotations, index) for _, rotations, index in wild]
     labels = torch.cat([torch.full((len(rotations),), index) for rotations, index in order])
-    return Batch(torch.cat(images), torch.cat([rotations for rotations, _ in order]), labels.to(device))
+    return Batch(torch.cat(images), torch.cat([rotations for rotations, _ in order]), uploaded(labels, device))
+
+
+def _on_device(parts: list[tuple[Castable, Tensor, int]], device: torch.device) -> list[tuple[Castable, Tensor, int]]:
+    """The same with all rotations on a device, in one copy."""
+    together = uploaded(torch.cat([rotations for _, rotations, _ in parts]), device)
+    split = together.split([len(rotations) for _, rotations, _ in parts])
+    return [(shape, rotations, index) for (shape, _, index), rotations in zip(parts, split, strict=True)]
 
 
 def randomised_images(
-    parts: Sequence[tuple[Castable, Tensor, int]], world: World, draw: Draw, channels: int, blank: float = 0.0
+    parts: Sequence[tuple[Castable, Tensor, int]], world: World, rng: Rng, channels: int, blank: float = 0.0
 ) -> Tensor:
     """Randomised images of shapes, in the order of `parts` (shape, rotations (n, 3, 3), label).
 
     Args:
         blank: share of the last part's images that show no body at all.
     """
-    buffers, _ = cast_randomly([(shape, rotations) for shape, rotations, _ in parts], world, draw)
+    buffers, _ = cast_randomly([(shape, rotations) for shape, rotations, _ in parts], world, rng)
     last = len(parts[-1][1])
     if blank:
-        buffers.hit[-last:] &= ~draw.happens(blank, last, 1)
-    images, _ = photograph(buffers, world, draw, bodies(world, draw))
+        buffers.hit[-last:] &= ~rng.happens(blank, last, 1)
+    images, _ = photograph(buffers, world, rng, bodies(world, rng))
     return quantised(images, channels)
 
 
-def bodies(world: World, draw: Draw, count: int = _BODIES_A_BATCH) -> Buffers:
+def bodies(world: World, rng: Rng, count: int = _BODIES_A_BATCH) -> Buffers:
     """Buffers of foreign bodies for clutter and occluders."""
-    rotations = so3.uniform(count, generator=draw.generator, device=draw.device)
-    return cast_randomly([(polyhedra(count, draw), rotations)], world, draw)[0]
+    rotations = so3.uniform(count, generator=rng.generator, device=rng.device)
+    return cast_randomly([(polyhedra(count, rng), rotations)], world, rng)[0]
 
 
-def cast_randomly(parts: Sequence[tuple[Castable, Tensor]], world: World, draw: Draw) -> tuple[Buffers, ViewGeometry]:
+def cast_randomly(parts: Sequence[tuple[Castable, Tensor]], world: World, rng: Rng) -> tuple[Buffers, ViewGeometry]:
     """Buffers of shapes at rotations (n, 3, 3) each, seen by random cameras; and these cameras."""
-    views = draw_views(sum(len(rotations) for _, rotations in parts), world.options, draw)
-    offsets = ((torch.arange(side := world.size * world.supersample, device=draw.device) + 0.5) / side * 2) - 1
+    views = draw_views(sum(len(rotations) for _, rotations in parts), world.options, rng)
+    offsets = ((torch.arange(side := world.size * world.supersample, device=rng.device) + 0.5) / side * 2) - 1
     y, x = torch.meshgrid(offsets, offsets, indexing="ij")
     rays = torch.stack([x, y, torch.ones_like(x)], -1).flatten(0, 1)
     found, begin = [], 0

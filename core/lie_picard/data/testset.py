@@ -19,7 +19,7 @@ from lie_picard.geometry.camera import fit
 from lie_picard.model.config import ModelConfig
 from lie_picard.objects import Object, TruePoses
 from lie_picard.rendering.clean import Crop, quantised, render
-from lie_picard.rendering.randomisation import Draw, Randomisation, World, photograph, photograph_crops
+from lie_picard.rendering.randomisation import Randomisation, Rng, World, photograph, photograph_crops
 
 CHUNK = 50
 _CPU = torch.device("cpu")
@@ -55,11 +55,12 @@ class StoredPoses(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Case:
+class TestBatch:
     """Images (B, S, S[, 3]) of one object and their true poses."""
 
     images: Tensor
     poses: TruePoses
+    __test__ = False  # pytest: no test
 
     def hidden(self, image: int) -> bool | None:
         """Whether an image hides a marker; None where the object has none."""
@@ -73,7 +74,7 @@ def cases(
     images: int,
     generator: torch.Generator,
     randomisation: Randomisation | None = None,
-) -> Iterator[Case]:
+) -> Iterator[TestBatch]:
     """Test images of one object, some at a time.
 
     Args:
@@ -90,19 +91,19 @@ def cases(
             yield _randomised(config, shape, truth, randomisation, generator)
 
 
-def _clean(config: ModelConfig, shape: Object, truth: Tensor) -> Case:
+def _clean(config: ModelConfig, shape: Object, truth: Tensor) -> TestBatch:
     crop = Crop(config.distance, config.fill)
     images = render(shape, truth, config.image_size, crop, config.channels)
-    return Case(images, shape.true_poses(truth, crop.view(len(truth))))
+    return TestBatch(images, shape.true_poses(truth, crop.view(len(truth))))
 
 
 def _randomised(
     config: ModelConfig, shape: Object, truth: Tensor, options: Randomisation, generator: torch.Generator
-) -> Case:
-    world, draw = test_world(options, config.image_size), Draw(generator, _CPU)
-    buffers, view = cast_randomly([(shape, truth)], world, draw)
-    images, cover = photograph(buffers, world, draw, bodies(world, draw))
-    return Case(quantised(images, config.channels), shape.true_poses(truth, replace(view, cover=cover)))
+) -> TestBatch:
+    world, rng = test_world(options, config.image_size), Rng(generator, _CPU)
+    buffers, view = cast_randomly([(shape, truth)], world, rng)
+    images, cover = photograph(buffers, world, rng, bodies(world, rng))
+    return TestBatch(quantised(images, config.channels), shape.true_poses(truth, replace(view, cover=cover)))
 
 
 @functools.lru_cache(maxsize=4)
@@ -114,7 +115,7 @@ def test_world(options: Randomisation, size: int) -> World:
 test_world.__test__ = False  # type: ignore[attr-defined]  # pytest: a helper, not a test
 
 
-def stored_cases(config: ModelConfig, data: Path, shape: str, images: int) -> Iterator[Case]:
+def stored_cases(config: ModelConfig, data: Path, shape: str, images: int) -> Iterator[TestBatch]:
     """The same from the test split of a data set in SYMSOL's format.
 
     Raises:
@@ -124,4 +125,4 @@ def stored_cases(config: ModelConfig, data: Path, shape: str, images: int) -> It
     for start in range(0, min(images, len(stored.images)), CHUNK):
         chosen = range(start, min(start + CHUNK, images, len(stored.images)))
         pictures = [torch.from_numpy(fit(stored.image(k), config.image_size, config.channels)) for k in chosen]
-        yield Case(torch.stack(pictures), StoredPoses(stored.rotations[chosen.start : chosen.stop]))
+        yield TestBatch(torch.stack(pictures), StoredPoses(stored.rotations[chosen.start : chosen.stop]))

@@ -189,7 +189,7 @@ def _blend(
     scale: float,
     inner_strength: float = 0.55,
 ) -> None:
-    """Draw outlines of one colour, later ones over earlier ones, each with its opacity."""
+    """Rng outlines of one colour, later ones over earlier ones, each with its opacity."""
     every = [part.reshape(-1, 2) for pair in lines for part in pair if len(part)]
     if not every:
         return

@@ -17,6 +17,7 @@ from torch import Tensor
 from lie_picard import so3
 from lie_picard.geometry.camera import fit
 from lie_picard.model import checkpoint
+from lie_picard.model.runtimes import graphs
 from lie_picard.model.score_model import ImageScore, ScoreModel
 from lie_picard.objects import Catalogue, catalogue
 from lie_picard.posterior.hypotheses import Hypotheses, summarise
@@ -33,6 +34,7 @@ from lie_picard.sampling import (
 )
 
 PARALLEL = "picard", "newton"
+MIN_SETTLED = 0.95  # of an image's samples, for the sampler to have converged
 _FEWEST_ROWS = 32  # samples at a time below which a GPU without memory is given up
 
 
@@ -94,6 +96,8 @@ class PoseEstimator:
     def __init__(self, model: ScoreModel, device: torch.device | str = "cpu", known: Catalogue | None = None) -> None:
         """`known`: the catalogue of the model's objects; None: the one that the model names."""
         self.device = torch.device(device)
+        if self.device.type == "cuda":
+            graphs.full_precision()
         self.model = model.to(self.device).eval()
         self.config = model.config
         self.catalogue = catalogue(model.catalogue) if known is None else known
@@ -150,6 +154,8 @@ class PoseEstimator:
                     if rows <= _FEWEST_ROWS:
                         raise
                     self._most_rows = max(_FEWEST_ROWS, rows // 2)
+                if isinstance(score, ImageScore):
+                    score.forget()  # recordings of larger batches
                 torch.cuda.empty_cache()  # nothing where there is no GPU
                 self.reduced = (
                     f"the memory of {self.device} ran out: samples now come in batches of {self._most_rows}; "
@@ -318,7 +324,7 @@ class PoseEstimator:
             solution = solve(start, guess=guess, keep_trajectory=True)
             warm.keep(solution, count)
         results = []
-        presences = encoded.presence
+        presences, settled = encoded.presence, solution.settled(count)
         presence = [math.nan] * count if presences is None else presences.tolist()
         for k, rotations in enumerate(solution.rotations.unflatten(0, (count, samples)).cpu()):
             if not bool(torch.isfinite(rotations).all()):
@@ -331,7 +337,7 @@ class PoseEstimator:
                     rounds=solution.rounds,
                     evaluations=solution.evaluations,
                     inefficiency=solution.inefficiency,
-                    converged=solution.converged,
+                    converged=solution.converged and settled[k] >= MIN_SETTLED,
                 )
             )
         return results

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lie_picard import so3
 from lie_picard.data.seeds import stream_generator
-from lie_picard.data.testset import Case, cases, stored_cases
+from lie_picard.data.testset import TestBatch, cases, stored_cases
 from lie_picard.estimation.estimator import PoseEstimator
 from lie_picard.evaluation import metrics
 from lie_picard.rendering.randomisation import Randomisation
@@ -123,7 +123,7 @@ def evaluate(
 
 def _precision(
     tally: _Tally,
-    case: Case,
+    case: TestBatch,
     estimator: PoseEstimator,
     name: str | None,
     sampler: SamplerOptions,
@@ -145,7 +145,7 @@ def _precision(
         tally.angles.append(so3.degrees(so3.angle(one_by_one.rotations, solution.rotations)).cpu())
 
 
-def _errors(case: Case, solution: Solution) -> Tensor:
+def _errors(case: TestBatch, solution: Solution) -> Tensor:
     """(B, samples) degrees to the nearest true pose."""
     samples = solution.rotations.cpu().unflatten(0, (len(case.images), -1))
     return so3.degrees(torch.stack([case.poses.distance(one, k) for k, one in enumerate(samples)]))

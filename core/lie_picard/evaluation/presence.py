@@ -17,7 +17,7 @@ from lie_picard.evaluation import metrics
 from lie_picard.objects import unseen_shapes
 from lie_picard.rendering.buffers import Castable
 from lie_picard.rendering.clean import Crop, quantised, render
-from lie_picard.rendering.randomisation import Draw, Randomisation, photograph
+from lie_picard.rendering.randomisation import Randomisation, Rng, photograph
 
 
 def evaluate_presence(
@@ -76,8 +76,8 @@ def _foreign(
         if randomisation is None:
             yield render(shape, rotations, config.image_size, Crop(config.distance, config.fill), config.channels)
             continue
-        world, draw = test_world(randomisation, config.image_size), Draw(generator, torch.device("cpu"))
-        buffers, _ = cast_randomly([(shape, rotations)], world, draw)
+        world, rng = test_world(randomisation, config.image_size), Rng(generator, torch.device("cpu"))
+        buffers, _ = cast_randomly([(shape, rotations)], world, rng)
         if body is None:
             buffers.hit[:] = False
-        yield quantised(photograph(buffers, world, draw, bodies(world, draw))[0], config.channels)
+        yield quantised(photograph(buffers, world, rng, bodies(world, rng))[0], config.channels)

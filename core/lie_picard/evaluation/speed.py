@@ -44,21 +44,25 @@ def benchmark(
     sampler: SamplerOptions,
     repeats: int = 20,
     seed: int = 0,
-    on_row: Callable[[], None] | None = None,
+    on_row: Callable[[list[dict[str, Any]]], None] | None = None,
 ) -> list[dict[str, Any]]:
     """One row for each number of steps and samples and each plan.
 
     The sequential sampler of T Euler steps is the baseline, with the score run eagerly and by the fastest runtime; the
     plans use the fastest runtime too. "best" is what `SamplerOptions()` does; it has its own number of steps. Each
     repeat is another image; all plans run on it one after the other from the same start. Times are medians with the
-    10th and 90th percentile, of the sampler alone; the encoder, which all share, has columns of its own.
+    10th and 90th percentile, of the sampler alone; the encoder, which all share, and a single evaluation of the head
+    for all samples have columns of their own.
+
+    Args:
+        on_row: called with all rows so far when a setting is done, so that a run that is cut leaves something.
     """
     rows = []
     for count in steps:
         for number in samples:
             rows += _rows(estimator, count, number, plans, sampler, repeats, seed)
             if on_row:
-                on_row()
+                on_row(rows)
     return rows
 
 
@@ -69,7 +73,7 @@ def windows(
     sampler: SamplerOptions,
     repeats: int = 20,
     seed: int = 0,
-    on_row: Callable[[], None] | None = None,
+    on_row: Callable[[list[dict[str, Any]]], None] | None = None,
 ) -> list[dict[str, Any]]:
     """The ablation of the paper's Figure 2: one sample, speed-up and inefficiency over the window."""
     rows = []
@@ -77,7 +81,7 @@ def windows(
         changed = dataclasses.replace(sampler, window=size)
         rows += _rows(estimator, steps, 1, ("picard", "newton"), changed, repeats, seed)
         if on_row:
-            on_row()
+            on_row(rows)
     return rows
 
 
@@ -94,8 +98,10 @@ def _rows(
     options = {"eager": base, "sequential": base}
     for plan in plans:
         options[plan] = SamplerOptions() if plan == "best" else dataclasses.replace(base, method=plan)
-    times: dict[str, list[float]] = {"encoder_eager": [], "encoder": [], **{name: [] for name in options}}
+    times: dict[str, list[float]] = {f"{part}{how}": [] for part in ("encoder", "head") for how in ("_eager", "")}
+    times |= {name: [] for name in options}
     found: dict[str, list[tuple[Solution, Scene]]] = {name: [] for name in options}
+    first = torch.zeros(1, dtype=torch.int64, device=estimator.device)  # all samples at the first noise level
     generator = stream_generator("speed", seed)
     for repeat, scene in enumerate(scenes(estimator, samples, repeats + WARM_UP, generator)):
         for name, chosen in options.items():
@@ -104,17 +110,23 @@ def _rows(
                 options[name] = estimator.resolve(encoded, scene.start)
                 noise = estimator.walk_noise(encoded, samples, generator)
                 solution, ms = timed(estimator.device, estimator.solve, encoded, scene.start, noise)
+                if name in ("eager", "sequential"):
+                    _, head_ms = timed(estimator.device, encoded.score, scene.start, first.expand(samples))
             if repeat >= WARM_UP:
                 found[name].append((solution, scene))
                 times[name].append(ms)
                 if name in ("eager", "sequential"):
-                    times["encoder_eager" if name == "eager" else "encoder"].append(encoder_ms)
+                    how = "_eager" if name == "eager" else ""
+                    times[f"encoder{how}"].append(encoder_ms)
+                    times[f"head{how}"].append(head_ms)
     shared = {
         "steps": steps,
         "samples": samples,
         "repeats": repeats,
         "encoder_eager_ms": statistics.median(times["encoder_eager"]),
         "encoder_ms": statistics.median(times["encoder"]),
+        "head_eager_ms": statistics.median(times["head_eager"]),
+        "head_ms": statistics.median(times["head"]),
         **_spread("eager", times["eager"]),
         **_spread("sequential", times["sequential"]),
         "sequential_mean_deg": _precision(found["sequential"]),

@@ -21,6 +21,7 @@ _EXTRA = {
     "inefficiency": "inefficiency", "angle_to_sequential_median_deg": "apart, median deg",
     "sequential_recall_deg": "recall seq. deg", "recall_deg": "recall deg", "encoder_eager_ms": "encoder eager ms",
     "encoder_ms": "encoder ms", "encoder_share": "its share, seq.", "plan_encoder_share": "its share, plan",
+    "head_eager_ms": "head eager ms", "head_ms": "head ms",
 }  # fmt: skip
 
 

@@ -61,13 +61,13 @@ class ScoreModel(nn.Module):
         pixels = pixels[:, None] if channels == 1 else pixels.permute(0, 3, 1, 2)
         return self.encoder(pixels.contiguous(memory_format=torch.channels_last)).float()  # type: ignore[no-any-return]
 
-    def told(self, features: Tensor, objects: Tensor | None) -> Tensor:
+    def name_conditioned(self, features: Tensor, objects: Tensor | None) -> Tensor:
         """Features (B, F) for the head where objects (B,) are asked for (see `Recognition`). -> (B, F)."""
         return features if self.recognition is None or objects is None else self.recognition.asked(features, objects)
 
     def forward(self, images: Tensor, rotations: Tensor, sigmas: Tensor, objects: Tensor | None = None) -> Tensor:
         """Scores of N noised rotations an image: (B, S, S[, 3]), (B, N, 3, 3), (B, N)[, (B,)] -> (B, N, 3)."""
-        terms = self.head.image_terms(self.told(self.features(images), objects)).unsqueeze(1)
+        terms = self.head.image_terms(self.name_conditioned(self.features(images), objects)).unsqueeze(1)
         return self.head(rotations, terms, self.head.time_terms(sigmas))
 
     def accelerate(self) -> str:
@@ -147,7 +147,7 @@ class Runtime(NamedTuple):
     Attributes:
         name: "eager", "onnx" or "cuda-graphs".
         terms: images -> the head's terms. score: rotations, time terms and image terms -> scores.
-        solver: scheme -> (start, time terms, image terms -> rotations, trend), where samplers can be run whole.
+        solver: scheme -> (start, time terms, image terms -> rotations, score_slope), where samplers can be run whole.
     """
 
     name: str
@@ -165,7 +165,7 @@ class _ImageTerms(nn.Module):
 
     def forward(self, images: Tensor, objects: Tensor | None = None) -> tuple[Tensor, ...]:
         features = self.model.features(images)
-        terms = self.model.head.image_terms(self.model.told(features, objects))
+        terms = self.model.head.image_terms(self.model.name_conditioned(features, objects))
         tables = (terms.shift,) if terms.coefficients is None else (terms.shift, terms.coefficients)
         recognition = self.model.recognition
         return tables if recognition is None else (*tables, recognition.classify(features))
@@ -208,6 +208,11 @@ class ImageScore:
             terms = self._image if image is None else [table[image] for table in self._image]
             return self._score(rotations, time, *terms)[0]
 
+    def forget(self) -> None:
+        """Give back the device's memory that recordings hold."""
+        if isinstance(self._score, graphs.Graphed):
+            self._score.forget()
+
 
 class RecordedScore(ImageScore):
     """The score of one image, with a recording of the whole sequential sampler."""
@@ -226,3 +231,9 @@ class RecordedScore(ImageScore):
     def integrate(self, start: Tensor, scheme: Scheme) -> tuple[Tensor, ...]:
         """`ode.integrate` as one replay."""
         return self._solver(scheme)(start, self._time, *self._image)
+
+    def forget(self) -> None:
+        super().forget()
+        clear = getattr(self._solver, "cache_clear", None)
+        if clear is not None:
+            clear()

@@ -60,7 +60,9 @@ class Hypotheses:
         mode_of: (N,) index into `modes` of each sample.
         presence: probability that the image shows a known object at all; NaN where the model does not tell.
         method: with which the steps were solved.
-        rounds, evaluations, inefficiency, converged: of the sampler (see `sampling.Solution`).
+        rounds, evaluations, inefficiency: of the sampler (see `sampling.Solution`).
+        converged: whether the sampler solved its equations, and nearly all samples ended in a pose, not between two. If
+            not, it needs more steps or restarts.
     """
 
     rotations: Tensor

@@ -6,6 +6,7 @@ makes the other kind from the same buffers.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lie_picard.rendering.buffers import LUMINANCE, Buffers, Castable, ViewGeometry
+from lie_picard.rendering.constants import constant
 
 # Two lights from different sides: no two visible normals that a silhouette confuses have the same shade.
 LIGHTS = ((-0.48, -0.64, -0.60), (0.80, 0.10, -0.59))
@@ -57,9 +59,10 @@ def shade(buffers: Buffers, turn: Tensor | None = None) -> Tensor:
     Args:
         turn: (3, 3) rotation of the lights.
     """
-    lights = F.normalize(torch.tensor(LIGHTS, device=buffers.depth.device), dim=1)
+    like = torch.empty(0, device=buffers.depth.device)
+    lights = F.normalize(constant(LIGHTS, like), dim=1)
     lights = lights if turn is None else lights @ turn.to(lights).T
-    strengths = torch.tensor(STRENGTHS, device=buffers.depth.device)
+    strengths = constant(STRENGTHS, like)
     brightness = AMBIENT + strengths @ (lights @ buffers.normal).clamp_min(0)
     return torch.where(buffers.hit[:, None], brightness[:, None] * buffers.albedo, BACKGROUND)
 
@@ -84,18 +87,28 @@ def render(
     """
     crop = crop or Crop()
     fine = size * supersample
-    rays = crop.rays(fine).to(rotations)
-    translations = rotations.new_tensor([0.0, 0.0, crop.distance]).expand(len(rotations), 3)
-    # Only rays that meet the circumscribed sphere can hit: about two thirds of the image.
-    inside = rays[:, :2].norm(dim=1) < crop.half_angle_tangent * crop.fill
+    translations = constant((0.0, 0.0, crop.distance), rotations).expand(len(rotations), 3)
+    rays, inside = _rays_inside(crop, fine, rotations.device, rotations.dtype)
     colour = rotations.new_full((len(rotations), 3, fine * fine), BACKGROUND)
-    colour[:, :, inside] = shade(shape.cast(rotations, translations, rays[inside]))
+    colour[:, :, inside] = shade(shape.cast(rotations, translations, rays))
     return quantised(F.avg_pool2d(colour.unflatten(2, (fine, fine)), supersample), channels)
+
+
+@functools.lru_cache(maxsize=32)
+def _rays_inside(crop: Crop, size: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Rays that meet the circumscribed sphere, and so can hit: about two thirds of the image.
+
+    -> (P, 3) directions, (P,) their index among the rays of the whole image.
+    """
+    with torch.inference_mode(False):
+        rays = crop.rays(size).to(dtype)
+        inside = (rays[:, :2].norm(dim=1) < crop.half_angle_tangent * crop.fill).nonzero()[:, 0]
+        return rays[inside].to(device), inside.to(device)
 
 
 def quantised(colour: Tensor, channels: int = 3) -> Tensor:
     """RGB in [0, 1] as 8-bit images: (B, 3, S, S) -> (B, S, S, 3), or (B, S, S) luminance for one channel."""
     if channels == 1:
-        colour = torch.einsum("c,bc...->b...", colour.new_tensor(LUMINANCE), colour)[:, None]
+        colour = torch.einsum("c,bc...->b...", constant(LUMINANCE, colour), colour)[:, None]
     images = (colour * 255).round().clamp(0, 255).to(torch.uint8)
     return images[:, 0] if channels == 1 else images.movedim(1, -1).contiguous()

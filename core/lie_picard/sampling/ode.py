@@ -34,9 +34,9 @@ def sample_ode(
     path: list[Tensor] | None = [start] if keep_trajectory else None
     whole = getattr(score, "integrate", None)  # a score may have a faster way for all evaluations together
     if whole is not None and condition is None and path is None:
-        rotations, trend = whole(start, table)
+        rotations, score_slope = whole(start, table)
     else:
-        rotations, trend = integrate(score, start, table, condition, path)
+        rotations, score_slope = integrate(score, start, table, condition, path)
     return Solution(
         rotations,
         noise.steps,
@@ -44,7 +44,7 @@ def sample_ode(
         float(table.evaluations),
         status_of(rotations),
         torch.stack(path, 1) if path else None,
-        trend,
+        score_slope,
     )
 
 
@@ -56,7 +56,7 @@ def integrate(
     path: list[Tensor] | None = None,
     jitter: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Rotations (N, 3, 3) at the end of a scheme and their trend (N,).
+    """Rotations (N, 3, 3) at the end of a scheme and their score_slope (N,).
 
     Nothing here waits for the device or depends on values, so that it can be recorded.
 
@@ -71,4 +71,4 @@ def integrate(
         rotations = rotations @ scheme.increments(scheme.weights[k], recent, None if jitter is None else jitter[:, k])
         if path is not None:
             path.append(rotations)
-    return rotations, (scheme.trend @ recent).norm(dim=-1)
+    return rotations, (scheme.score_slope @ recent).norm(dim=-1)

@@ -14,7 +14,7 @@ from lie_picard.sampling.noise import NoiseSchedule, geometric, power_law
 from lie_picard.sampling.ode import sample_ode
 from lie_picard.sampling.picard import sample_picard
 from lie_picard.sampling.scheme import INTEGRATORS, Scheme, multistep
-from lie_picard.sampling.solution import RESTLESS, Score, Solution, Status
+from lie_picard.sampling.solution import UNSETTLED, Score, Solution, Status
 from lie_picard.sampling.walk import sample_walk
 
 METHODS = ("auto", "ode", "picard", "newton", "walk")
@@ -130,8 +130,8 @@ def sample(
         )
     found = _solve(score, start, plan.noise, plan.scheme, options, condition, guess, keep_trajectory)
     for _ in range(options.restarts):
-        assert found.trend is not None
-        restless = (found.trend > RESTLESS).nonzero()[:, 0]
+        assert found.score_slope is not None
+        restless = (found.score_slope > UNSETTLED).nonzero()[:, 0]
         if not len(restless) or found.status is Status.NOT_FINITE:
             break
         chosen = None if condition is None else condition[restless]
@@ -165,12 +165,12 @@ def _solve(
 
 def _merged(found: Solution, again: Solution, index: Tensor) -> Solution:
     """`found` with the samples of `again` in their places, and the cost of both."""
-    assert found.trend is not None and again.trend is not None
+    assert found.score_slope is not None and again.score_slope is not None
     status = again.status if found.status is Status.CONVERGED else found.status
     return replace(
         found,
         rotations=found.rotations.index_copy(0, index, again.rotations),
-        trend=found.trend.index_copy(0, index, again.trend),
+        score_slope=found.score_slope.index_copy(0, index, again.score_slope),
         rounds=found.rounds + again.rounds,
         evaluations=found.evaluations + again.evaluations * len(index) / len(found.rotations),
         status=status,

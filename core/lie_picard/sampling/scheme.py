@@ -28,7 +28,7 @@ class Scheme:
         level: (n,) step of the schedule at which each evaluation takes the score.
         sigmas: (n,) its noise level in radians.
         weights: (n, 2, h) factors, in radians, of the last h scores, the current one last: rows C and B.
-        trend: (h,) factors of the last h scores that give the change of the score per e-fold of noise at the end.
+        score_slope: (h,) factors of the last h scores that give the change of the score per e-fold of noise at the end.
             Along a path that has found its pose the score is constant.
         revises: whether any C is not zero.
     """
@@ -36,7 +36,7 @@ class Scheme:
     level: Tensor
     sigmas: Tensor
     weights: Tensor
-    trend: Tensor
+    score_slope: Tensor
     revises: bool
 
     @property
@@ -69,7 +69,7 @@ class Scheme:
             level=self.level.to(like.device),
             sigmas=self.sigmas.to(like),
             weights=self.weights.to(like),
-            trend=self.trend.to(like),
+            score_slope=self.score_slope.to(like),
         )
 
 
@@ -77,10 +77,10 @@ def euler(noise: NoiseSchedule) -> Scheme:
     """One evaluation a step: B_kk = (sigma_k^2 - sigma_{k+1}^2) / (2 sigma_k), the paper's Eq. 12."""
     eye = torch.eye(noise.steps, dtype=torch.float64)
     advance = eye * noise.drift.double()[:, None]
-    trend = torch.zeros(noise.steps, dtype=torch.float64)
+    score_slope = torch.zeros(noise.steps, dtype=torch.float64)
     if noise.steps > 1:
-        trend = (eye[-1] - eye[-2]) / _ratio(noise.sigmas[-2:]).log()
-    return _scheme(torch.arange(noise.steps), noise, torch.zeros_like(advance), advance, trend)
+        score_slope = (eye[-1] - eye[-2]) / _ratio(noise.sigmas[-2:]).log()
+    return _scheme(torch.arange(noise.steps), noise, torch.zeros_like(advance), advance, score_slope)
 
 
 def heun(noise: NoiseSchedule) -> Scheme:
@@ -98,10 +98,10 @@ def heun(noise: NoiseSchedule) -> Scheme:
         revise[2 * step + 1] = -size * first
         advance[2 * step + 1] = size / 2 * (first + second)
     advance[-1] = sigmas[-1] * eye[-1]
-    trend = torch.zeros(len(level), dtype=torch.float64)
+    score_slope = torch.zeros(len(level), dtype=torch.float64)
     if last:
-        trend = (eye[-1] - eye[-3]) / _ratio(sigmas[-2:]).log()
-    return _scheme(level, noise, revise, advance, trend)
+        score_slope = (eye[-1] - eye[-3]) / _ratio(sigmas[-2:]).log()
+    return _scheme(level, noise, revise, advance, score_slope)
 
 
 def multistep(noise: NoiseSchedule, prior: float | None = None) -> Scheme:
@@ -123,7 +123,7 @@ def multistep(noise: NoiseSchedule, prior: float | None = None) -> Scheme:
     eye = torch.eye(steps, dtype=torch.float64)
     revise, advance = torch.zeros_like(eye), torch.zeros_like(eye)
     # All that follows is linear in the scores, so each quantity is a row of factors.
-    score, trend = torch.zeros_like(eye[0]), torch.zeros_like(eye[0])
+    score, score_slope = torch.zeros_like(eye[0]), torch.zeros_like(eye[0])
     above = sigmas[0] if prior is None else torch.tensor(prior, dtype=torch.float64)
     predicted = torch.zeros_like(eye[0])
     for k in range(steps):
@@ -133,17 +133,17 @@ def multistep(noise: NoiseSchedule, prior: float | None = None) -> Scheme:
             straight, bend = (above - here) * score, here * (h.exp() - 1 - h)
             correction = straight + bend * (eye[k] - score) / h - predicted
             found = eye[k] - correction / here
-            trend, score, revise[k] = (found - score) / h, found, correction
+            score_slope, score, revise[k] = (found - score) / h, found, correction
         else:
             score = eye[k]
         if k + 1 < steps:
             h = _ratio(sigmas[k : k + 2]).log()
-            predicted = (here - sigmas[k + 1]) * score + sigmas[k + 1] * (h.exp() - 1 - h) * trend
+            predicted = (here - sigmas[k + 1]) * score + sigmas[k + 1] * (h.exp() - 1 - h) * score_slope
             advance[k] = predicted
         else:
             advance[k] = here * score
         above = here
-    return _scheme(torch.arange(steps), noise, revise, advance, trend)
+    return _scheme(torch.arange(steps), noise, revise, advance, score_slope)
 
 
 INTEGRATORS: dict[str, Callable[[NoiseSchedule], Scheme]] = {"euler": euler, "heun": heun, "multistep": multistep}
@@ -153,11 +153,11 @@ def _ratio(pair: Tensor) -> Tensor:
     return pair[0].double() / pair[1].double()
 
 
-def _scheme(level: Tensor, noise: NoiseSchedule, revise: Tensor, advance: Tensor, trend: Tensor) -> Scheme:
+def _scheme(level: Tensor, noise: NoiseSchedule, revise: Tensor, advance: Tensor, score_slope: Tensor) -> Scheme:
     """Keep of each row only the band of last scores that any row uses."""
     rows = torch.stack([revise, advance], 1)  # (n, 2, n)
     count = len(level)
-    used = (rows != 0).any(1) | (trend != 0) & (torch.arange(count)[:, None] == count - 1)
+    used = (rows != 0).any(1) | (score_slope != 0) & (torch.arange(count)[:, None] == count - 1)
     age = torch.arange(count)[:, None] - torch.arange(count)
     history = int(torch.where(used, age, 0).max()) + 1
     band = torch.zeros(count, 2, history, dtype=torch.float64)
@@ -166,5 +166,5 @@ def _scheme(level: Tensor, noise: NoiseSchedule, revise: Tensor, advance: Tensor
         band[k, :, history - width :] = rows[k, :, k + 1 - width : k + 1]
     last = torch.zeros(history, dtype=torch.float64)
     width = min(count, history)
-    last[history - width :] = trend[count - width :]
+    last[history - width :] = score_slope[count - width :]
     return Scheme(level, noise.sigmas[level].double(), band, last, bool(revise.any()))

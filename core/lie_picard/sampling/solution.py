@@ -13,7 +13,7 @@ from torch import Tensor
 Score = Callable[..., Tensor]
 
 # A sample whose score still changes by this much per e-fold of noise at the end was caught between two poses.
-RESTLESS = 0.7
+UNSETTLED = 0.7
 
 
 class Status(enum.Enum):
@@ -36,7 +36,7 @@ class Solution:
         status: how it ended; samples of a run that is not CONVERGED must not be trusted.
         trajectory: (N, n + 1, 3, 3) from the start to the result by way of all n points at which the score is
             evaluated, where it was asked for.
-        trend: (N,) how much the score still changes per e-fold of noise at the end; nearly 0 where a sample has
+        score_slope: (N,) how much the score still changes per e-fold of noise at the end; nearly 0 where a sample has
             found its pose, above 1 where it is still between two.
         rounds_of: (N,) rounds after which each sample had left the batch, where they differ.
     """
@@ -47,13 +47,19 @@ class Solution:
     evaluations: float
     status: Status
     trajectory: Tensor | None = None
-    trend: Tensor | None = None
+    score_slope: Tensor | None = None
     rounds_of: Tensor | None = None
 
     @property
     def inefficiency(self) -> float:
         """Evaluations relative to the sequential sampler's (ParaDiGMS, section 3)."""
         return self.evaluations / self.steps
+
+    def settled(self, images: int) -> list[float]:
+        """Share of each image's samples that ended in a pose, not between two; 1 for a walk, which does not tell."""
+        if self.score_slope is None:
+            return [1.0] * images
+        return (self.score_slope <= UNSETTLED).double().unflatten(0, (images, -1)).mean(1).tolist()
 
     @property
     def converged(self) -> bool:
@@ -77,7 +83,7 @@ def joined(parts: Sequence[Solution]) -> Solution:
         sum(part.rounds for part in parts),
         sum(part.evaluations * size for part, size in zip(parts, sizes, strict=True)) / sum(sizes),
         next((part.status for part in parts if not part.converged), Status.CONVERGED),
-        *(together(name) for name in ("trajectory", "trend", "rounds_of")),
+        *(together(name) for name in ("trajectory", "score_slope", "rounds_of")),
     )
 
 

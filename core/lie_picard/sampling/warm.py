@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lie_picard import so3
-from lie_picard.sampling.solution import RESTLESS, Solution
+from lie_picard.sampling.solution import UNSETTLED, Solution
 
 # Samples whose turns since the last image differ by less have made the same one; others changed their mode.
 _SAME_TURN = math.radians(5)
@@ -44,9 +44,9 @@ class WarmStart:
         if not solution.converged:
             self._trajectory = self._last = self._turns = None
             return
-        assert solution.trajectory is not None and solution.trend is not None
+        assert solution.trajectory is not None and solution.score_slope is not None
         self._trajectory = solution.trajectory.clone()  # the solution shares its memory with the result
-        lost = solution.trend > RESTLESS
+        lost = solution.score_slope > UNSETTLED
         if self._last is not None:
             turns = (solution.rotations @ self._last.mT).unflatten(0, (images, -1))
             each = torch.stack([common_turn(turn) for turn in turns])

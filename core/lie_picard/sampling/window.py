@@ -76,8 +76,11 @@ def solve_in_windows(
         at = at.clamp(max=steps - 1)
         sample = active[:, None].expand_as(at)
         points = path[sample, at]
-        chosen = None if condition is None else condition[sample[inside]]
-        scores[sample[inside], at[inside]] = evaluate(score, points[inside], scheme.level[at[inside]], chosen)
+        # As indices: a mask would be looked through, and the device waited for, at each of its uses.
+        held = inside.nonzero(as_tuple=True)
+        owner, place = sample[held], at[held]
+        chosen = None if condition is None else condition[owner]
+        scores[owner, place] = evaluate(score, points[held], scheme.level[place], chosen)
         recent = scores[sample[..., None], (at[..., None] - ages).clamp(min=0)]  # (A, p, h, 3)
         extra = None if jitter is None else jitter[sample, at]
         increments = scheme.increments(scheme.weights[at], recent, extra)
@@ -88,7 +91,7 @@ def solve_in_windows(
         length = inside.sum(1)
         stride = torch.minimum(leading + 1, length)
 
-        path[sample[inside], at[inside] + 1] = updated[inside]
+        path[owner, place + 1] = updated[held]
         if guess is None:
             # Points that enter the window start from its last one (at the end this rewrites the last point itself).
             end = begin[active] + length
@@ -97,12 +100,12 @@ def solve_in_windows(
         begin[active] += stride
         rounds_of[active] += 1
         rounds += 1
-        scored += int(inside.sum())
+        scored += len(owner)
         active = active[begin[active] < steps]
     rotations = path[:, -1]
     status = status_of(rotations)
     if len(active) and status is Status.CONVERGED:
         status = Status.MAX_ROUNDS
-    trend = (scheme.trend @ scores[:, -scheme.history :]).norm(dim=-1)
+    score_slope = (scheme.score_slope @ scores[:, -scheme.history :]).norm(dim=-1)
     trajectory = path if keep_trajectory else None
-    return Solution(rotations, noise.steps, rounds, scored / count, status, trajectory, trend, rounds_of)
+    return Solution(rotations, noise.steps, rounds, scored / count, status, trajectory, score_slope, rounds_of)

@@ -62,10 +62,12 @@ class TrainingOptions:
         learning_rate: of the plateau, after `warmup_steps`. decay: share of the run, at its end, in which the rate
             falls to zero along half a cosine. ema: decay of the averaged weights that are saved.
         initial: checkpoint whose weights training begins at ("default": the embedded one); "": random ones.
-        told: share of images whose object the head is told by name.
+        name_share: share of images whose object the head is conditioned on by name (`told` in recipes of before 0.2).
         recognition, moments: weights of the auxiliary losses (`training.Denoising`) beside the score's; 0: without.
         bfloat16: whether the convolutions run in it (two to three times faster, also on CPUs that know it); the head
             and all rotations stay in float32.
+        minutes: length of the run; `images` then says nothing, and the learning rate falls over the time instead of the
+            steps. None: the run is as long as its images.
     """
 
     images: int = 640_000
@@ -77,11 +79,12 @@ class TrainingOptions:
     decay: float = 1.0
     ema: float = 0.999
     initial: str = ""
-    told: float = 0.8
+    name_share: float = 0.8
     recognition: float = 0.05
     moments: float = 3.0
     bfloat16: bool = True
     seed: int = 0
+    minutes: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("images", "batch", "rotations"):
@@ -89,19 +92,29 @@ class TrainingOptions:
                 raise ValueError(f"training.{name} must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.seed < HALF:
             raise ValueError(f"training seeds lie in [0, 2^31), got {self.seed}")
+        if self.minutes is not None and not self.minutes > 0:
+            raise ValueError(f"training.minutes must be above 0, got {self.minutes}")
 
     @property
     def steps(self) -> int:
         """Number of optimiser steps."""
         return math.ceil(self.images / self.batch)
 
-    def rate(self, step: int) -> float:
+    def finished(self, step: int, seconds: float = 0.0) -> bool:
+        """Whether a run is over after so many steps, which took so long."""
+        return step >= self.steps if self.minutes is None else seconds >= 60 * self.minutes
+
+    def rate(self, step: int, seconds: float = 0.0) -> float:
         """Learning rate of a step: warm-up, plateau, decay."""
         warm = min(1.0, (step + 1) / max(1, self.warmup_steps))
-        return self.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * self.decayed(step)))
+        return self.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * self.decayed(step, seconds)))
 
-    def decayed(self, step: int) -> float:
-        """How much of the decay lies behind, 0 to 1."""
+    def decayed(self, step: int, seconds: float = 0.0) -> float:
+        """How much of the decay lies behind, 0 to 1, after so many steps, which took so long."""
+        if self.minutes is not None:
+            length = 60 * self.minutes
+            begin = length * (1 - self.decay)
+            return min(1.0, max(0.0, (seconds - begin) / max(1e-9, length - begin)))
         begin = self.steps * (1 - self.decay)
         return min(1.0, max(0.0, (step - begin) / max(1.0, self.steps - begin)))
 
@@ -116,11 +129,10 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
-        return {
-            "model": self.model.to_dict(),
-            "data": dataclasses.asdict(self.data),
-            "training": dataclasses.asdict(self.training),
-        }
+        training = dataclasses.asdict(self.training)
+        if self.training.minutes is None:  # as runs without it were written, and are resumed
+            del training["minutes"]
+        return {"model": self.model.to_dict(), "data": dataclasses.asdict(self.data), "training": training}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Recipe:
@@ -129,6 +141,10 @@ class Recipe:
         Raises:
             RecipeError: a key is unknown or a value of no use.
         """
+        training = values.get("training")
+        if isinstance(training, dict) and "told" in training:  # its name in recipes and checkpoints of before 0.2
+            renamed = {"name_share" if key == "told" else key: value for key, value in training.items()}
+            values = values | {"training": renamed}
         kinds = {"model": ModelConfig, "data": DataOptions, "training": TrainingOptions}
         _known(values, tuple(kinds), "")
         sections = {name: _built(kinds[name], values.get(name, {}), name) for name in kinds}

@@ -5,19 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from lie_picard import so3
 from lie_picard.data import symsol_files
 from lie_picard.data.seeds import train_generator
 from lie_picard.data.stream import Batch, Stream, batches, stored_batches
@@ -26,7 +24,8 @@ from lie_picard.model import checkpoint
 from lie_picard.model.score_model import ScoreModel
 from lie_picard.objects import BUILT_IN, Catalogue, catalogue
 from lie_picard.rendering.clean import Crop
-from lie_picard.training.moments import Moments
+from lie_picard.rendering.constants import uploaded
+from lie_picard.training.losses import Denoising, Losses, finite
 from lie_picard.training.recipe import Recipe, TrainingOptions
 
 if TYPE_CHECKING:
@@ -34,75 +33,6 @@ if TYPE_CHECKING:
 
 SAVE_EVERY_S = 120.0
 _log = logging.getLogger(__name__)
-
-
-class TrainingToolsError(ValueError):
-    """What only training needs is not installed."""
-
-
-def make_fabric(device: str = "auto", devices: int = 1, nodes: int = 1, log: Path | None = None) -> Fabric:
-    """Lightning Fabric for this run: device, processes, TensorBoard.
-
-    Under torchrun its processes are taken as they are.
-
-    Raises:
-        TrainingToolsError: Fabric or TensorBoard is not installed.
-    """
-    try:
-        from lightning_fabric import Fabric
-        from lightning_fabric.loggers import TensorBoardLogger
-
-        if log is not None:
-            import tensorboard  # noqa: F401  # the logger would ask for it in several lines, or later
-        loggers: list[Any] = [] if log is None else [TensorBoardLogger(log, name="", version="")]
-        if "TORCHELASTIC_RUN_ID" in os.environ:  # Fabric checks the numbers instead of taking torchrun's
-            devices = int(os.environ["LOCAL_WORLD_SIZE"])
-            nodes = int(os.environ["WORLD_SIZE"]) // devices
-        strategy = "ddp" if devices * nodes > 1 else "auto"
-        fabric = Fabric(accelerator=device, devices=devices, num_nodes=nodes, strategy=strategy, loggers=loggers)
-    except ImportError as error:
-        raise TrainingToolsError(f"{error.name or error} is missing: pip install 'lie_picard[train]'") from error
-    fabric.launch()
-    return fabric
-
-
-class Denoising(nn.Module):
-    """A score model with its losses, as one module whose forward pass data-parallel training can wrap."""
-
-    def __init__(self, model: ScoreModel, options: TrainingOptions, known: Catalogue) -> None:
-        """`known`: what the model's objects are; of those that it lacks nothing but the name is."""
-        super().__init__()
-        self.model, self.options = model, options
-        self.moments = Moments(model.config, known) if options.moments else None
-
-    def forward(
-        self, images: Tensor, truth: Tensor, labels: Tensor, asked: Tensor, sigmas: Tensor, z: Tensor
-    ) -> dict[str, Tensor]:
-        """The losses by name.
-
-        score: squared error of the score against ``-z``, R_sigma = R_0 Exp(sigma z) (Eq. 7-10). recognition: cross
-        entropy. moments: see `Moments`. Images of no known object count for recognition alone.
-
-        Args:
-            truth: (B, 3, 3). labels: (B,), len(objects) for no known object.
-            asked: (B,) labels as the head is told them, len(objects) where it is told nothing.
-            sigmas: (B, N) rad. z: (B, N, 3).
-        """
-        model = self.model
-        # The convolutions alone: Fabric's own mixed precision would round the rotations as well.
-        with torch.autocast(truth.device.type, torch.bfloat16, enabled=self.options.bfloat16):
-            features = model.features(images)
-        told = model.told(features, asked)
-        known = labels < len(model.config.objects)
-        noised = truth[:, None] @ so3.exp(sigmas[..., None] * z)
-        score = model.head(noised, model.head.image_terms(told).unsqueeze(1), model.head.time_terms(sigmas))
-        mean = lambda errors: (errors * known).sum() / known.sum().clamp_min(1)  # noqa: E731
-        losses = {"score": mean((score + z).square().mean((1, 2)))}
-        if model.recognition is not None:
-            losses["recognition"] = F.cross_entropy(model.recognition.classify(features), labels)
-        if self.moments is not None:
-            losses["moments"] = mean(self.moments(told, truth, labels))
-        return losses
 
 
 class Trainer:
@@ -123,6 +53,22 @@ class Trainer:
             self.losses.parameters(), lr=self.options.learning_rate, weight_decay=self.options.weight_decay, fused=True
         )
         self.denoising, self.optimizer = fabric.setup(self.losses, optimizer)
+        self._earlier, self._started = 0.0, time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has taken, before it was resumed included; the same for all processes."""
+        seconds = self._own_seconds()
+        if self.options.minutes is not None and self.fabric.world_size > 1:  # they must end at the same step
+            return float(self.fabric.broadcast(seconds))
+        return seconds
+
+    def _own_seconds(self) -> float:
+        return self._earlier + time.monotonic() - self._started
+
+    def start_clock(self) -> None:
+        """The time of the run counts from here."""
+        self._started = time.monotonic()
 
     def begin(self) -> None:
         """Take the weights that the recipe begins at; where a run is resumed, they need not exist any more.
@@ -134,43 +80,59 @@ class Trainer:
             checkpoint.initialise(self.model, self.options.initial)
             self.average.load_state_dict(self.model.state_dict())
 
-    def advance(self, batch: Batch) -> dict[str, float]:
-        """One optimiser step on this process's share of a batch; the losses before it."""
+    def advance(self, batch: Batch, seconds: float = 0.0) -> Losses:
+        """One optimiser step on this process's share of a batch; the losses before it.
+
+        Nothing here waits for a GPU: the next batch can be prepared while it computes.
+
+        Args:
+            seconds: that the run has taken, for the learning rate of runs of so many minutes.
+        """
         options = self.options
         # By step and process, so that it resumes at any step.
         part = self.step * self.fabric.world_size + self.fabric.global_rank
         generator = train_generator("noise", options.seed, part)
         images, truth, labels = batch
         config, shape = self.recipe.model, (len(truth), options.rotations)
-        uniform = torch.rand(shape, generator=generator).to(truth.device)
+        uniform = uploaded(torch.rand(shape, generator=generator), truth.device)
         sigmas = config.sigma_min * (config.sigma_max / config.sigma_min) ** uniform
-        z = torch.randn(*shape, 3, generator=generator).to(truth.device)
-        told = (torch.rand(len(truth), generator=generator) < options.told).to(truth.device)
-        asked = torch.where(told, labels, len(config.objects))
+        z = uploaded(torch.randn(*shape, 3, generator=generator), truth.device)
+        named = uploaded(torch.rand(len(truth), generator=generator) < options.name_share, truth.device)
+        asked = torch.where(named, labels, len(config.objects))
         self.denoising.train()
         losses = self.denoising(images, truth, labels, asked, sigmas, z)
         weights = {"score": 1.0, "recognition": options.recognition, "moments": options.moments}
         for group in self.optimizer.param_groups:
-            group["lr"] = options.rate(self.step)
+            group["lr"] = options.rate(self.step, seconds)
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(torch.stack([weights[name] * loss for name, loss in losses.items()]).sum())
-        self.fabric.clip_gradients(self.denoising, self.optimizer, max_norm=1.0)
+        # On a GPU a gradient that is not finite is found with the next losses that are read (`train`).
+        checked = truth.device.type != "cuda"
+        self.fabric.clip_gradients(self.denoising, self.optimizer, max_norm=1.0, error_if_nonfinite=checked)
         self.optimizer.step()
         self.step += 1
         self._update_average()
-        return {f"loss/{name}": float(loss.detach()) for name, loss in losses.items()}
+        return Losses({f"loss/{name}": loss for name, loss in losses.items()})
 
     @torch.no_grad()
     def _update_average(self) -> None:
         decay = min(self.options.ema, (1 + self.step) / (10 + self.step))
-        for mine, theirs in zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True):
-            if mine.is_floating_point():
-                mine.lerp_(theirs, 1 - decay)
-            else:
-                mine.copy_(theirs)
+        pairs = zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True)
+        averaged: list[tuple[Tensor, Tensor]] = []
+        copied: list[tuple[Tensor, Tensor]] = []
+        for pair in pairs:
+            (averaged if pair[0].is_floating_point() else copied).append(pair)
+        mine, theirs = (list(tensors) for tensors in zip(*averaged, strict=True))
+        get_ema_multi_avg_fn(decay)(mine, theirs, None)  # all in one kernel on a GPU
+        for count, new in copied:
+            count.copy_(new)
 
-    def save(self, path: Path) -> None:
-        """Write the whole state; the old file is replaced only when the new one is complete."""
+    def save(self, path: Path, seconds: float | None = None) -> None:
+        """Write the whole state; the old file is replaced only when the new one is complete.
+
+        Args:
+            seconds: that the run has taken; None: up to now.
+        """
         if not self.fabric.is_global_zero:
             return
         tensors = dict(self.losses.state_dict())  # "model." and "moments."
@@ -178,7 +140,9 @@ class Trainer:
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
         tensors = {k: v.contiguous().cpu() for k, v in tensors.items()}
-        note = {"step": self.step, "recipe": self.recipe.to_dict()}
+        note: dict[str, Any] = {"step": self.step, "recipe": self.recipe.to_dict()}
+        if self.options.minutes is not None:
+            note["seconds"] = self._own_seconds() if seconds is None else seconds
         with atomic_write(path) as partial:
             save_file(tensors, str(partial), {"format": "lie_picard_training", "state": json.dumps(note)})
 
@@ -213,6 +177,7 @@ class Trainer:
             state.setdefault(int(index), {})[name] = value
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
         self.step = int(note["step"])
+        self._earlier = float(note.get("seconds", 0.0))
 
     def _continues(self, note: dict[str, Any]) -> bool:
         mine = json.loads(json.dumps(self.recipe.to_dict()))
@@ -222,8 +187,9 @@ class Trainer:
             theirs = Recipe.from_dict(note["recipe"])
         except (KeyError, ValueError):
             return False
-        longer = dataclasses.replace(theirs.training, images=self.options.images)
-        plateau = theirs.training.decayed(note["step"]) == 0 == self.options.decayed(note["step"])
+        longer = dataclasses.replace(theirs.training, images=self.options.images, minutes=self.options.minutes)
+        behind = note["step"], note.get("seconds", 0.0)
+        plateau = theirs.training.decayed(*behind) == 0 == self.options.decayed(*behind)
         return plateau and dataclasses.replace(theirs, training=longer) == self.recipe
 
 
@@ -233,7 +199,7 @@ def train(
     fabric: Fabric,
     resume: bool = False,
     command: str = "",
-    on_step: Callable[[int, dict[str, float]], None] | None = None,
+    on_step: Callable[[int, Mapping[str, float]], None] | None = None,
     validate: Callable[[ScoreModel], dict[str, float]] | None = None,
     validate_every: int = 2000,
     known: Catalogue | None = None,
@@ -243,7 +209,7 @@ def train(
     `output`.plateau is the state when the learning rate began to fall: a longer run can go on from a copy of it.
 
     Args:
-        on_step: called with (steps done, losses) after each step.
+        on_step: called with (steps done, losses) after each step. To read the losses waits for a GPU: now and then.
         validate: scalars of the averaged model, logged every `validate_every` steps and at the end.
         known: the catalogue of the recipe's objects; None: the built-in one.
 
@@ -253,6 +219,7 @@ def train(
     Raises:
         CheckpointError: `output` cannot be a file, or the state to resume from does not fit.
         UnknownObjectError: images of an object are to be rendered that the catalogue has not.
+        ValueError: on a GPU, the losses are not finite any more.
     """
     if output.is_dir():
         raise checkpoint.CheckpointError(f"{output} is a folder: give a file name that ends in .safetensors")
@@ -261,29 +228,40 @@ def train(
     state, plateau = (output.with_name(output.name + end) for end in (".state", ".plateau"))
     if resume and state.is_file():
         trainer.resume(state)
-        if trainer.step >= options.steps and output.is_file():
+        if options.finished(trainer.step, trainer.seconds) and output.is_file():
             return trainer.average.eval()
     else:
         trainer.begin()
     output.parent.mkdir(parents=True, exist_ok=True)
     started = saved = time.monotonic()
-    first = trainer.step
+    trainer.start_clock()
+    first, validated, losses = trainer.step, -1, None
+    seconds = trainer.seconds
     for batch in _batches(recipe, fabric, first, trainer.catalogue):
-        if trainer.step >= options.steps:
+        before, seconds = seconds, trainer.seconds
+        if options.finished(trainer.step, seconds):
             break
-        if options.decay < 1 and options.decayed(trainer.step) == 0 < options.decayed(trainer.step + 1):
-            trainer.save(plateau)
-        losses = trainer.advance(batch)
+        if options.decay < 1 and _falls(options, trainer.step, before, seconds):
+            trainer.save(plateau, before)
+        losses = trainer.advance(batch, seconds)
         if on_step:
             on_step(trainer.step, losses)
         if trainer.step % 20 == 0:
-            rate = (trainer.step - first) * options.batch / (time.monotonic() - started)
-            fabric.log_dict(losses | {"learning_rate": options.rate(trainer.step), "images_per_s": rate}, trainer.step)
+            rate = (trainer.step - first) * options.batch / max(1e-9, time.monotonic() - started)
+            scalars = {"learning_rate": options.rate(trainer.step, seconds), "images_per_s": rate}
+            fabric.log_dict(finite(losses) | scalars, trainer.step)
         if validate and fabric.is_global_zero and (trainer.step % validate_every == 0 or trainer.step == options.steps):
             fabric.log_dict(validate(trainer.average.eval()), trainer.step)
+            validated = trainer.step
         if time.monotonic() - saved > SAVE_EVERY_S:
+            finite(losses)
             trainer.save(state)
             saved = time.monotonic()
+    if losses is not None:
+        finite(losses)  # waits for the GPU, too: what follows is not the training's time
+    rate = (trainer.step - first) * options.batch / max(1e-9, time.monotonic() - started)
+    if validate and fabric.is_global_zero and options.minutes is not None and 0 < trainer.step != validated:
+        fabric.log_dict(validate(trainer.average.eval()), trainer.step)
     trainer.save(state)
     note = {
         "command": command,
@@ -292,11 +270,19 @@ def train(
         "processes": fabric.world_size,
         "minutes_since_start_or_resume": round((time.monotonic() - started) / 60, 1),
         "steps_since_start_or_resume": trainer.step - first,
+        "images_per_s": round(rate, 1),
         "torch": torch.__version__,
     }
     if fabric.is_global_zero:
         checkpoint.save(trainer.average, output, note)
     return trainer.average.eval()
+
+
+def _falls(options: TrainingOptions, step: int, before: float, seconds: float) -> bool:
+    """Whether the learning rate begins to fall with this step; `before` is `seconds` at the step before."""
+    if options.minutes is not None:
+        return options.decayed(step, before) == 0 < options.decayed(step, seconds)
+    return options.decayed(step) == 0 < options.decayed(step + 1)
 
 
 def known_objects(recipe: Recipe, known: Catalogue) -> Catalogue:
@@ -330,6 +316,3 @@ def _batches(  # type: ignore[no-untyped-def]
         objects, model.image_size, model.channels, crop, share, data.randomised, data.absent, data.randomisation
     )
     return batches(stream, options.seed, start, fabric.device, stride)
-
-
-__all__ = ["Denoising", "Trainer", "TrainingOptions", "TrainingToolsError", "make_fabric", "train"]

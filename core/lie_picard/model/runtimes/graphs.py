@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
@@ -61,6 +62,10 @@ class Graphed:
         recording.replay()
         return tuple(output[:rows].clone() for output in recording.outputs)
 
+    def forget(self) -> None:
+        """Give the recordings' memory back; what is needed is recorded again."""
+        self._recordings.clear()
+
 
 def record_on_gpu(function: Function, inputs: tuple[Tensor, ...]) -> Recording:
     """Warm up on a side stream, as capturing demands, then capture."""
@@ -71,6 +76,27 @@ def record_on_gpu(function: Function, inputs: tuple[Tensor, ...]) -> Recording:
             function(*inputs)
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        outputs = function(*inputs)
+    try:
+        # Other threads (a node's, a progress bar's) may go on with work of their own.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            outputs = function(*inputs)
+    except RuntimeError as error:
+        # Where memory runs out, ending the capture can fail too, and hide the reason that callers know a remedy for.
+        if not isinstance(error, torch.OutOfMemoryError) and isinstance(error.__context__, torch.OutOfMemoryError):
+            raise error.__context__ from None
+        raise
     return Recording(inputs, outputs, graph.replay)
+
+
+def full_precision() -> None:
+    """Let a GPU's float32 be float32, in matrix products and convolutions.
+
+    Convolutions may round to TF32's 10 bits by default, in a way that depends on the size of the batch: an image would
+    have other features alone than among others, and by graphs, which pad batches, than eagerly.
+    """
+    # The older of torch's two ways to say it: with the newer, saying it of convolutions alone makes torch refuse to
+    # answer whether cuDNN may round, which other libraries ask.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False

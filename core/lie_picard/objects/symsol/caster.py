@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lie_picard.rendering.buffers import Buffers
+from lie_picard.rendering.constants import constant, moved
 
 if TYPE_CHECKING:
     from lie_picard.objects.symsol.solids import Solid
@@ -35,7 +36,7 @@ def cast(solid: Solid, rotations: Tensor, translations: Tensor, rays: Tensor, zo
     # The rays' stretching is put into the rotation, so that one set of rays serves all images.
     turn = rotations.mT if zoom is None else rotations.mT * F.pad(zoom, (0, 1), value=1.0)[:, None]
     origin = rotations.mT @ -translations[..., None]  # (B, 3, 1), object frame
-    planes = solid.planes.to(rays).expand(len(rotations), -1, -1)
+    planes = moved(solid.planes, rays).expand(len(rotations), -1, -1)
     normals = planes[..., :3]
     offset = planes[..., 3] - (normals @ origin).squeeze(-1)  # inside: n . x <= offset
     inverse_depth = normals @ turn / torch.where(offset.abs() < 1e-6, 1e-6, offset)[..., None]
@@ -64,7 +65,7 @@ def cast(solid: Solid, rotations: Tensor, translations: Tensor, rays: Tensor, zo
     if solid.markers:
         points = origin + enter[:, None] * directions
         for marker in solid.markers:
-            colour = rays.new_tensor(marker.colour)[:, None]
+            colour = constant(marker.colour, rays)[:, None]
             albedo = torch.where(marker.covers(points)[:, None], colour, albedo)
     return Buffers((enter < leave) & (enter > 0), enter, normal, albedo)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -9,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lie_picard.objects.symsol.solids import Solid
-from lie_picard.rendering.randomisation.options import Draw
+from lie_picard.rendering.constants import constant
+from lie_picard.rendering.randomisation.options import Rng
 
 _CUTS = 5
 _FACES = 14  # planes a body, with repeated ones
@@ -17,52 +19,55 @@ _SIDES = (3, 5, 7, 8)  # of prisms and pyramids; those with four and six sides a
 _ROUND = (7, 8, 9, 10, 11, 13, 14)  # faces of round bodies; that with twelve is held out
 
 
-def polyhedra(count: int, draw: Draw) -> Solid:
+def polyhedra(count: int, rng: Rng) -> Solid:
     """Convex polyhedra in the unit sphere, one a pose: cut boxes, round ones, prisms and pyramids.
 
     Planes (count, F, 4). Their kinds are near to those of `unseen_shapes`, which are never among them.
     """
-    kinds = torch.stack([_cut_boxes(count, draw), _round(count, draw), _tapered(count, draw)])
-    planes = kinds[draw.integers(len(kinds), count), torch.arange(count, device=draw.device)]
+    kinds = torch.stack([_cut_boxes(count, rng), _round(count, rng), _tapered(count, rng)])
+    planes = kinds[rng.integers(len(kinds), count), torch.arange(count, device=rng.device)]
     planes[..., 3] /= _radius(planes)[:, None]
     return _solid("polyhedra", planes)
 
 
-def _cut_boxes(count: int, draw: Draw) -> Tensor:
+def _cut_boxes(count: int, rng: Rng) -> Tensor:
     """Boxes with corners and edges cut off."""
-    half = draw.uniform(count, 3, between=(0.3, 1.0))
-    axes = torch.cat([torch.eye(3), -torch.eye(3)]).to(draw.device).expand(count, -1, -1)
-    cuts = F.normalize(draw.normal(count, _CUTS, 3), dim=-1)
+    half = rng.uniform(count, 3, between=(0.3, 1.0))
+    axes = torch.eye(3, device=rng.device)
+    axes = torch.cat([axes, -axes]).expand(count, -1, -1)
+    cuts = F.normalize(rng.normal(count, _CUTS, 3), dim=-1)
     reach = (cuts.abs() @ half[..., None]).squeeze(-1)  # how far the box extends along each cut
-    heights = torch.cat([half, half, reach * draw.uniform(count, _CUTS, between=(0.55, 1.0))], 1)
+    heights = torch.cat([half, half, reach * rng.uniform(count, _CUTS, between=(0.55, 1.0))], 1)
     return _padded(torch.cat([torch.cat([axes, cuts], 1), heights[..., None]], 2))
 
 
-def _round(count: int, draw: Draw) -> Tensor:
+def _round(count: int, rng: Rng) -> Tensor:
     """Faces on all sides at about the same distance, as a fullerene's or a worn pebble's."""
-    faces = torch.tensor(_ROUND, device=draw.device)[draw.integers(len(_ROUND), count)]
-    used = torch.arange(_FACES, device=draw.device) < faces[:, None]
-    normals = F.normalize(draw.normal(count, _FACES, 3), dim=-1)
+    chosen = rng.integers(len(_ROUND), count)
+    faces = constant(_ROUND, chosen)[chosen]
+    used = torch.arange(_FACES, device=rng.device) < faces[:, None]
+    normals = F.normalize(rng.normal(count, _FACES, 3), dim=-1)
     for _ in range(12):  # they repel each other until they are nearly even
         apart = normals[:, :, None] - normals[:, None]
         push = apart / (apart.square().sum(-1, keepdim=True) + 0.05) * used[:, None, :, None]
         normals = F.normalize(normals + 0.1 * push.sum(2), dim=-1)
-    heights = draw.uniform(count, _FACES, between=(0.9, 1.0))
+    heights = rng.uniform(count, _FACES, between=(0.9, 1.0))
     planes = torch.cat([normals, heights[..., None]], 2)
     return torch.where(used[..., None], planes, planes[:, :1])
 
 
-def _tapered(count: int, draw: Draw) -> Tensor:
+def _tapered(count: int, rng: Rng) -> Tensor:
     """Regular prisms, and pyramids whose tip may be cut off."""
-    sides = torch.tensor(_SIDES, device=draw.device)[draw.integers(len(_SIDES), count)]
-    angles = torch.arange(_FACES - 2, device=draw.device) % sides[:, None] * (2 * math.pi / sides[:, None])
-    half = draw.uniform(count, between=(0.25, 0.9))  # below the centre, where the width is 1
-    slope = draw.uniform(count, between=(-0.5, 0.9)).clamp_min(0) / half.clamp_min(0.5)  # a third are prisms
-    top = torch.where(slope > 0, half * draw.uniform(count, between=(1.0, 2.0)), half)
+    chosen = rng.integers(len(_SIDES), count)
+    sides = constant(_SIDES, chosen)[chosen]
+    angles = torch.arange(_FACES - 2, device=rng.device) % sides[:, None] * (2 * math.pi / sides[:, None])
+    half = rng.uniform(count, between=(0.25, 0.9))  # below the centre, where the width is 1
+    slope = rng.uniform(count, between=(-0.5, 0.9)).clamp_min(0) / half.clamp_min(0.5)  # a third are prisms
+    top = torch.where(slope > 0, half * rng.uniform(count, between=(1.0, 2.0)), half)
     wide = torch.stack([angles.cos(), angles.sin(), slope[:, None].expand_as(angles)], -1)
     length = wide.norm(dim=-1, keepdim=True)
     walls = torch.cat([wide / length, 1 / length], -1)
-    ends = torch.zeros(count, 2, 4, device=draw.device)
+    ends = torch.zeros(count, 2, 4, device=rng.device)
     ends[:, 0, 2], ends[:, 1, 2], ends[:, 0, 3], ends[:, 1, 3] = 1.0, -1.0, top, half
     return torch.cat([walls, ends], 1)
 
@@ -73,7 +78,7 @@ def _padded(planes: Tensor) -> Tensor:
 
 def _radius(planes: Tensor) -> Tensor:
     """Distance of the farthest corner: (B, F, 4) -> (B,)."""
-    i, j, k = torch.combinations(torch.arange(planes.shape[1], device=planes.device), 3).T
+    i, j, k = _triples(planes.shape[1], planes.device)
     normals, heights = planes[..., :3], planes[..., 3:]
     across = torch.linalg.cross(normals[:, j], normals[:, k])
     volume = (normals[:, i] * across).sum(-1, keepdim=True)
@@ -81,6 +86,13 @@ def _radius(planes: Tensor) -> Tensor:
     corner = (corner + heights[:, k] * torch.linalg.cross(normals[:, i], normals[:, j])) / volume
     inside = (corner @ normals.mT <= heights.mT + 1e-4).all(2) & (volume.squeeze(-1).abs() > 1e-4)
     return torch.where(inside, corner.norm(dim=-1), 0.0).amax(1)
+
+
+@functools.lru_cache(maxsize=8)
+def _triples(count: int, device: torch.device) -> Tensor:
+    """All choices of three of so many: (3, n). Once: the number of choices is read back from the device."""
+    with torch.inference_mode(False):
+        return torch.combinations(torch.arange(count), 3).T.contiguous().to(device)
 
 
 def unseen_shapes() -> dict[str, Solid]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lie_picard import so3
+from lie_picard.rendering.constants import moved
 
 _SAMPLES = 15  # points a side of the grid that stands for a marker's area
 
@@ -39,7 +40,7 @@ class Marker:
 
     def covers(self, points: Tensor) -> Tensor:
         """Which surface points are painted. (B, 3, P) object frame -> (B, P) bool."""
-        local = self.frame.T.to(points) @ (points - self.centre.to(points)[:, None])
+        local = moved(self.frame, points).T @ (points - moved(self.centre, points)[:, None])
         right, up, out = local.unbind(1)
         return (out >= self.floor) & self.outline(right, up)
 

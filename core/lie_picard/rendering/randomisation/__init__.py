@@ -1,7 +1,7 @@
 """Domain randomisation of a renderer's buffers: light, materials, surroundings, camera."""
 
-from lie_picard.rendering.randomisation.options import Draw, Randomisation
+from lie_picard.rendering.randomisation.options import Randomisation, Rng
 from lie_picard.rendering.randomisation.surroundings import PhotographsError, photograph_crops
 from lie_picard.rendering.randomisation.world import World, draw_views, photograph
 
-__all__ = ["Draw", "PhotographsError", "Randomisation", "World", "draw_views", "photograph", "photograph_crops"]
+__all__ = ["PhotographsError", "Randomisation", "Rng", "World", "draw_views", "photograph", "photograph_crops"]

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lie_picard.rendering.buffers import Buffers
-from lie_picard.rendering.randomisation.options import Draw, Randomisation
+from lie_picard.rendering.constants import constant
+from lie_picard.rendering.randomisation.options import Randomisation, Rng
 
 _LIGHTS = 3
 
@@ -31,23 +32,23 @@ class Lighting:
     shininess: Tensor
 
 
-def draw_lighting(count: int, options: Randomisation, draw: Draw) -> Lighting:
+def draw_lighting(count: int, options: Randomisation, rng: Rng) -> Lighting:
     """Random lights and materials. The first light stands on the camera's side, so that something is lit."""
-    directions = F.normalize(draw.normal(count, _LIGHTS, 3), dim=-1)
+    directions = F.normalize(rng.normal(count, _LIGHTS, 3), dim=-1)
     directions[:, 0, 2] = -directions[:, 0, 2].abs()
     low, high = options.lights
     strength = torch.cat(
         [
-            draw.uniform(count, 1, between=(low, high)),
-            draw.uniform(count, _LIGHTS - 1, between=(0, high / 2)) * draw.happens(0.6, count, _LIGHTS - 1),
+            rng.uniform(count, 1, between=(low, high)),
+            rng.uniform(count, _LIGHTS - 1, between=(0, high / 2)) * rng.happens(0.6, count, _LIGHTS - 1),
         ],
         1,
     )
-    colours = strength[..., None] * _tinted(draw, options.tinted / 2, count, _LIGHTS)
-    ambient = draw.uniform(count, 1, between=options.ambient) * _tinted(draw, options.tinted / 2, count)
-    tint = _tinted(draw, options.tinted, count) * draw.uniform(count, 1, between=(0.5, 1.0))
-    gloss = draw.uniform(count, between=(0, options.gloss)) * draw.happens(0.5, count)
-    return Lighting(directions, colours, ambient, tint, gloss, 2 ** draw.uniform(count, between=(2.0, 6.0)))
+    colours = strength[..., None] * _tinted(rng, options.tinted / 2, count, _LIGHTS)
+    ambient = rng.uniform(count, 1, between=options.ambient) * _tinted(rng, options.tinted / 2, count)
+    tint = _tinted(rng, options.tinted, count) * rng.uniform(count, 1, between=(0.5, 1.0))
+    gloss = rng.uniform(count, between=(0, options.gloss)) * rng.happens(0.5, count)
+    return Lighting(directions, colours, ambient, tint, gloss, 2 ** rng.uniform(count, between=(2.0, 6.0)))
 
 
 def light(buffers: Buffers, lighting: Lighting) -> Tensor:
@@ -57,7 +58,7 @@ def light(buffers: Buffers, lighting: Lighting) -> Tensor:
     sky = 1 - 0.3 * buffers.normal[:, 1:2]
     irradiance = lighting.colours.mT @ diffuse + lighting.ambient[..., None] * sky
     colour = irradiance * (buffers.albedo * lighting.tint[..., None])
-    towards_camera = lighting.directions.new_tensor([0.0, 0.0, -1.0])
+    towards_camera = constant((0.0, 0.0, -1.0), lighting.directions)
     half = F.normalize(lighting.directions[:, :1] + towards_camera, dim=-1)
     highlight = (half @ buffers.normal).clamp_min(1e-4) ** lighting.shininess[:, None, None]
     colour = colour + lighting.gloss[:, None, None] * lighting.colours[:, 0, :, None] * highlight
@@ -65,7 +66,7 @@ def light(buffers: Buffers, lighting: Lighting) -> Tensor:
     return torch.where(buffers.hit[:, None], colour, 0.0)
 
 
-def _tinted(draw: Draw, amount: float, *shape: int) -> Tensor:
+def _tinted(rng: Rng, amount: float, *shape: int) -> Tensor:
     """Colours between white and random, RGB. -> (*shape, 3)."""
-    colour = draw.uniform(*shape, 3)
-    return torch.lerp(torch.ones_like(colour), colour, draw.uniform(*shape, 1, between=(0, amount)))
+    colour = rng.uniform(*shape, 3)
+    return torch.lerp(torch.ones_like(colour), colour, rng.uniform(*shape, 1, between=(0, amount)))

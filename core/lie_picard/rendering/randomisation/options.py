@@ -67,7 +67,7 @@ class Randomisation:
             raise ValueError("randomisation: distance must exceed 1 radius, or the camera is inside the object")
 
 
-class Draw:
+class Rng:
     """Random numbers on a device, from a CPU generator."""
 
     def __init__(self, generator: torch.Generator, device: torch.device) -> None:

@@ -10,32 +10,33 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lie_picard.rendering.buffers import LUMINANCE
-from lie_picard.rendering.randomisation.options import Draw, Randomisation
+from lie_picard.rendering.constants import constant
+from lie_picard.rendering.randomisation.options import Randomisation, Rng
 
 _REACH = 4  # of the blur's kernel, pixels to each side
 
 
-def expose(images: Tensor, options: Randomisation, draw: Draw) -> Tensor:
+def expose(images: Tensor, options: Randomisation, rng: Rng) -> Tensor:
     """Gain, white balance, loss of colour, tone curve and saturation of the sensor."""
     count = len(images)
-    gain = 2 ** draw.uniform(count, 1, 1, 1, between=(-options.exposure, options.exposure))
-    balance = draw.uniform(count, 3, 1, 1, between=(1 - options.colour, 1 + options.colour))
+    gain = 2 ** rng.uniform(count, 1, 1, 1, between=(-options.exposure, options.exposure))
+    balance = rng.uniform(count, 3, 1, 1, between=(1 - options.colour, 1 + options.colour))
     images = (images * gain * balance).clamp(1e-4, 1)
-    images = images ** draw.uniform(count, 1, 1, 1, between=options.gamma)
-    grey = (images * images.new_tensor(LUMINANCE)[:, None, None]).sum(1, keepdim=True)
+    images = images ** rng.uniform(count, 1, 1, 1, between=options.gamma)
+    grey = (images * constant(LUMINANCE, images)[:, None, None]).sum(1, keepdim=True)
     # Full colour, paler colour, or none, as monochrome cameras give.
-    saturation = draw.uniform(count, 1, 1, 1, between=(0.5, 1.0)) * ~draw.happens(options.grey, count, 1, 1, 1)
+    saturation = rng.uniform(count, 1, 1, 1, between=(0.5, 1.0)) * ~rng.happens(options.grey, count, 1, 1, 1)
     return torch.lerp(grey.expand_as(images), images, saturation)
 
 
-def blur(images: Tensor, options: Randomisation, draw: Draw) -> Tensor:
+def blur(images: Tensor, options: Randomisation, rng: Rng) -> Tensor:
     """A Gaussian (focus) stretched along a random direction (motion); half the images stay sharp."""
     count, size = len(images), images.shape[-1]
-    blurred = draw.happens(0.5, count) * (size / 64)
-    across = 0.2 + blurred * draw.uniform(count, between=(0.0, options.blur))
+    blurred = rng.happens(0.5, count) * (size / 64)
+    across = 0.2 + blurred * rng.uniform(count, between=(0.0, options.blur))
     # A uniform line of length n has the standard deviation n / sqrt(12).
-    along = (across.square() + (blurred * draw.uniform(count, between=(0.0, options.motion))).square() / 12).sqrt()
-    angle = draw.uniform(count, between=(0.0, math.pi))
+    along = (across.square() + (blurred * rng.uniform(count, between=(0.0, options.motion))).square() / 12).sqrt()
+    angle = rng.uniform(count, between=(0.0, math.pi))
     offsets = torch.arange(-_REACH, _REACH + 1, device=images.device, dtype=torch.float32)
     y, x = torch.meshgrid(offsets, offsets, indexing="ij")
     cosine, sine = angle.cos()[:, None, None], angle.sin()[:, None, None]
@@ -48,20 +49,20 @@ def blur(images: Tensor, options: Randomisation, draw: Draw) -> Tensor:
     return F.conv2d(padded.flatten(0, 1)[None], weight, groups=3 * count)[0].unflatten(0, (count, 3))
 
 
-def add_noise(images: Tensor, options: Randomisation, draw: Draw) -> Tensor:
+def add_noise(images: Tensor, options: Randomisation, rng: Rng) -> Tensor:
     """Photon noise, whose variance grows with the light, and the sensor's own."""
-    strength = draw.uniform(len(images), 1, 1, 1, between=(0.0, options.noise))
-    noise = strength * (0.2 + 0.8 * images).sqrt() * draw.normal(*images.shape)
+    strength = rng.uniform(len(images), 1, 1, 1, between=(0.0, options.noise))
+    noise = strength * (0.2 + 0.8 * images).sqrt() * rng.normal(*images.shape)
     return (images + noise).clamp(0, 1)
 
 
-def compress(images: Tensor, options: Randomisation, draw: Draw) -> Tensor:
+def compress(images: Tensor, options: Randomisation, rng: Rng) -> Tensor:
     """JPEG's loss: the quantised cosine transform of 8 x 8 blocks, colour at half resolution; half the images."""
     count = len(images)
-    quality = draw.uniform(count, between=(options.jpeg, 95.0))
+    quality = rng.uniform(count, between=(options.jpeg, 95.0))
     # The usual scaling of the standard tables by quality.
     scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality) / 100
-    chosen = draw.happens(0.5, count)[:, None, None, None]
+    chosen = rng.happens(0.5, count)[:, None, None, None]
     matrix, inverse, luminance, chrominance, cosines = _tables(images.device)
     planes = torch.einsum("kc,bchw->bkhw", matrix, images * 255)
     coarse = F.interpolate(F.avg_pool2d(planes[:, 1:], 2), scale_factor=2.0, mode="bilinear")

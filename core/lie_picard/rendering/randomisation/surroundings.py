@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lie_picard.rendering.randomisation.options import Draw, Randomisation
+from lie_picard.rendering.randomisation.options import Randomisation, Rng
 
 # Of scikit-image's wheel; what is tested or measured never shows a photograph that was trained on.
 _PHOTOGRAPHS = {
@@ -36,7 +36,7 @@ def photograph_crops(split: str, size: int, generator: torch.Generator, count: i
         import skimage
     except ImportError as error:
         raise PhotographsError("background photographs need scikit-image: pip install scikit-image") from error
-    draw = Draw(generator, torch.device("cpu"))
+    rng = Rng(generator, torch.device("cpu"))
     pictures = []
     for name in _PHOTOGRAPHS[split]:
         picture = cv2.imread(f"{Path(skimage.__file__).parent}/data/{name}", cv2.IMREAD_COLOR)
@@ -48,27 +48,27 @@ def photograph_crops(split: str, size: int, generator: torch.Generator, count: i
         picture = pictures[k % len(pictures)]
         shorter = min(picture.shape[:2])
         # From a detail of the model's size to the whole picture.
-        side = round(shorter * (min(size, shorter) / shorter) ** float(draw.uniform(1)))
-        top, left = (int(draw.integers(n - side + 1, 1)) for n in picture.shape[:2])
+        side = round(shorter * (min(size, shorter) / shorter) ** float(rng.uniform(1)))
+        top, left = (int(rng.integers(n - side + 1, 1)) for n in picture.shape[:2])
         crop = cv2.resize(picture[top : top + side, left : left + side], (size, size), interpolation=cv2.INTER_AREA)
-        crops.append(np.rot90(crop, int(draw.integers(4, 1))))
+        crops.append(np.rot90(crop, int(rng.integers(4, 1))))
     return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).contiguous()
 
 
-def backdrop(count: int, crops: Tensor, options: Randomisation, draw: Draw) -> Tensor:
+def backdrop(count: int, crops: Tensor, options: Randomisation, rng: Rng) -> Tensor:
     """Photographs, gradients and plain darkness. -> (count, 3, S, S) in [0, 1]."""
     size = crops.shape[-1]
-    photograph = crops[draw.integers(len(crops), count)].float() / 255
-    photograph = photograph * draw.uniform(count, 3, 1, 1, between=(0.6, 1.1))
+    photograph = crops[rng.integers(len(crops), count)].float() / 255
+    photograph = photograph * rng.uniform(count, 3, 1, 1, between=(0.6, 1.1))
     # Two to four random colours a side, of random contrast around a random brightness.
-    spread = draw.uniform(count, 1, 1, 1, between=(0, 0.4)) * (draw.uniform(count, 3, 3, 3) - 0.5)
-    brightness = draw.uniform(count, 3, 1, 1) * draw.uniform(count, 1, 1, 1)
+    spread = rng.uniform(count, 1, 1, 1, between=(0, 0.4)) * (rng.uniform(count, 3, 3, 3) - 0.5)
+    brightness = rng.uniform(count, 3, 1, 1) * rng.uniform(count, 1, 1, 1)
     gradient = F.interpolate(brightness + spread, size=(size, size), mode="bilinear", align_corners=True)
-    chosen = draw.happens(options.photographs, count)[:, None, None, None]
+    chosen = rng.happens(options.photographs, count)[:, None, None, None]
     return torch.where(chosen, photograph, gradient).clamp(0, 1)
 
 
-def scatter(bodies: Tensor, count: int, options: Randomisation, draw: Draw) -> tuple[Tensor, Tensor]:
+def scatter(bodies: Tensor, count: int, options: Randomisation, rng: Rng) -> tuple[Tensor, Tensor]:
     """Foreign bodies, (K, 4, S, S) premultiplied RGBA, moved to the side of each of `count` images.
 
     -> clutter and occluders, both (count, 4, S, S); images that get none have alpha 0.
@@ -76,16 +76,16 @@ def scatter(bodies: Tensor, count: int, options: Randomisation, draw: Draw) -> t
     layers = []
     kinds = (options.clutter, (0.5, 1.1), (0.4, 1.0)), (options.occluder, (0.5, 1.0), (0.2, 0.6))
     for probability, near, size in kinds:
-        angle = draw.uniform(count, between=(0.0, 2 * math.pi))
-        away = draw.uniform(count, between=near)
-        scale = draw.uniform(count, between=size)
+        angle = rng.uniform(count, between=(0.0, 2 * math.pi))
+        away = rng.uniform(count, between=near)
+        scale = rng.uniform(count, between=size)
         theta = torch.zeros(count, 2, 3, device=bodies.device)
         theta[:, 0, 0] = theta[:, 1, 1] = 1 / scale
         theta[:, 0, 2], theta[:, 1, 2] = -angle.cos() * away / scale, -angle.sin() * away / scale
-        chosen = bodies[draw.integers(len(bodies), count)]
+        chosen = bodies[rng.integers(len(bodies), count)]
         grid = F.affine_grid(theta, list(chosen.shape), align_corners=False)
         layer = F.grid_sample(chosen, grid, align_corners=False)
-        layers.append(layer * draw.happens(probability, count)[:, None, None, None])
+        layers.append(layer * rng.happens(probability, count)[:, None, None, None])
     return layers[0], layers[1]
 
 

@@ -1,0 +1,89 @@
+"""The losses of a training step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lie_picard import so3
+from lie_picard.model.score_model import ScoreModel
+from lie_picard.objects import Catalogue
+from lie_picard.training.moments import Moments
+from lie_picard.training.recipe import TrainingOptions
+
+
+class Losses(Mapping[str, float]):
+    """A step's losses by name, read from the device when they are asked for.
+
+    To read waits until the device has come that far: at every step, a GPU would idle while the next batch is prepared.
+    """
+
+    def __init__(self, losses: Mapping[str, Tensor]) -> None:
+        self._names = tuple(losses)
+        self._tensor = torch.stack([loss.detach() for loss in losses.values()])
+        self._values: dict[str, float] | None = None
+
+    def __getitem__(self, name: str) -> float:
+        if self._values is None:
+            self._values = dict(zip(self._names, self._tensor.tolist(), strict=True))
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def finite(losses: Mapping[str, float]) -> dict[str, float]:
+    """The losses, read from the device.
+
+    Raises:
+        ValueError: one is not finite: so are the weights, and they must not replace those that were saved.
+    """
+    if not all(map(math.isfinite, losses.values())):
+        raise ValueError(f"the losses are not finite ({dict(losses)}): lower training.learning_rate and resume")
+    return dict(losses)
+
+
+class Denoising(nn.Module):
+    """A score model with its losses, as one module whose forward pass data-parallel training can wrap."""
+
+    def __init__(self, model: ScoreModel, options: TrainingOptions, known: Catalogue) -> None:
+        """`known`: what the model's objects are; of those that it lacks nothing but the name is."""
+        super().__init__()
+        self.model, self.options = model, options
+        self.moments = Moments(model.config, known) if options.moments else None
+
+    def forward(
+        self, images: Tensor, truth: Tensor, labels: Tensor, asked: Tensor, sigmas: Tensor, z: Tensor
+    ) -> dict[str, Tensor]:
+        """The losses by name.
+
+        score: squared error of the score against ``-z``, R_sigma = R_0 Exp(sigma z) (Eq. 7-10). recognition: cross
+        entropy. moments: see `Moments`. Images of no known object count for recognition alone.
+
+        Args:
+            truth: (B, 3, 3). labels: (B,), len(objects) for no known object.
+            asked: (B,) labels that the head is conditioned on, len(objects) for none.
+            sigmas: (B, N) rad. z: (B, N, 3).
+        """
+        model = self.model
+        # The convolutions alone: Fabric's own mixed precision would round the rotations as well.
+        with torch.autocast(truth.device.type, torch.bfloat16, enabled=self.options.bfloat16):
+            features = model.features(images)
+        conditioned = model.name_conditioned(features, asked)
+        known = labels < len(model.config.objects)
+        noised = truth[:, None] @ so3.exp(sigmas[..., None] * z)
+        score = model.head(noised, model.head.image_terms(conditioned).unsqueeze(1), model.head.time_terms(sigmas))
+        mean = lambda errors: (errors * known).sum() / known.sum().clamp_min(1)  # noqa: E731
+        losses = {"score": mean((score + z).square().mean((1, 2)))}
+        if model.recognition is not None:
+            losses["recognition"] = F.cross_entropy(model.recognition.classify(features), labels)
+        if self.moments is not None:
+            losses["moments"] = mean(self.moments(conditioned, truth, labels))
+        return losses
