@@ -32,8 +32,8 @@ fuzz: setup  ## search for examples that break the properties of the core
 bench: setup  ## the sampler's speed on this machine
 	@source scripts/env.sh && lie-picard bench $(BENCH)
 
-bench-gpu: setup  ## the same on a GPU, with all tables and plots, into docs/gpu
-	@source scripts/env.sh && lie-picard bench --device cuda --windows 4 8 16 32 64 100 --frontier-images 200 --output docs/gpu
+bench-gpu:  ## all that a GPU can show (needs no setup: docs/gpu), into docs/gpu; GPU="--minutes 10" changes it
+	@scripts/gpu_report.sh $(GPU)
 
 lint: setup  ## ruff, mypy, and hadolint for the Dockerfile
 	@source scripts/env.sh && ruff check . && ruff format --check . && mypy
