@@ -88,8 +88,10 @@ def stages(args: argparse.Namespace, work: Path) -> list[Stage]:
     sizes = ["--samples", "1", "10", "50", "100", "2000", "--windows", "4", "8", "16", "32", "64", "100",
              "--repeats", "10"] if gpu else ["--samples", "1", "4", "--steps", "20", "--windows", "4", "20",
                                              "--repeats", "2"]  # fmt: skip
-    # Small batches are bound by the launch of kernels, not by their work; the rate grows with the root of the batch.
-    batch = ["--set", "training.batch=512", "--set", "training.learning_rate=3e-3"] if gpu else []
+    # Small batches are bound by the launch of kernels, nine of ten of them rendering's. The learning rate grows with
+    # the root of the batch.
+    batch = ["--set", "training.batch=512", "--set", "training.learning_rate=3e-3", "--set", "data.together=8"]
+    batch = batch if gpu else []
     images = ["--images", "200", "--recall-images", "20"] if gpu else ["--images", "4", "--recall-images", "1"]
     own = [word for change in args.set for word in ("--set", change)]
     ways = {"clean": [], "randomised": ["--randomised"]}

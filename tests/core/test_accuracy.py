@@ -10,6 +10,7 @@ import torch
 from lie_picard import machine
 from lie_picard.data import symsol_files
 from lie_picard.data.testset import cases
+from lie_picard.drawing.gallery import plot_gallery
 from lie_picard.estimation.estimator import PoseEstimator
 from lie_picard.evaluation import assess, assess_report
 from lie_picard.evaluation.accuracy import EvaluationOptions, evaluate
@@ -108,7 +109,7 @@ def test_an_assessment_is_written_whole(estimator, tmp_path):
     assess_report.write_assessment(tmp_path, result)
     pictures = list(assess.gallery(estimator, CONFIG.objects, 0))
     assert [name for name, _, _ in pictures] == ["cube", "cylO", "cylO"]
-    assess_report.plot_gallery(tmp_path / "gallery.png", estimator, pictures, 8)
+    plot_gallery(tmp_path / "gallery.png", estimator, pictures, 8)
     assert json.loads((tmp_path / "evaluation.json").read_text())["clean"][-1]["solid"] == "all"
     text = (tmp_path / "evaluation.md").read_text()
     for heading in ("Clean images", "Randomised images", "Presence", "Calibration"):

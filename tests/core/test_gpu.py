@@ -120,7 +120,7 @@ def test_the_gpu_finds_what_the_cpu_finds(graphed):
 
 def test_samples_that_do_not_fit_into_the_memory_come_in_several_batches():
     """A share of the memory is all that the process gets; a window over all steps asks for more."""
-    estimator, chosen = PoseEstimator.from_checkpoint("default", "cuda"), SamplerOptions("newton", 100, restarts=0)
+    estimator, chosen = PoseEstimator.from_checkpoint("default", "cuda"), SamplerOptions("newton", 100)
     image = pictures(1)[0]
     few = estimator.estimate(image, 200, 0, chosen)
     torch.cuda.empty_cache()

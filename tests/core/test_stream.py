@@ -50,6 +50,20 @@ def test_strides_share_the_batches_out(stream):
         assert same(batch, shares[number % 3][number // 3])
 
 
+def test_batches_rendered_together_are_mixed_and_begin_anywhere():
+    stream = dataclasses.replace(WILD, together=3)
+    whole = take(stream, 2, 0, 6)
+    assert all(batch.images.shape == (10, 32, 32, 3) for batch in whole)
+    assert all(same(batch, take(stream, 2, number, 1)[0]) for number, batch in enumerate(whole))
+    assert not any(same(one, other) for one, other in itertools.combinations(whole, 2))
+    counts = torch.bincount(torch.cat([batch.labels for batch in whole[:3]]), minlength=3)
+    assert counts.tolist() == [11, 10, 9] or sorted(counts.tolist()) == [9, 10, 11]
+    shares = [take(stream, 2, rank, 4, stride=2) for rank in range(2)]
+    assert not any(same(one, other) for one in shares[0] for other in shares[1])
+    for image, rotation, label in zip(*take(dataclasses.replace(CLEAN, together=2), 3, 1, 1)[0], strict=True):
+        assert torch.equal(image, render(CLEAN.objects[label], rotation[None], 32, channels=3)[0])
+
+
 @examples(20)
 @given(
     objects=st.lists(st.sampled_from(SOLIDS), min_size=1, max_size=8, unique=True), batch=st.integers(1, 24),

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from lie_picard import machine
 from lie_picard.cli.common import add_model_arguments, add_sampler_arguments, positive, report, sampler_of
 from lie_picard.data import symsol_files
+from lie_picard.drawing.gallery import plot_gallery
 from lie_picard.estimation.estimator import PoseEstimator
 from lie_picard.evaluation import assess, assess_report, tables
 from lie_picard.evaluation.accuracy import EvaluationOptions, evaluate
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
             result |= assess.assess(estimator, tuple(shapes), sampler_of(args), options, bar.update)
         assess_report.write_assessment(args.output, result)
         pictures = list(assess.gallery(estimator, tuple(shapes), args.seed))
-        assess_report.plot_gallery(args.output / "gallery.png", estimator, pictures, args.recall_samples)
+        plot_gallery(args.output / "gallery.png", estimator, pictures, args.recall_samples)
         report(args, result, tables.EVALUATE_COLUMNS, result["clean"] + result["randomised"])
         return
     with tqdm(total=args.images * len(shapes), unit="image", disable=None) as bar:

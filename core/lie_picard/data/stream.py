@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,6 +48,7 @@ class Stream:
         randomised: share of images that are randomised; the rest is clean.
         absent: share of images that show no known object: half of them foreign bodies, half background.
         randomisation: how far. batch: images at a time.
+        together: batches that are rendered as one and shuffled: rendering a few images costs a GPU as much as many.
     """
 
     objects: tuple[Object, ...]
@@ -58,10 +59,13 @@ class Stream:
     randomised: float = 0.0
     absent: float = 0.0
     randomisation: Randomisation = field(default_factory=Randomisation)
+    together: int = 1
 
 
 def batches(stream: Stream, seed: int, start: int, device: torch.device, stride: int = 1) -> Iterator[Batch]:
     """Endless batches start, start + stride, ...; batch k depends on the stream, the seed and k alone.
+
+    Of batches that are rendered together it depends on the stride as well.
 
     Raises:
         PhotographsError: randomised images were asked for and their backgrounds are not installed.
@@ -70,10 +74,25 @@ def batches(stream: Stream, seed: int, start: int, device: torch.device, stride:
     if stream.randomised:
         crops = photograph_crops("train", stream.size, train_generator("photographs", seed))
         world = World(stream.randomisation, crops.to(device))
-    step = start
+    step, rendered, whole = start, -1, None
     while True:
-        yield _batch(stream, world, train_generator("images", seed, step), step, device)
+        if stream.together == 1:
+            yield _batch(stream, world, train_generator("images", seed, step), step, device)
+        else:
+            number, rank = divmod(step, stride)
+            chunk, place = divmod(number, stream.together)
+            if whole is None or chunk != rendered:
+                whole, rendered = _shuffled(stream, world, seed, chunk * stride + rank, device), chunk
+            yield Batch(*(part[place * stream.batch : (place + 1) * stream.batch] for part in whole))
         step += stride
+
+
+def _shuffled(stream: Stream, world: World | None, seed: int, number: int, device: torch.device) -> Batch:
+    """Several batches in one, so mixed that each is like any other."""
+    generator, size = train_generator("images", seed, number), stream.batch * stream.together
+    whole = _batch(replace(stream, batch=size), world, generator, number, device)
+    order = uploaded(torch.randperm(size, generator=generator), device)
+    return Batch(*(part[order] for part in whole))
 
 
 def stored_batches(

@@ -37,12 +37,14 @@ class DataOptions:
         absent: share of images without a known object, for the presence score.
         symsol: root of a data set in SYMSOL's format to train on instead; "": images rendered on the fly.
         randomisation: how far randomised images vary.
+        together: batches that are rendered as one (`data.stream.Stream`): on a GPU some 2,000 images are best.
     """
 
     randomised: float = 0.0
     absent: float = 0.0
     symsol: str = ""
     randomisation: Randomisation = field(default_factory=Randomisation)
+    together: int = 1
 
     def __post_init__(self) -> None:
         if not isinstance(self.randomisation, Randomisation):  # a table, as TOML and JSON give it
@@ -50,6 +52,8 @@ class DataOptions:
         for name in ("randomised", "absent"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"data.{name} is a share between 0 and 1, got {getattr(self, name)}")
+        if self.together < 1:
+            raise ValueError(f"data.together must be at least 1, got {self.together}")
 
 
 @dataclass(frozen=True)
@@ -130,9 +134,12 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
         training = dataclasses.asdict(self.training)
+        data = dataclasses.asdict(self.data)
         if self.training.minutes is None:  # as runs without it were written, and are resumed
             del training["minutes"]
-        return {"model": self.model.to_dict(), "data": dataclasses.asdict(self.data), "training": training}
+        if self.data.together == 1:
+            del data["together"]
+        return {"model": self.model.to_dict(), "data": data, "training": training}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Recipe:

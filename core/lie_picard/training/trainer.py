@@ -313,6 +313,14 @@ def _batches(  # type: ignore[no-untyped-def]
     crop = Crop(model.distance, model.fill)
     objects = tuple(known[name] for name in model.objects)
     stream = Stream(
-        objects, model.image_size, model.channels, crop, share, data.randomised, data.absent, data.randomisation
+        objects,
+        model.image_size,
+        model.channels,
+        crop,
+        share,
+        data.randomised,
+        data.absent,
+        data.randomisation,
+        data.together,
     )
     return batches(stream, options.seed, start, fabric.device, stride)
