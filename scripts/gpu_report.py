@@ -92,7 +92,7 @@ def stages(args: argparse.Namespace, work: Path) -> list[Stage]:
     # the root of the batch.
     batch = ["--set", "training.batch=512", "--set", "training.learning_rate=3e-3", "--set", "data.together=8"]
     batch = batch if gpu else []
-    images = ["--images", "200", "--recall-images", "20"] if gpu else ["--images", "4", "--recall-images", "1"]
+    images = ["--images", "100", "--recall-images", "20"] if gpu else ["--images", "4", "--recall-images", "1"]
     own = [word for change in args.set for word in ("--set", change)]
     ways = {"clean": [], "randomised": ["--randomised"]}
     found = [
