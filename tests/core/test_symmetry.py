@@ -77,7 +77,7 @@ def test_the_distance_is_the_angle_to_the_nearest_pose_in_the_precision_of_the_p
     found, nearest = symmetry.distance(rotation, reference), symmetry.nearest(rotation, reference)
     assert found.dtype == nearest.dtype == dtype
     torch.testing.assert_close(
-        found, so3.angle(nearest, reference), atol=2e-3 if dtype is torch.float32 else 1e-9, rtol=0
+        found, so3.angle(nearest, reference), atol=1e-6 if dtype is torch.float32 else 1e-9, rtol=0
     )
     if name != "ball":
         grid = so3.angle(symmetry.equivalents(rotation.double(), 0.5), reference.double()).min()
@@ -98,6 +98,46 @@ def test_many_poses_at_once_are_as_one_by_one(generator):
     for symmetry in (Symmetry.none(), solid("cube").symmetry, solid("cyl").symmetry, BALL):
         one_by_one = torch.stack([symmetry.nearest(a, b) for a, b in zip(rotations, references, strict=True)])
         torch.testing.assert_close(symmetry.nearest(rotations, references), one_by_one, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", ["tet", "cube", "icosa", "cone", "cyl"])
+def test_the_nearest_pose_is_the_one_that_a_fine_grid_finds(name, dtype, generator):
+    """One of the listed poses where there are finitely many; between two neighbours of the grid on a circle."""
+    symmetry, step_deg = solid(name).symmetry, 0.25
+    rotations, references = so3.uniform(2, 50, generator=generator, dtype=torch.float64).to(dtype)
+    grid = symmetry.equivalents(rotations, step_deg)
+    assert grid.dtype == dtype
+    assert grid.shape == (50, len(symmetry.rotations) * (round(360 / step_deg) if symmetry.axes else 1), 3, 3)
+    away = so3.angle(grid, references[:, None])
+    chosen = grid[torch.arange(50), away.argmin(1)]
+    apart = so3.angle(symmetry.nearest(rotations, references), chosen)
+    rounding = 1e-5 if dtype is torch.float32 else 1e-9
+    assert apart.max() <= (math.radians(step_deg) / 2 if symmetry.axes else 0) + rounding
+    distance = symmetry.distance(rotations, references)
+    assert (distance <= away.amin(1) + rounding).all()
+    assert (distance >= away.amin(1) - apart - rounding).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", ["none", "cube", "cone", "cyl", "ball"])
+def test_leading_dimensions_broadcast(name, dtype, generator):
+    symmetry = {"none": Symmetry.none(), "ball": BALL}.get(name) or solid(name).symmetry
+    rotations = so3.uniform(4, 1, generator=generator, dtype=torch.float64).to(dtype)
+    references = so3.uniform(3, generator=generator, dtype=torch.float64).to(dtype)
+    nearest, distance = symmetry.nearest(rotations, references), symmetry.distance(rotations, references)
+    assert nearest.shape == (4, 3, 3, 3) and distance.shape == (4, 3) and nearest.dtype == distance.dtype == dtype
+    for k in range(4):
+        for n in range(3):
+            one = symmetry.nearest(rotations[k, 0], references[n])
+            assert one.shape == (3, 3)
+            torch.testing.assert_close(nearest[k, n], one, atol=1e-5 if dtype is torch.float32 else 1e-12, rtol=0)
+            assert symmetry.distance(rotations[k, 0], references[n]).shape == ()
+    torch.testing.assert_close(distance, so3.angle(nearest, references.expand(4, 3, 3, 3)), atol=1e-6, rtol=0)
+    assert symmetry.distance(rotations[0, 0], references).shape == (3,)
+    assert symmetry.distance(rotations[:, 0], references[0]).shape == (4,)
+    assert symmetry.nearest(rotations[:1], references[:1]).shape == (1, 1, 3, 3)
+    assert symmetry.distance(rotations[:1], references[:1]).shape == (1, 1)
 
 
 @pytest.mark.parametrize(

@@ -208,6 +208,11 @@ def test_what_keeps_the_seen_marks_in_place_is_a_group(name):
             torch.testing.assert_close((along @ axis).abs(), torch.ones(len(group)))
 
 
+def test_a_marked_solid_needs_its_view(generator):
+    with pytest.raises(TypeError, match="view"):
+        SolidPoses(solid("tetX"), so3.uniform(1, generator=generator))
+
+
 @pytest.mark.parametrize("name", ["tet", "cone", "cyl"])
 def test_without_marks_the_solids_own_distance_holds(name, generator):
     truth, samples = so3.uniform(2, generator=generator), so3.uniform(20, generator=generator)

@@ -82,15 +82,15 @@ def test_images_older_than_max_age_are_dropped_with_a_reason(pose_node, bench):
 def test_a_checkpoint_that_is_replaced_while_running_is_taken_when_asked(pose_node, bench, tmp_path):
     """The file may be overwritten, cut short or removed: what was loaded stays, and is complete."""
     path = tmp_path / "model.safetensors"
-    shutil.copy(checkpoint.BUILT_IN, path)
+    shutil.copy(checkpoint.DEFAULT, path)
     process = start_with(pose_node, bench, CUBE, checkpoint=str(path), **QUICK)
     bench.ask(stamped(1), messages.camera_info())
-    for contents in (b"x" * 1000, checkpoint.BUILT_IN.read_bytes()[:5_000_000], None):
+    for contents in (b"x" * 1000, checkpoint.DEFAULT.read_bytes()[:5_000_000], None):
         path.write_bytes(contents) if contents else path.unlink()
         count = len(bench.hypotheses)
         bench.ask(stamped(2), messages.camera_info(), until=lambda: len(bench.hypotheses) > count + 1)  # noqa: B023
         assert not set_parameter(bench, "checkpoint", text(str(path))).successful
-    shutil.copy(checkpoint.BUILT_IN, path)
+    shutil.copy(checkpoint.DEFAULT, path)
     assert set_parameter(bench, "checkpoint", text(str(path))).successful
     count = len(bench.hypotheses)
     bench.ask(stamped(3), messages.camera_info(), until=lambda: len(bench.hypotheses) > count + 1)
