@@ -116,7 +116,7 @@ def stages(args: argparse.Namespace, work: Path) -> list[Stage]:
     images = ["--images", "200", "--recall-images", "20"] if gpu else ["--images", "4", "--recall-images", "1"]
     own = [word for change in args.set for word in ("--set", change)]
     ways = {"clean": [], "randomised": ["--randomised"], "embedded": ["--randomised"]}
-    limit = 25 if gpu else 90
+    limit = 45 if gpu else 90  # the CPU makes the test images
     found = [
         Stage("smoke", [sys.executable, __file__, "smoke", *place], 25 if gpu else 60),
         Stage("tests", tests, 60, status="not run" if tests else "skipped: pytest is missing"),

@@ -122,7 +122,8 @@ def test_every_stage_has_its_place_and_time(driver, tmp_path):
     planned = driver.stages(args, tmp_path)
     assert [s.name.split()[0] for s in planned] == ["smoke", "tests", "bench", "train"] + 3 * ["evaluate"]
     assert driver.BESIDE_TRAINING_S + 60 * args.minutes < 9 * 60
-    assert sum(s.limit_s for s in planned if not s.optional) <= 9.1 * 60  # the whole has a limit of its own
+    # Each has a limit with room; what keeps the whole within nine minutes is `left_s`.
+    assert sum(s.limit_s for s in planned[:4]) <= 8.5 * 60
 
 
 def test_weights_put_together_are_what_they_were(driver, tmp_path, capsys, monkeypatch):
