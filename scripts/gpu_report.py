@@ -113,7 +113,7 @@ def stages(args: argparse.Namespace, work: Path) -> list[Stage]:
     # the root of the batch. Recipes of larger images have batches for a GPU, and would not fit eight of them.
     batch = ["--set", "training.batch=512", "--set", "training.learning_rate=3e-3", "--set", "data.together=8"]
     batch = batch if gpu and args.recipe == "compact" else []
-    images = ["--images", "200", "--recall-images", "20"] if gpu else ["--images", "4", "--recall-images", "1"]
+    images = ["--images", "100", "--recall-images", "20"] if gpu else ["--images", "4", "--recall-images", "1"]
     own = [word for change in args.set for word in ("--set", change)]
     ways = {"clean": [], "randomised": ["--randomised"], "embedded": ["--randomised"]}
     limit = 45 if gpu else 90  # the CPU makes the test images

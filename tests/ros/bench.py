@@ -7,7 +7,9 @@ import time
 import rclpy
 import ros_messages as messages
 from geometry_msgs.msg import PoseArray
-from helpers import wait
+from helpers import PATIENCE_S, wait
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.qos import QoSProfile
@@ -16,6 +18,9 @@ from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
 from lie_picard_msgs.msg import PoseHypothesisArray
+
+_ANSWER_S = 20.0  # then an answer counts as lost
+_STATES = "unconfigured", "inactive", "active", "finalized"
 
 
 class Bench:
@@ -48,7 +53,7 @@ class Bench:
         self.info.publish(info)
         self.image.publish(image)
 
-    def ask(self, image, info, until=None, timeout=30.0):
+    def ask(self, image, info, until=None, timeout=PATIENCE_S):
         """Send a frame, again and again (inputs are best effort), until the condition holds."""
         until = until or (lambda: self.hypotheses and self.received[TFMessage])
         deadline = time.monotonic() + timeout
@@ -60,13 +65,49 @@ class Bench:
                 rclpy.spin_once(self.node, timeout_sec=0.05)
 
     def call(self, kind, name, **request):
-        """Call a service of the pose node."""
-        client = self.node.create_client(kind, f"{self.prefix}pose_node/{name}")
-        assert client.wait_for_service(10)
-        future = client.call_async(kind.Request(**request))
-        wait(self.node, future.done, message=name)
+        """Call a service of the pose node, again where no answer comes: what it does twice is as done once."""
+        client = self._client(kind, name)
+        deadline = time.monotonic() + PATIENCE_S
+        while (answer := self._answer(client, kind.Request(**request))) is None:
+            assert time.monotonic() < deadline, f"{name} answered nothing in {PATIENCE_S} s"
         self.node.destroy_client(client)
-        return future.result()
+        return answer
+
+    def change_state(self, number):
+        """Ask for a lifecycle transition; whether it was done. Where no answer comes, the state tells."""
+        client = self._client(ChangeState, "change_state")
+        before, deadline = self.state(), time.monotonic() + PATIENCE_S
+        while True:
+            answer = self._answer(client, ChangeState.Request(transition=Transition(id=number)))
+            if answer is not None or self.state() != before:
+                self.node.destroy_client(client)
+                return True if answer is None else answer.success
+            assert time.monotonic() < deadline, f"transition {number} was not answered in {PATIENCE_S} s"
+
+    def state(self):
+        """The node's lifecycle state; transitions are waited for."""
+        while (label := self.call(GetState, "get_state").current_state.label) not in _STATES:
+            time.sleep(0.05)
+        return label
+
+    def _client(self, kind, name):
+        client = self.node.create_client(kind, f"{self.prefix}pose_node/{name}")
+        assert client.wait_for_service(PATIENCE_S)
+        return client
+
+    def _answer(self, client, request):
+        """The answer to one request; None where it is lost.
+
+        The middleware drops an answer that it has no reader for: on a busy machine a service may be asked before the
+        server has found the client that asks.
+        """
+        future, deadline = client.call_async(request), time.monotonic() + _ANSWER_S
+        while not future.done() and time.monotonic() < deadline:
+            rclpy.spin_once(self.node, timeout_sec=0.05)
+        if future.done():
+            return future.result()
+        client.remove_pending_request(future)
+        return None
 
     def set_together(self, changes):
         """Set several parameters at once, all or none; the node's answer."""

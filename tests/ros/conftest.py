@@ -64,9 +64,9 @@ def pose_node(start, node):
         for name, value in parameters.items():
             arguments += ["-p", f"{name}:={value}"]
         process = start("pose_node", *arguments)
-        wait(node, lambda: node.count_publishers("/diagnostics") or not process.alive, 60, "the node")
+        wait(node, lambda: node.count_publishers("/diagnostics") or not process.alive, message="the node")
         if ready:
-            wait(node, lambda: node.count_subscribers("image") or not process.alive, 60, "the node's subscription")
+            wait(node, lambda: node.count_subscribers("image") or not process.alive, message="the node's subscription")
         assert process.alive, process.output
         return process
 

@@ -11,7 +11,6 @@ from lie_picard.data.scene import Placed, render_scene
 from lie_picard.data.seeds import test_generator
 from lie_picard.geometry.camera import Camera
 from lie_picard.objects.symsol.solids import solid as shape_of
-from lie_picard.rendering.clean import cast
 
 CAMERA = Camera(np.array([[1500.0, 0, 159.5], [0, 1500.0, 119.5], [0, 0, 1]]), np.zeros(0), 320, 240)
 DIAMETER = 0.1
@@ -57,6 +56,6 @@ def depth(solid: Placed, beyond: float = 3.0) -> np.ndarray:
     rays = np.stack([u, v, np.ones_like(u)], -1).reshape(-1, 3) @ np.linalg.inv(CAMERA.matrix).T
     radius = solid.diameter / 2
     centre = torch.from_numpy(solid.position / radius).float()[None]
-    buffers = cast(shape_of(solid.name), solid.rotations[:1].float(), centre, torch.from_numpy(rays).float())
+    buffers = solid.shape.cast(solid.rotations[:1].float(), centre, torch.from_numpy(rays).float())
     z = torch.where(buffers.hit[0], buffers.depth[0] * radius, torch.tensor(beyond))
     return z.reshape(CAMERA.height, CAMERA.width).numpy().astype(np.float32)

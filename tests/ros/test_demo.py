@@ -15,7 +15,7 @@ from lie_picard_pose.demo_recording import OBJECTS
 def test_the_demo_shows_poses_that_match_the_truth(tmp_path, domain):
     result, picture = tmp_path / "demo.json", tmp_path / "demo.png"
     done = subprocess.run(
-        [PROGRAMS / "demo", "--json", result, "--picture", picture], capture_output=True, text=True, timeout=150
+        [PROGRAMS / "demo", "--json", result, "--picture", picture], capture_output=True, text=True, timeout=280
     )
     assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads(result.read_text())

@@ -6,7 +6,6 @@ from bench import Bench, floating, integer, set_parameter, start_with, text
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from helpers import wait
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 from sensor_msgs.msg import RegionOfInterest
 from std_srvs.srv import Trigger
@@ -19,11 +18,11 @@ QUICK = {"samples": 4, "steps": 5}
 
 
 def change(bench, number):
-    return bench.call(ChangeState, "change_state", transition=Transition(id=number)).success
+    return bench.change_state(number)
 
 
 def state(bench):
-    return bench.call(GetState, "get_state").current_state.label
+    return bench.state()
 
 
 def test_without_autostart_a_manager_leads_it_through_its_life(pose_node, bench):
@@ -200,7 +199,7 @@ def test_nothing_is_published_after_deactivation_under_load(pose_node, bench):
     answer = bench.call(EstimatePose, "estimate", image=messages.image(CUBE), camera_info=messages.camera_info())
     counts = {kind: len(kept) for kind, kept in bench.received.items()}
     for _ in range(3):  # each a round trip after the last message could have been sent
-        bench.call(GetState, "get_state")
+        bench.state()
     assert answer.success and counts == {kind: len(kept) for kind, kept in bench.received.items()}
 
 

@@ -12,7 +12,6 @@ from sensor_msgs.msg import Image
 from visualization_msgs.msg import Marker, MarkerArray
 
 from lie_picard import PoseEstimator
-from lie_picard.messages.read import camera_of
 from lie_picard.node import pictures
 from lie_picard.node.markers import markers
 from lie_picard.node.pipeline import Frame, Pipeline
@@ -54,9 +53,8 @@ def test_the_nodes_pictures_are_those_of_the_library(pose_node, bench, cube, see
         )
         wait(bench.node, lambda topic=topic: bench.node.count_subscribers(f"{bench.prefix}pose_node/{topic}"))
     bench.ask(frame.image, frame.info, until=lambda: len(received) == 2)
-    camera = camera_of(frame.info, rectified=False)
     expected = {
-        "overlay": pictures.overlay(to_rgb(frame.image), camera, result, settings),
+        "overlay": pictures.overlay(result.shot, result, settings),
         "distribution": pictures.distributions(result),
     }
     for topic, picture in expected.items():
@@ -81,6 +79,26 @@ def test_nothing_is_drawn_while_nobody_looks(node, seen, monkeypatch):
         wait(node, lambda: publisher.count_subscribers("/pictures/overlay"))
         outputs.publish(frame, result, settings)
         assert drawn == ["overlay"]
+    finally:
+        outputs.close()
+        publisher.destroy_node()
+
+
+def test_an_image_is_decoded_once_however_many_look_at_it(node, seen):
+    """The overlay costs what drawing costs: it is drawn into the image that the estimate was made of."""
+    frame, _, settings = seen
+    decoded = []
+    pipeline = Pipeline(
+        PoseEstimator.from_checkpoint("default", "cpu"), WRITER, lambda m: decoded.append(m) or to_rgb(m)
+    )
+    publisher = Node("pictures")
+    outputs, received = Outputs(publisher), []
+    try:
+        node.create_subscription(Image, "/pictures/overlay", received.append, 1)
+        wait(node, lambda: publisher.count_subscribers("/pictures/overlay"))
+        outputs.publish(frame, pipeline(frame, settings), settings)
+        wait(node, lambda: received)
+        assert decoded == [frame.image]
     finally:
         outputs.close()
         publisher.destroy_node()

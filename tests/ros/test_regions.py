@@ -16,7 +16,6 @@ from lie_picard.data.seeds import test_generator
 from lie_picard.estimation.regions import SPHERE_PER_CIRCLE, SPHERE_PER_SIDE, regions_of_detections, regions_of_mask
 from lie_picard.geometry.camera import Camera, sphere_region
 from lie_picard.objects.symsol.solids import solid
-from lie_picard.rendering.clean import cast
 from lie_picard_pose.parameters import detection_type
 
 CAMERA = Camera(np.array([[500.0, 0, 159.5], [0, 500.0, 119.5], [0, 0, 1]]), np.zeros(0), 320, 240)
@@ -28,7 +27,7 @@ def silhouette(name, seed, direction=(0.05, -0.04)):
     centre = np.array([*direction, 1.0]) * 10
     v, u = np.meshgrid(np.arange(CAMERA.height), np.arange(CAMERA.width), indexing="ij")
     rays = np.stack([u, v, np.ones_like(u)], -1).reshape(-1, 3) @ np.linalg.inv(CAMERA.matrix).T
-    seen = cast(solid(name), rotation, torch.from_numpy(centre)[None].float(), torch.from_numpy(rays).float())
+    seen = solid(name).cast(rotation, torch.from_numpy(centre)[None].float(), torch.from_numpy(rays).float())
     return seen.hit[0].numpy().reshape(CAMERA.height, CAMERA.width), sphere_region(CAMERA, centre, 1.0)
 
 

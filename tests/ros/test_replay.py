@@ -46,8 +46,8 @@ def test_the_live_scores_are_the_offline_scores(recording, tmp_path, start, pose
     )
     wait(node, lambda: node.count_subscribers("/pose_node/hypotheses"))
     player = start("bag_player", recording / "bag", "--ros-args", "-p", "clock:=true")
-    wait(node, lambda: not player.alive, 60, "the player's end")
-    wait(node, lambda: not recorder.alive, 60, "the recorder's end")
+    wait(node, lambda: not player.alive, message="the player's end")
+    wait(node, lambda: not recorder.alive, message="the recorder's end")
     assert player.popen.returncode == recorder.popen.returncode == 0, player.output + recorder.output
     live = evaluate(recording, tmp_path / "live", "--results", tmp_path / "results")
     offline = evaluate(recording, tmp_path / "offline", "--no-annotate")
@@ -75,7 +75,7 @@ def test_the_player_keeps_stamps_order_and_simulated_time(recording, start, node
     node.create_subscription(CameraInfo, "/camera_info", lambda _: None, QoSProfile(depth=50))
     node.create_subscription(Clock, "/clock", lambda m: clocks.append(nanoseconds_of(m.clock)), QoSProfile(depth=500))
     player = start("bag_player", recording / "bag", "--ros-args", "-p", "clock:=true", "-p", "rate:=3.0")
-    wait(node, lambda: not player.alive, 60, "the player's end")
+    wait(node, lambda: not player.alive, message="the player's end")
     assert player.popen.returncode == 0 and f"{3 * FRAMES} messages" in player.output
     # A busy machine may lose some of what comes three times as fast.
     assert images == sorted(images) and FRAMES // 2 <= len(set(images)) == len(images)
@@ -91,7 +91,7 @@ def test_the_player_begins_again_and_ends_when_it_is_told_to(recording, start, n
     node.create_subscription(CameraInfo, "/camera_info", lambda _: None, QoSProfile(depth=50))
     player = start("bag_player", recording / "bag", "--ros-args", "-p", "loop:=true", "-p", "rate:=10.0",
                    "-p", "topics:=[/image, /camera_info]")  # fmt: skip
-    wait(node, lambda: len(stamps) > 2 * FRAMES, 60, "the third round")
+    wait(node, lambda: len(stamps) > 2 * FRAMES, message="the third round")
     assert (np.diff(stamps) < 0).sum() >= 2 and node.count_publishers("/tf") == 0
     assert player.stop() == 0
 
@@ -105,14 +105,14 @@ def test_the_recorder_takes_what_it_is_offered_and_says_whether_it_can_be_scored
     static.publish(TFMessage())
     folder = tmp_path / "bag"
     recorder = start("bag_recorder", folder, "--topics", "camera/image", "/tf_static", "/camera/camera_info")
-    wait(node, lambda: image.get_subscription_count() and static.get_subscription_count(), 60, "the recorder")
+    wait(node, lambda: image.get_subscription_count() and static.get_subscription_count(), message="the recorder")
     message = Image(height=2, width=2, encoding="mono8", step=2, data=bytes(4))
 
     def sent():
         image.publish(message)
         return "nothing on /camera/camera_info yet" in recorder.output
 
-    wait(node, sent, 60, "the warning")
+    wait(node, sent, message="the warning")
     assert recorder.stop(signal.SIGINT) == 0
     assert "to score it, record too: camera_info" in recorder.output
     with AnyReader([folder]) as reader:

