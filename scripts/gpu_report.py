@@ -243,7 +243,9 @@ def _halved(weights: Path) -> bytes:
     with safe_open(str(weights), "pt") as opened:
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
         metadata = opened.metadata()
-    return save({name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}, metadata)
+    # A variance may be beyond 65504, half precision's largest number.
+    return save({name: t.half() if t.is_floating_point() and bool(t.half().isfinite().all()) else t
+                 for name, t in tensors.items()}, metadata)  # fmt: skip
 
 
 def join(folder: Path, output: Path) -> None:
