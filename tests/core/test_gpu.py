@@ -165,16 +165,18 @@ def test_images_rendered_on_the_gpu_are_the_cpus(name):
     assert ((here - there).abs() <= 1).float().mean() > 0.999
 
 
-def test_a_batch_for_training_is_rendered_on_the_gpu_alone():
+@pytest.mark.parametrize("together", [1, 8])
+def test_a_batch_for_training_is_rendered_on_the_gpu_alone(together):
     """No step of it waits for the GPU, so that rendering and training overlap."""
-    stream = Stream(tuple(map(solid, SOLIDS)), 64, 3, Crop(), 80, 0.67, 0.1)
+    stream = Stream(tuple(map(solid, SOLIDS)), 64, 3, Crop(), 80, 0.67, 0.1, together=together)
     source = batches(stream, 0, 0, torch.device("cuda"))
-    next(source)  # constants are copied
+    for _ in range(together):  # constants are copied; the batch after these is rendered again
+        next(source)
     torch.cuda.set_sync_debug_mode("error")
     try:
         batch = next(source)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert batch.images.is_cuda and batch.images.shape == (80, 64, 64, 3)
-    assert 0.05 < (batch.labels == len(SOLIDS)).float().mean() < 0.15
+    assert 0.02 < (batch.labels == len(SOLIDS)).float().mean() < 0.25  # a tenth of all
     assert batch.images.float().std() > 10
