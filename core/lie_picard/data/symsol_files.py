@@ -19,6 +19,7 @@ from torch import Tensor
 
 from lie_picard import so3
 from lie_picard.data.seeds import stream_generator, train_generator
+from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.objects import Object
 from lie_picard.rendering.clean import render
 
@@ -110,16 +111,21 @@ def write(
                     on_image()
         # As in SYMSOL, marked shapes list the poses of the bare one; those of a sphere cannot be listed.
         symmetry = shape.symmetry if shape.shape_symmetry.is_ball else shape.shape_symmetry
+        symmetry = Symmetry.none() if symmetry.is_ball else symmetry
         arrays[shape.name] = symmetry.equivalents(rotations, 1.0).numpy()
     np.savez_compressed(table, **arrays)  # type: ignore[arg-type]
 
 
 def agrees(stored: ShapeData, known: Object) -> bool:
     """Whether the equal poses that a data set lists are an object's: then both are one shape in one frame."""
+    if not len(stored.rotations):
+        raise DatasetError(f"the data set holds no image of '{stored.shape}'")
     first, listed = stored.rotations[0, 0].double(), stored.rotations[0].double()
     symmetry = known.shape_symmetry
-    if symmetry.is_ball:
-        return True
+    if symmetry.is_ball:  # whose poses cannot be listed: what its marks leave is
+        symmetry = known.symmetry
+        if symmetry.is_ball:
+            return len(listed) == 1
     if float(symmetry.distance(first, listed).max()) > _AGREE:
         return False
     expected = symmetry.equivalents(first, 10.0)

@@ -109,6 +109,8 @@ def _appearance(samples: Tensor, poses: Tensor, axis: Tensor | None, truth: Tens
 
 
 def _joined(looks: Sequence[_Appearance]) -> Evidence:
+    if not looks:
+        raise ValueError("the true poses of no image can be listed: nothing tells how well covariances are calibrated")
     scatter = Scatter(*(torch.stack(parts) for parts in zip(*(one.scatter for one in looks), strict=True)))
     return Evidence(torch.stack([one.residual for one in looks]), scatter, torch.stack([one.axis for one in looks]),
                     torch.cat([one.weights for one in looks]), torch.cat([one.hits for one in looks]))  # fmt: skip

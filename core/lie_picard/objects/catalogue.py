@@ -6,7 +6,7 @@ import abc
 import importlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -132,6 +132,10 @@ class Catalogue(Mapping[str, Object]):
             f"nothing is known of the shape of '{name}' (catalogue '{self.name}' {known}): "
             "give images of it with --data where the command takes them, or an object of the catalogue"
         )
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The object of that name, or the default."""
+        return self[name] if name in self._makers else default
 
     def __contains__(self, name: object) -> bool:
         return name in self._makers
