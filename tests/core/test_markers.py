@@ -93,7 +93,7 @@ def test_hidden_paint_has_no_pixel(name, index, generator):
     hidden = seen_share(sight(), marker, rotations, 0) == 0
     assert hidden.sum() >= 20
     counted = painted(name, marker, rotations[hidden], 128)
-    assert counted.max() < (SEEN_SHARE if name == "tetX" else 1e-9)
+    assert counted.max() < (1.5e-4 if name == "tetX" else 1e-9)  # two rays of 16,384
 
 
 @each_marker

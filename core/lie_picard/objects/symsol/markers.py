@@ -12,6 +12,9 @@ from torch import Tensor
 from lie_picard import so3
 from lie_picard.rendering.constants import moved
 
+# Of a hit point from its face, by rounding. More would paint a rim of the neighbouring faces: a few pixels that betray
+# a face which is turned away.
+_ON_FACE = -5e-5
 _SAMPLES = 15  # points a side of the grid that stands for a marker's area
 
 
@@ -70,7 +73,7 @@ def painted_face(colour: tuple[float, float, float], corners: Tensor) -> Marker:
     size = torch.linalg.cross(corners[1] - corners[0], corners[2] - corners[0]).norm() / 2
     normals = frame[:, 2].expand_as(points)
     area = (size / len(points)).expand(len(points))
-    return Marker(colour, frame, centre, -1e-3, lambda right, up: torch.ones_like(right, dtype=torch.bool), 3,
+    return Marker(colour, frame, centre, _ON_FACE, lambda right, up: torch.ones_like(right, dtype=torch.bool), 3,
                   points, normals, area)  # fmt: skip
 
 
