@@ -8,8 +8,8 @@ try:
 except ImportError:  # on a bare machine, where only the GPU tests run
     settings = None
 
-# Before torch is imported, also in what tests start: threads that wait for each other actively take the cores from those
-# that they wait for, where others keep the machine busy. There it makes tests three times as fast, elsewhere nothing.
+# Before torch is imported, also in what tests start: threads that wait for each other actively take the cores from
+# those that they wait for, where others keep the machine busy. There tests are three times as fast, elsewhere the same.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # Costs that a test measures are not kept for the user; nodes that tests start inherit this.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="lie_picard_tests_")
