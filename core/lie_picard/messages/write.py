@@ -139,16 +139,6 @@ class Writer:
         x, y, z = values
         return self.types.Vector3(x=x, y=y, z=z)
 
-    def transforms(self, messages: list[Any], modes: int, prefix: str = "") -> list[Any]:
-        """The pose that is followed as `<object_id>`, the leading ones as `<object_id>/mode_<id>`."""
-        result = []
-        for message in messages:
-            named = [(message.object_id, message.best)]
-            named += [(f"{message.object_id}/mode_{h.mode_id}", h.pose) for h in message.hypotheses[:modes]]
-            for frame, pose in named:
-                result.append(self.transform_stamped(message.header, prefix + frame, pose.pose))
-        return result
-
     def sample_poses(self, header: Any, found: list[ObjectPoses]) -> Any:
         """Every sample of every object as a pose."""
         poses: list[Any] = []

@@ -89,8 +89,10 @@ TABLE: dict[str, Entry] = {
     "max_age": Entry(0.0, "Drop images older than this when their turn comes [s]; 0: never.", 0.0, 3600.0),
     "autostart": Entry(True, "Configure and activate at once; off where a lifecycle manager does it.", read_only=True),
     "publish_tf": Entry(True, "Publish the best hypothesis and the leading modes to TF."),
-    "tf_prefix": Entry("", "Put before every frame's name in TF, so that two nodes' objects differ."),
-    "tf_modes": Entry(4, "Modes published to TF as <object>/mode_<id> besides the best.", 0, 100),
+    "tf_prefix": Entry(
+        "auto", "Put before every frame's name in TF, so that two nodes' objects differ; auto: the node's namespace."
+    ),
+    "tf_modes": Entry(4, "Modes published to TF as <object>/mode_0, mode_1, ... besides the best.", 0, 100),
 }
 
 
@@ -129,6 +131,10 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
     flat = [float(value) for value in values["regions"]]
     if not objects or len(set(objects)) != len(objects) or not all(objects):
         raise ValueError(f"objects must be distinct names, got {objects}")
+    for name in objects:
+        owner = re.sub(r"/mode_\d+$", "", name)
+        if (owner != name and owner in objects) or name != name.strip("/"):
+            raise ValueError(f"object '{name}' would be another frame in TF: use a name without '/'")
     if len(diameters) != len(objects) or len(flat) != 4 * len(objects):
         raise ValueError(
             f"{len(objects)} objects need {len(objects)} diameters and {4 * len(objects)} numbers in regions, "

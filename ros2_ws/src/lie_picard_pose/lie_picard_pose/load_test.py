@@ -119,8 +119,8 @@ class LoadTest(Node):
         self.results.append((time.monotonic(), age * 1e3, message.statistics.processing_ms))
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        for status in message.status:
-            self.figures = {pair.key: pair.value for pair in status.values} | {"message": status.message}
+        whole = message.status[0]  # the node's own; the others repeat its values, each for one question
+        self.figures = {pair.key: pair.value for pair in whole.values} | {"message": whole.message}
 
 
 def run(test: LoadTest, process: subprocess.Popen[bytes]) -> dict[str, Any]:
@@ -213,7 +213,6 @@ def main() -> int:
     values = {
         "objects": f"[{args.object}]", "diameters": f"[{DIAMETER}]", "samples": args.samples, "threads": args.threads,
         "regions": f"[{r.x}, {r.y}, {r.width}, {r.height}]",
-        "qos_overrides./image.subscription.reliability": "reliable",
     }  # fmt: skip
     program = Path(get_package_prefix("lie_picard_pose")) / "lib" / "lie_picard_pose" / "pose_node"
     arguments = [a for name, value in values.items() for a in ("-p", f"{name}:={value}")]

@@ -7,6 +7,7 @@ from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 
 from lie_picard.node import settings
 from lie_picard.node.settings import TABLE, Entry, Settings
@@ -24,11 +25,19 @@ def declare(node: Node, table: Mapping[str, Entry]) -> None:
         node.declare_parameter(name, entry.default, descriptor)
 
 
-def unknown(node: Node) -> list[str]:
-    """Names that were given at the start and are none of the node's."""
+def oddities(node: Node) -> list[str]:
+    """What is odd about the parameters that were given at the start, one line each."""
     known = ("use_sim_time", "start_type_description_service", "qos_overrides.")
     given = node._parameter_overrides  # rclpy tells it nowhere else
-    return sorted(name for name in given if name not in TABLE and not name.startswith(known))
+    unknown = sorted(name for name in given if name not in TABLE and not name.startswith(known))
+    return [f"there is no parameter '{name}': see docs/node.md, or `ros2 param list`" for name in unknown]
+
+
+def is_fixed_as(node: Node, parameter: Parameter) -> bool:
+    """Whether a parameter cannot be changed, and has this value."""
+    if not node.has_parameter(parameter.name) or not node.describe_parameter(parameter.name).read_only:
+        return False
+    return bool(node.get_parameter(parameter.name).value == parameter.value)
 
 
 def settings_of(values: Mapping[str, Any]) -> Settings:
