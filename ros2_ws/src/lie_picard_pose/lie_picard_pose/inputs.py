@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from rclpy.clock import Clock, ClockType
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
-from rclpy.qos import QoSDurabilityPolicy, QoSReliabilityPolicy, qos_policy_name_from_kind
+from rclpy.qos import QoSDurabilityPolicy, QoSPolicyKind, QoSReliabilityPolicy, qos_policy_name_from_kind
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 
@@ -22,6 +23,7 @@ from lie_picard_pose.monitor import Monitor
 from lie_picard_pose.parameters import detection_type
 from lie_picard_pose.sync import ApproximateSync
 
+_LOOK_S = 0.02  # after a publisher came: for others that come with it
 _GRACE_S = 2.0  # for what belongs to the first images and comes less often than they do
 
 
@@ -75,6 +77,9 @@ class Inputs:
                 take = functools.partial(self._regions.__setitem__, target.object_id)
                 wanted.append((RegionOfInterest, f"region/{target.object_id}", take))
         self._inputs: list[_Input] = []
+        # Not in the event itself, whose subscription may have to go.
+        self._looker = node.create_timer(_LOOK_S, self.follow_publishers, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._looker.cancel()
         try:
             # The images last: while the others are made, the first of them would wait, or lack its calibration.
             for kind, topic, callback in reversed(wanted):
@@ -99,9 +104,11 @@ class Inputs:
         for one in self._inputs:
             self._node.destroy_subscription(one.subscription)
         self._inputs.clear()
+        self._node.destroy_timer(self._looker)
 
     def follow_publishers(self) -> None:
-        """Subscribe anew where the publishers offer something else than when it was done: call it once in a while."""
+        """Subscribe anew where the publishers offer something else than when it was done."""
+        self._looker.cancel()
         for one in self._inputs:
             publishers = self._node.get_publishers_info_by_topic(one.subscription.topic_name)
             offer = qos.Offer.of(publishers)
@@ -122,13 +129,19 @@ class Inputs:
         return found
 
     def _subscribe(self, kind: type, topic: str, callback: Callable[[Any], None], offer: qos.Offer) -> Subscription:
-        events = SubscriptionEventCallbacks(incompatible_qos=lambda event: self._on_incompatible_qos(topic, event))
+        events = SubscriptionEventCallbacks(
+            incompatible_qos=lambda event: self._on_incompatible_qos(topic, event),
+            matched=lambda _: self._looker.reset(),
+        )
         return self._node.create_subscription(
             kind, topic, callback, qos.profile(), event_callbacks=events, qos_overriding_options=qos.following(offer)
         )
 
     def _on_incompatible_qos(self, topic: str, event: Any) -> None:
         policy, name = qos_policy_name_from_kind(event.last_policy_kind), self._node.resolve_topic_name(topic)
+        if not qos.overridden(self._node, name, QoSPolicyKind(event.last_policy_kind)):
+            self._looker.reset()
+            return
         self._complain(
             f"a publisher on '{name}' offers an incompatible {policy}: change it there, "
             f"or set qos_overrides.{name}.subscription.{policy.lower()} here"

@@ -17,16 +17,17 @@ _RELIABLE, _LATCHED = QoSReliabilityPolicy.RELIABLE, QoSDurabilityPolicy.TRANSIE
 class Offer(NamedTuple):
     """What all publishers of a topic offer; a subscription that asks for no more hears every one of them."""
 
-    reliable: bool = False
+    reliable: bool = True
     latched: bool = False
 
     @classmethod
     def of(cls, publishers: Sequence[Any]) -> Offer:
-        """From `Node.get_publishers_info_by_topic`. Where there is none: the least, which any camera meets."""
+        """From `Node.get_publishers_info_by_topic`. Where there is none: what most offer."""
         profiles = [one.qos_profile for one in publishers]
+        if not profiles:
+            return cls()
         return cls(
-            bool(profiles) and all(one.reliability == _RELIABLE for one in profiles),
-            bool(profiles) and all(one.durability == _LATCHED for one in profiles),
+            all(one.reliability == _RELIABLE for one in profiles), all(one.durability == _LATCHED for one in profiles)
         )
 
     @classmethod
@@ -47,7 +48,7 @@ def profile() -> QoSProfile:
 def following(offer: Offer) -> QoSOverridingOptions:
     """Overrides by parameters; what they leave at `best_available` becomes what is offered now.
 
-    The middleware's own `best_available` asks for reliability where there is no publisher yet, and never looks again.
+    The middleware's own `best_available` never looks again.
     """
 
     def settle(qos: QoSProfile) -> SetParametersResult:
@@ -58,3 +59,11 @@ def following(offer: Offer) -> QoSOverridingOptions:
         return SetParametersResult(successful=True)
 
     return QoSOverridingOptions(_POLICIES, callback=settle)
+
+
+def overridden(node: Node, topic: str, policy: QoSPolicyKind) -> bool:
+    """Whether a parameter decides a policy of the subscription to a topic, given by its full name."""
+    if policy not in (QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY):
+        return True  # never followed
+    name = f"qos_overrides.{topic}.subscription.{policy.name.lower()}"
+    return bool(node.get_parameter(name).value != "best_available")
