@@ -130,7 +130,10 @@ def _transport(subject: Subject, figures: Figures) -> _Verdict:
         return OK, "the images arrive"
     remedy = "send smaller images or fewer, or use transport: compressed"
     if "best effort" in subject.quality.get(subject.topic, ""):
-        remedy = "let the camera publish them reliably, use transport: compressed, or raise net.core.rmem_max"
+        remedy = (
+            "start the camera's driver with this package's config/fastdds.xml (docs/node.md), let it publish reliably, "
+            "use transport: compressed, or raise net.core.rmem_max"
+        )
     return WARN, f"{loss.lost} of {loss.sent} images on '{subject.topic}' were lost on the way: {remedy}"
 
 

@@ -40,6 +40,7 @@ from lie_picard.evaluation import metrics
 from lie_picard.messages.read import seconds_of
 from lie_picard.objects import BUILT_IN, catalogue
 from lie_picard_msgs.msg import PoseHypothesisArray
+from lie_picard_pose import transport
 from lie_picard_pose.demo_recording import CAMERA, CAMERA_FRAME, DIAMETER
 
 _VIEWS = 40  # different images, shown again and again
@@ -204,9 +205,17 @@ def main() -> int:
     parser.add_argument("--object", default="cube", help="solid in the images")
     parser.add_argument("--threads", type=int, default=0, help="the node's CPU threads; 0: torch decides")
     parser.add_argument("--watch", action="store_true", help="also subscribe to all that is only to be looked at")
+    parser.add_argument(
+        "--small-segments",
+        action="store_true",
+        help="leave Fast DDS as it is: images do not fit "
+        "into its shared memory, as with a camera's driver that nobody told (config/fastdds.xml)",
+    )
     parser.add_argument("--json", type=Path, help="file for the figures")
     args = parser.parse_args(remove_ros_args(sys.argv)[1:])
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+    if not args.small_segments:
+        transport.prepare()
     rclpy.init()
     test = LoadTest(args.object, args.seconds, args.rate, args.watch)
     r = test.solid.region(CAMERA)

@@ -12,6 +12,7 @@ from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedE
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 
+from lie_picard_pose import transport
 from lie_picard_pose.worker import StoppingError
 
 RCLError = rclpy_implementation.RCLError
@@ -54,6 +55,7 @@ def run(name: str, body: Callable[[], int], stop: Callable[[], None] = lambda: N
     for number in _ENDING:
         signal.signal(number, lambda *_: None)  # rclpy's handler, which is set above it, does all
     begun = False
+    transport.prepare()
     try:
         rclpy.init()
         begun = True
