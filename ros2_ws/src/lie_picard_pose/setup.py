@@ -31,6 +31,7 @@ setup(
             f"bag_recorder = {NAME}.bag_recorder:main",
             f"demo_view = {NAME}.demo_view:main",
             f"load_test = {NAME}.load_test:main",
+            f"load_floor = {NAME}.load_floor:main",
             f"grasp_planner = {NAME}.grasp_planner:main",
             f"warm_start = {NAME}.warm_start:main",
         ]
