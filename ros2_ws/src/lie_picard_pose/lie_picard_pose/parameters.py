@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from lie_picard.node import settings
+from lie_picard.node import parameter_file, settings
 from lie_picard.node.settings import TABLE, Entry, Settings
 
 
@@ -27,10 +30,30 @@ def declare(node: Node, table: Mapping[str, Entry]) -> None:
 
 def oddities(node: Node) -> list[str]:
     """What is odd about the parameters that were given at the start, one line each."""
-    known = ("use_sim_time", "start_type_description_service", "qos_overrides.")
     given = node._parameter_overrides  # rclpy tells it nowhere else
-    unknown = sorted(name for name in given if name not in TABLE and not name.startswith(known))
-    return [f"there is no parameter '{name}': see docs/node.md, or `ros2 param list`" for name in unknown]
+    unknown = sorted(name for name in given if name not in TABLE and not name.startswith(settings.OF_ROS))
+    lines = [f"there is no parameter '{name}': see docs/node.md, or `ros2 param list`" for name in unknown]
+    full_name = node.get_fully_qualified_name()
+    for path in _parameter_files(sys.argv):
+        with contextlib.suppress(parameter_file.ParameterFileError):  # where ROS could read it, so can we
+            found = parameter_file.sections(Path(path))
+            if not any(section.is_for(full_name) for section in found):
+                lines.append(
+                    f"params file {path} has nothing for this node: its sections are for "
+                    f"{parameter_file.names(found)}, the node is '{full_name}'; begin the section with '{full_name}:', "
+                    "or with '/**:' for any node"
+                )
+    return lines
+
+
+def _parameter_files(arguments: Sequence[str]) -> list[str]:
+    """The files that a command line gives to ROS."""
+    found, of_ros = [], False
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        of_ros = argument == "--ros-args" or (of_ros and argument != "--")
+        if of_ros and before == "--params-file":
+            found.append(argument)
+    return found
 
 
 def is_fixed_as(node: Node, parameter: Parameter) -> bool:
