@@ -1,4 +1,4 @@
-"""What the log times of a recording say of its clock: messages far from all others, gaps, and times that exist twice."""
+"""What log times say of a recording's clock: messages far from all others, gaps, and times that exist twice."""
 
 from __future__ import annotations
 

@@ -37,8 +37,8 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
                    "(begins with /) or a frame of TF; default: the frame truth/OBJECT")  # fmt: skip
     p.add_argument("--truth-gap", type=float, default=1.0, metavar="S", help="longest time between two true poses that "
                    "one in between is made of, seconds")  # fmt: skip
-    p.add_argument("--tf", nargs="+", default=[], metavar="TOPIC", help="topics of transforms to take the truth from, "
-                   "each with the tf_static beside it; default: all, where no two of them have the same frames")  # fmt: skip
+    p.add_argument("--tf", nargs="+", default=[], metavar="TOPIC", help="transforms to take the truth from, each with "
+                   "the tf_static beside it; default: all, where no two have the same frames")  # fmt: skip
     p.add_argument("--models-info", type=Path, metavar="FILE", help="BOP's models_info.json: symmetries by object name")
     for name in Topics.fields():
         p.add_argument(f"--{name.replace('_', '-')}", default="", metavar="TOPIC", help="default: found out")

@@ -114,7 +114,7 @@ def _check_detections(reader: Reader, topic: str) -> None:
     """Raises:
     BagError: they are of a distribution before Humble, whose fields have other names.
     """
-    fields = {kind: {name: one for name, one in parts} for kind, (_, parts) in reader.typestore.fielddefs.items()}
+    fields = {kind: dict(parts) for kind, (_, parts) in reader.typestore.fielddefs.items()}
     named = "hypothesis" in fields.get("vision_msgs/msg/ObjectHypothesisWithPose", {})
     _, centre = fields.get("vision_msgs/msg/BoundingBox2D", {}).get("center", (None, None))
     if not (named and "position" in fields.get(str(centre), {})):

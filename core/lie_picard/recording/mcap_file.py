@@ -259,7 +259,7 @@ def _summary(stream: IO[bytes], size: int) -> Summary | None:
     """The summary that a whole file ends with; None where there is none, or it is damaged."""
     try:
         stream.seek(size - 8 - 20)
-        start, offsets, crc = struct.unpack("<QQI", stream.read(20))
+        start, _, crc = struct.unpack("<QQI", stream.read(20))
         if crc:
             stream.seek(start)
             if zlib.crc32(stream.read(size - 8 - 4 - start)) != crc:

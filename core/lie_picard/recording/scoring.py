@@ -131,9 +131,10 @@ class Recording:
 
 @dataclass
 class Tally:
-    """What is kept of a recording's images: their records, when each usable one came, and what it cost."""
+    """What is kept of a recording's images: their records, when each usable one came since the first, and what it cost."""
 
     records: list[dict[str, Any]] = field(default_factory=list)
+    first_ns: int | None = None
     arrivals_s: list[float] = field(default_factory=list)
     milliseconds: list[dict[str, float]] = field(default_factory=list)
     images: int = 0
@@ -148,7 +149,9 @@ class Tally:
             self.stamps[image.done.stamp_ns] += 1
         self.records += image.records
         if image.result is not None:
-            self.arrivals_s.append(image.done.log_ns * 1e-9)
+            # Of a number of today's size, a float has no nanoseconds left.
+            self.first_ns = image.done.log_ns if self.first_ns is None else self.first_ns
+            self.arrivals_s.append((image.done.log_ns - self.first_ns) * 1e-9)
             self.milliseconds.append(image.result.milliseconds)
 
 

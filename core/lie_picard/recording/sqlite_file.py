@@ -93,8 +93,8 @@ def _opened(file: Path) -> sqlite3.Connection:
 
 
 def _channels(database: sqlite3.Connection) -> dict[int, Channel]:
-    definitions = {kind: (how, text) for kind, how, text in
-                   _read(database, "SELECT topic_type, encoding, encoded_message_definition FROM message_definitions")}  # fmt: skip
+    told = _read(database, "SELECT topic_type, encoding, encoded_message_definition FROM message_definitions")
+    definitions = {kind: (how, text) for kind, how, text in told}
     topics = _read(database, "SELECT id, name, type, serialization_format FROM topics")
     return {number: Channel(str(name), str(kind), str(encoding), *map(str, definitions.get(kind, ("", ""))))
             for number, name, kind, encoding in topics}  # fmt: skip

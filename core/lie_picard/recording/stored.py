@@ -1,4 +1,4 @@
-"""What all storages of a recording have in common: channels, what a first pass over a file finds, and a disk's limit."""
+"""What all storages have in common: channels, what a first pass over a file finds, and how much copies may take."""
 
 from __future__ import annotations
 

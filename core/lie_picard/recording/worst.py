@@ -80,7 +80,7 @@ class Worst:
         """Of every object, the worst first."""
         found = []
         for entry in [entry for heap in self._heaps.values() for entry in sorted(heap, reverse=True)]:
-            # A pose that is far from any image, such as one with a distance of 0, cannot be drawn; its figures are there.
+            # A pose beside the image, or at a distance of 0, cannot be drawn; its figures are there.
             with contextlib.suppress(ArithmeticError, ValueError, CameraError, cv2.error):
                 found.append(self._drawn(entry))
         return found
