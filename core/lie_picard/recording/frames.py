@@ -58,18 +58,26 @@ def resolve(reader: Reader, given: Topics, settings: Settings) -> Topics:
     return Topics(
         image=image,
         camera_info=_choose(reader, (INFO,), given.camera_info, "camera_info", prefer=f"{folder}/camera_info"),
-        depth=_choose(reader, IMAGES, given.depth, "depth", prefer="depth") if settings.depth else "",
-        mask=_choose(reader, IMAGES, given.mask, "mask", prefer="mask") if settings.regions_from == "mask" else "",
+        depth=_choose(reader, IMAGES, given.depth, "depth", "depth", but=image) if settings.depth else "",
+        mask=_choose(reader, IMAGES, given.mask, "mask", "mask", but=image) if settings.regions_from == "mask" else "",
         detections=detections,
     )
 
 
 def _choose(
-    reader: Reader, kinds: tuple[str, ...], given: str, what: str, prefer: str = "", avoid: tuple[str, ...] = ()
+    reader: Reader,
+    kinds: tuple[str, ...],
+    given: str,
+    what: str,
+    prefer: str = "",
+    avoid: tuple[str, ...] = (),
+    but: str | None = None,
 ) -> str:
     names = sorted({c.topic for c in reader.connections if c.msgtype in kinds and c.msgcount})
     hidden = [name for name in names if name.endswith(_HIDDEN)]
-    names = [name for name in names if name not in hidden]
+    # The image, in both its forms, is never its own companion.
+    other = None if but is None else but.removesuffix("/compressed")
+    names = [name for name in names if name not in hidden and name.removesuffix("/compressed") != other]
     option = f"--{what.replace('_', '-')}"
     if given:
         if given in names:

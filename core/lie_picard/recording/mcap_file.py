@@ -233,6 +233,8 @@ class _Walk:
         statistics: Statistics | None = None if summary is None else summary.statistics
         if summary is None or statistics is None:
             survey.direct = False
+            if self._chunks:  # else a recorder's choice
+                survey.damages.append("its index is missing or damaged")
             return
         told: Counter[str] = Counter()
         for number, count in statistics.channel_message_counts.items():

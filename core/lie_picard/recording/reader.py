@@ -12,6 +12,7 @@ from typing import Any
 
 import zstandard
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
+from rosbags.typesys.store import Typestore
 from typing_extensions import Self
 
 from lie_picard.recording.mcap_file import McapFile
@@ -54,6 +55,7 @@ class Reader:
     def __enter__(self) -> Self:
         self._sources: list[McapFile | SqliteFile] = []
         types: dict[str, Any] = {}
+        definitions = set()
         for index, file in enumerate(self._files):
             try:
                 source = McapFile(file) if file.suffix == ".mcap" else SqliteFile(file)
@@ -67,9 +69,9 @@ class Reader:
                     if count:
                         self.others[channel.topic] = channel.msgtype, reason
                     continue
+                definitions.add((channel.msgtype, channel.schema, channel.definition))
                 self.connections.append(Connection(channel.topic, channel.msgtype, count, index, number))
-        self.typestore = get_typestore(Stores.EMPTY)
-        self.typestore.register(types)
+        self.typestore = _store(frozenset(definitions))
         return self
 
     def __exit__(
@@ -129,6 +131,14 @@ def _unpacked(data: bytes) -> bytes:
     if 0 <= size != len(unpacked):
         raise ValueError("its compressed data is cut")
     return unpacked
+
+
+@functools.lru_cache(maxsize=16)
+def _store(definitions: frozenset[tuple[str, str, str]]) -> Typestore:
+    """What reads messages of these types; it compiles a function for each, so it is kept."""
+    store = get_typestore(Stores.EMPTY)
+    store.register({name: one for each in definitions for name, one in _defined(*each).items()})
+    return store
 
 
 def _take(channel: Channel, types: dict[str, Any]) -> str:

@@ -131,7 +131,7 @@ class Recording:
 
 @dataclass
 class Tally:
-    """What is kept of a recording's images: their records, when each usable one came since the first, and what it cost."""
+    """What is kept of a recording's images: records, when each usable one came since the first, and what it cost."""
 
     records: list[dict[str, Any]] = field(default_factory=list)
     first_ns: int | None = None

@@ -90,10 +90,8 @@ def recovered(file: Path, folder: Path, budget: Budget) -> tuple[Path, str]:
         with contextlib.closing(sqlite3.connect(target)) as database:
             if any(log.name.endswith("-wal") for log in logs):
                 frames = _frames(folder / f"{file.name}-wal")
-                _, _, moved = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-                done = database.execute("PRAGMA journal_mode=DELETE").fetchone() == ("delete",)
-                if moved == 0 or not done:  # SQLite counts none where it has moved them when the file was opened
-                    moved = frames if done and moved == 0 and not _frames(folder / f"{file.name}-wal") else moved
+                _, _, moved = database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                database.execute("PRAGMA journal_mode=DELETE")
                 if moved < frames:
                     problem = f"{frames - moved} of {frames} pages of its write-ahead log are damaged or unfinished"
             else:
