@@ -1,17 +1,18 @@
 """What a recording's clock does, whatever that is, changes neither what scoring costs nor what is scored."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from dresses import (
     STEP_NS,
     T0,
-    Quick,
     Stored,
     image,
     info,
     problems,
+    quicken,
     record,
     scene,
     score,
@@ -23,14 +24,14 @@ from dresses import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lie_picard.recording import clock, html, jobs
+from lie_picard.recording import clock, html
 
 SECOND, HOUR, DAY = 10**9, 3600 * 10**9, 86_400 * 10**9
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(jobs, "_pipeline", lambda *_: Quick())
+    quicken(monkeypatch)
 
 
 @given(st.lists(st.integers(0, 2**62), min_size=1, max_size=200), st.integers(1, 60), st.integers(0, 10**12))
@@ -40,7 +41,7 @@ def test_parts_hold_each_image_once_and_are_no_more_than_images(times, most, lon
     assert len(parts) <= len(images)
     inside = [int(((images >= start) & (images < stop)).sum()) for start, stop in parts]
     assert sum(inside) == len(images) and min(inside) > 0
-    assert all(stop <= start for (_, stop), (start, _) in zip(parts, parts[1:], strict=False))
+    assert all(stop <= start for (_, stop), (start, _) in pairwise(parts))
     for (start, stop), count in zip(parts, inside, strict=True):
         assert stop - 1 - start <= longest
         assert count <= most or images[np.searchsorted(images, start) + most - 1] == stop - 1
@@ -101,9 +102,9 @@ def test_where_the_clock_was_set_back_poses_of_the_two_times_are_not_mixed(tmp_p
     messages = []
     for first, z, count in ((0, 0.9, 40), (50_000_000, 1.1, 40)):
         for k in range(count):
-            log_ns = T0 + first + k * STEP_NS
+            log_ns, later = T0 + first + k * STEP_NS, T0 + first + k * STEP_NS + 20_000_000
             messages += [stored("/camera_info", log_ns, info(log_ns)), stored("/image", log_ns, image(log_ns)),
-                         stored("/tf", log_ns + 20_000_000, transform(log_ns + 20_000_000, "camera", "truth/cube", (0, 0, z)))]  # fmt: skip
+                         stored("/tf", later, transform(later, "camera", "truth/cube", (0, 0, z)))]  # fmt: skip
     report = score(record(tmp_path / "bag", messages), tmp_path / "work")
     assert "the clock was set back" in problems(report)
     unknown = [r for r in report["frames"] if r["state"] == "no truth"]
