@@ -15,7 +15,7 @@ import yaml
 
 from lie_picard.recording import mcap_file, sqlite_file
 from lie_picard.recording.reader import Reader
-from lie_picard.recording.stored import BagError, Budget, Survey, one_line
+from lie_picard.recording.stored import BagError, Budget, Channel, Survey, one_line
 from lie_picard.recording.unpack import COMPRESSED, logs_of, place_of, recovered, saved, unpacked, whole_pages
 
 __all__ = ["Bag", "BagError", "find"]
@@ -137,12 +137,14 @@ def _listed(path: Path) -> tuple[list[Path], list[str], Counter[str], bool]:
         raise BagError(f"{path}: no such recording")
     if _plain(path).suffix == ".bag" and path.is_file():
         raise BagError(f"{path} is a ROS 1 bag: convert it by `rosbags-convert --src {path.name} --dst {path.stem}`")
-    there = [file for file in (_contents(path) if path.is_dir() else [path] if path.is_file() else [])
-             if _plain(file).suffix in _SUFFIXES and file.stat().st_size]  # fmt: skip
+    every = [file for file in (_contents(path) if path.is_dir() else [path] if path.is_file() else [])
+             if _plain(file).suffix in _SUFFIXES]  # fmt: skip
+    there = [file for file in every if file.stat().st_size]
     if not there:
         raise BagError(f"{path} is no recording: give a rosbag2 folder, or an .mcap or .db3 file that is not empty")
     if not path.is_dir():
         return there, [], Counter(), True
+    empty = [f"{file.name} is empty" for file in every if file not in there]
     # Of a file that was being compressed when the recorder was killed, the original is whole.
     names = {file.name for file in there}
     there = [file for file in there if file == _plain(file) or _plain(file).name not in names]
@@ -150,11 +152,11 @@ def _listed(path: Path) -> tuple[list[Path], list[str], Counter[str], bool]:
         listed, told = _metadata(path / "metadata.yaml")
     except FileNotFoundError:
         problem = "metadata.yaml is missing (the recorder was killed?): the files are read without it"
-        gaps = _gaps(there)
+        gaps = [*empty, *_gaps(every)]
         return there, [problem, *gaps], Counter(), not gaps
     except Exception as error:  # no YAML, or of another kind
         problem = f"metadata.yaml is damaged ({one_line(error)}): the files are read without it"
-        gaps = _gaps(there)
+        gaps = [*empty, *_gaps(every)]
         return there, [problem, *gaps], Counter(), not gaps
     wanted = {PurePath(name).name for name in listed}
     plain = {_plain(PurePath(name)).name for name in wanted}  # type: ignore[arg-type]
@@ -162,7 +164,7 @@ def _listed(path: Path) -> tuple[list[Path], list[str], Counter[str], bool]:
     lost = sorted(plain - {_plain(file).name for file in chosen})
     extra = [file for file in there if file not in chosen]
     if extra and lost:
-        return there, [f"metadata.yaml names other files than there are: {', '.join(lost)}"], told, True
+        return there, [f"metadata.yaml names other files than there are: {', '.join(lost)}", *empty], told, not empty
     problems = [f"{name} is missing or empty" for name in lost]
     if extra:
         names_ = ", ".join(file.name for file in extra)
@@ -218,13 +220,21 @@ def _part(file: Path, rescue: Path, budget: Budget) -> tuple[Path, Survey]:
         if (whole := whole_pages(source, place, budget)) != source:
             source = whole
             survey.lose("it ends within a page")
-    for _ in walk(source, survey):
+    for _ in _readable(walk(source, survey), survey):
         pass
     if not survey.direct and survey.times:
         copy = place / "rescued" / f"{_plain(file).stem}.mcap"
-        saved(walk(source, Survey()), copy, file, budget)
+        saved(_readable(walk(source, again := Survey()), again), copy, file, budget)
         source = copy
     if trouble:
         survey.damages.insert(0, trouble)
         survey.whole = False
     return source, survey
+
+
+def _readable(messages: Iterator[tuple[Channel, int, bytes]], survey: Survey) -> Iterator[tuple[Channel, int, bytes]]:
+    """Messages up to whatever a storage library raises in a damaged file."""
+    try:
+        yield from messages
+    except Exception as error:
+        survey.lose(one_line(error))

@@ -66,13 +66,13 @@ def walk(file: Path, survey: Survey) -> Iterator[tuple[Channel, int, bytes]]:
             survey.direct &= not cut
         except sqlite3.DatabaseError as error:
             survey.lose(one_line(error))
-        if survey.whole:
-            rows: Iterator[Any] = database.execute("SELECT topic_id, timestamp, data FROM messages ORDER BY id")
-        else:
-            # Without this SQLite refuses a file that is shorter than it should be.
-            database.execute("PRAGMA writable_schema=ON")
-            rows = _readable(database, survey)
         try:
+            if survey.whole:
+                rows: Iterator[Any] = database.execute("SELECT topic_id, timestamp, data FROM messages ORDER BY id")
+            else:
+                # Without this SQLite refuses a file that is shorter than it should be.
+                database.execute("PRAGMA writable_schema=ON")
+                rows = _readable(database, survey)
             yield from _messages(database, rows, survey)
         except sqlite3.DatabaseError as error:
             survey.lose(one_line(error))

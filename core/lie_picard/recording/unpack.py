@@ -7,7 +7,6 @@ import hashlib
 import os
 import shutil
 import sqlite3
-import struct
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -123,16 +122,19 @@ def whole_pages(file: Path, folder: Path, budget: Budget) -> Path:
 
 
 def _frames(log: Path) -> int:
-    """Pages in a write-ahead log since it was begun anew (https://www.sqlite.org/fileformat.html, 4)."""
-    with contextlib.suppress(OSError, struct.error), log.open("rb") as stream:
+    """Pages in a write-ahead log since it was begun anew (https://www.sqlite.org/fileformat.html, 4), bad ones too."""
+    size = log.stat().st_size
+    with log.open("rb") as stream:
         header = stream.read(32)
         page = int.from_bytes(header[8:12], "big")
+        if len(header) < 32 or not 512 <= page <= 65536:
+            return max(1, size // 4096)
         frames = 0
-        while page and len(frame := stream.read(24)) == 24 and frame[8:16] == header[16:24]:
-            frames += 1
+        while len(frame := stream.read(24)) == 24:
+            # What is left of the time before has both salts changed; half a salt, or half a frame, is damage.
+            frames += frame[8:12] == header[16:20] or frame[12:16] == header[20:24]
             stream.seek(page, os.SEEK_CUR)
-        return frames
-    return 0
+    return max(1, frames) + ((size - 32) % (24 + page) > 0)
 
 
 def saved(messages: Iterable[tuple[Channel, int, bytes]], target: Path, source: Path, budget: Budget) -> None:
