@@ -24,7 +24,9 @@ from dresses import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lie_picard.recording import clock, html
+from lie_picard.recording import clock, html, scoring
+from lie_picard.recording.message_types import header_of, types
+from lie_picard.recording.node_results import score_results
 
 SECOND, HOUR, DAY = 10**9, 3600 * 10**9, 86_400 * 10**9
 
@@ -123,3 +125,16 @@ def test_images_without_stamps_are_named(tmp_path):
     """F12: their poses cannot be looked up."""
     report = score(record(tmp_path / "bag", scene(5, stamp=lambda k: 0)), tmp_path / "work", settings())
     assert "5 images have the stamp 0" in problems(report)
+
+
+def test_answers_to_images_that_share_a_stamp_are_not_given_to_all(tmp_path):
+    """Of a live node's answers, which belong to images by their stamps."""
+    t = types()
+    answer = t.PoseHypothesisArray(header=header_of(0, "camera"), object_id="cube")
+    results = record(tmp_path / "results", [stored("/pose_node/hypotheses", T0, answer)])
+    chosen = scoring.Options(settings(), device="cpu", workers=1, results=results)
+    bag = record(tmp_path / "bag", scene(3, stamp=lambda _: 0))
+    (recording,), _ = scoring.prepare([bag], chosen, tmp_path / "work")
+    images = list(score_results(recording, chosen, tmp_path / "work"))
+    assert [one.records[0]["state"] for one in images] == ["unusable"] * 3
+    assert "3 images have the stamp 0" in images[0].records[0]["why"]

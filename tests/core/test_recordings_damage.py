@@ -1,5 +1,6 @@
 """Of damaged, compressed and half-written recordings all that is readable is scored; the rest is counted and named."""
 
+import contextlib
 import hashlib
 import random
 import shutil
@@ -323,3 +324,20 @@ def test_a_file_of_another_profile_is_read(tmp_path):
     file = dresses.mcap(tmp_path / "plain.mcap", scene(N), profile="", chunk=CHUNK)
     report = score(file, tmp_path / "work")
     assert report["complete"] and states(report) == ["scored"] * N
+
+
+@pytest.mark.parametrize("text", [
+    "int32 x);__import__('pathlib').Path('{0}').touch()#", "int32 x\nstring A=\"'); open('{0}', 'w'); ('\"",
+    "string A='\"\"\";open(chr(0));\"\"\"'", "int32 import\nint32 __class__", "other_msgs/Nothing[] a",
+])  # fmt: skip
+@pytest.mark.parametrize("kind", ["m/msg/T", "m/msg/T;open('{0}', 'w')", "../../{0}"])
+def test_a_strangers_definitions_run_nothing(tmp_path, text, kind):
+    target = tmp_path / "target"
+    text, kind = text.replace("{0}", str(target)), kind.replace("{0}", str(target))
+    messages = scene(N)
+    messages[3:3] = [Stored("/../../evil", kind, messages[3].log_ns, b"\0\1\0\0" + bytes(16), definition=text)]
+    with find(record(tmp_path / "bag", messages), tmp_path / "rescue").opened() as reader:
+        for connection, _, data in reader.messages():
+            with contextlib.suppress(ValueError):
+                reader.deserialize(data, connection.msgtype)
+    assert not target.exists()

@@ -173,6 +173,8 @@ def _defined(msgtype: str, schema: str, text: str) -> dict[str, Any]:
     for name in [name for _, fields in defined.values() for name in _names(fields)]:
         if name not in defined:  # what every recorder takes for known, such as builtin_interfaces
             defined = _known(name) | defined
+        if name not in defined:
+            raise ValueError(f"it refers to {name}, which is defined nowhere")
     get_typestore(Stores.EMPTY).register(defined)  # whatever it refers to is there
     return dict(defined)
 

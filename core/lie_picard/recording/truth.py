@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ POSES = (
     "geometry_msgs/msg/TransformStamped",
     "nav_msgs/msg/Odometry",
 )
-_SAME_M, _SAME_QUATERNION = 1e-6, 1e-5  # what two publishers of the same pose may differ by
+_SAME_M, _SAME_QUATERNION = 1e-6, 1e-10  # what two publishers of the same pose may differ by
 _MAX_NAMES = 5  # in a message
 
 
@@ -42,9 +43,9 @@ class _Sample(NamedTuple):
 
     def agrees(self, other: _Sample) -> bool:
         """Whether it says the same but for its stamp."""
-        turn = abs(float(np.dot(self.quaternion, other.quaternion)))
-        gap = float(np.abs(np.subtract(self.position, other.position)).max())
-        return self.parent == other.parent and gap <= _SAME_M and turn >= 1 - _SAME_QUATERNION**2
+        turn = abs(sum(a * b for a, b in zip(self.quaternion, other.quaternion, strict=True)))
+        gap = math.dist(self.position, other.position)
+        return self.parent == other.parent and gap <= _SAME_M and turn >= 1 - _SAME_QUATERNION
 
 
 @dataclass
@@ -304,11 +305,12 @@ def _refuse_shared(trees: Mapping[str, list[tuple[str, _Sample, bool]]], topics:
 
 def _sample(header: Any, position: Any, turn: Any, log_ns: int, static: bool) -> _Sample | None:
     """A sample of a message; None of a tracker that has lost its object."""
-    quaternion = np.array([turn.x, turn.y, turn.z, turn.w])
-    place = position.x, position.y, position.z
-    length = float(np.linalg.norm(quaternion))
-    if not (np.isfinite(quaternion).all() and np.isfinite(place).all() and length > 0.5):
+    quaternion, place = (turn.x, turn.y, turn.z, turn.w), (position.x, position.y, position.z)
+    length = math.hypot(*quaternion)
+    if not (math.isfinite(length) and math.isfinite(math.hypot(*place)) and length > 0.5):
         return None
     stamp = nanoseconds_of(header.stamp)
     # Many publishers of fixed frames leave the stamp out: they hold from when they were recorded.
-    return _Sample(stamp or (log_ns if static else 0), header.frame_id.lstrip("/"), place, tuple(quaternion / length))
+    return _Sample(
+        stamp or (log_ns if static else 0), header.frame_id.lstrip("/"), place, tuple(x / length for x in quaternion)
+    )
