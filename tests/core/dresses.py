@@ -132,6 +132,7 @@ def sqlite(file: Path, messages, wal: int | None = None, definitions=True) -> Pa
     place = file if wal is None else file.with_name("recorder-" + file.name)
     database = sqlite3.connect(place)
     database.execute("PRAGMA page_size=1024")
+    database.execute("PRAGMA synchronous=OFF")
     if wal is not None:
         database.execute("PRAGMA journal_mode=WAL")
         database.execute("PRAGMA wal_autocheckpoint=0")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 import time
@@ -27,6 +28,8 @@ from lie_picard.recording import html
 from lie_picard.recording.bag import BagError
 from lie_picard.recording.frames import Topics
 
+# Many cases on a machine that others use too.
+pytestmark = pytest.mark.timeout(300 * int(os.environ.get("FUZZ", "1")))
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
 ODD = (
     Stored("/plan", "Plan", 0, b'{"a": 1}', "json", "jsonschema", '{"type": "object"}'),
