@@ -229,6 +229,7 @@ SOUND = Case(6, 10.0, (0, 0), "mcap", 1, "", "zstd", True, 1, 0, (), (), None, N
 @examples(100, suppress_health_check=QUIET)
 @given(case=cases)
 @example(SOUND)
+@example(replace(SOUND, images=2, parts=2, compression="none", checksums=False, odd=4, hits=((0.5, 0.0, 100, "flip"),)))
 @example(replace(SOUND, storage="sqlite", wal=9))
 def test_every_image_of_every_recording_is_scored_or_counted(case):
     with _place() as place:

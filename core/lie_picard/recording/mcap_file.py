@@ -195,6 +195,10 @@ class _Walk:
                 return
             self._channels[number] = _channel(self._records[number], self._schemas)
         channel = self._channels[number]
+        if self._records[number].schema_id and self._records[number].schema_id not in self._schemas:
+            self._survey.expected[channel.topic] += 1
+            self._survey.lose(f"messages on {channel.topic} of a type that is lost")
+            return
         if self._survey.timed(channel.topic, message.log_time):
             self._counts[number] += 1
             self._survey.add(channel.topic, message.log_time)
