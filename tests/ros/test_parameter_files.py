@@ -50,17 +50,40 @@ def test_sections_are_for_the_nodes_that_ros_gives_them_to(tmp_path, domain, ful
         assert by_us(path, full_name) == by_rclpy(path, full_name)
 
 
-TEXTS = {
-    "nested namespaces": "r1:\n  pose_node:\n    ros__parameters: {samples: 5}\n/r1:\n  r2: {pose_node: {ros__parameters: "
-    "{samples: 6}}}\n",
-    "points and nesting": "/**:\n  ros__parameters:\n    qos_overrides./image.subscription.reliability: reliable\n"
-    "    qos_overrides:\n      /camera_info: {subscription: {durability: volatile}}\n    x: {y: {z: 1}}\n",
-    "keys twice": "pose_node:\n  ros__parameters: {samples: 1}\npose_node:\n  ros__parameters: {samples: 2, steps: 3}\n",
-    "values": "/**:\n  ros__parameters: {a: 1e-3, b: 1., c: 0x10, d: true, e: 'text', f: [1.0, 2.0], g: [a, b], h: -5}\n",
-}
+NESTED = """
+r1:
+  pose_node:
+    ros__parameters: {samples: 5}
+/r1:
+  r2: {pose_node: {ros__parameters: {samples: 6}}}
+"""
+POINTS = """
+/**:
+  ros__parameters:
+    qos_overrides./image.subscription.reliability: reliable
+    qos_overrides:
+      /camera_info: {subscription: {durability: volatile}}
+    x: {y: {z: 1}}
+"""
+TWICE = """
+pose_node:
+  ros__parameters: {samples: 1}
+pose_node:
+  ros__parameters: {samples: 2, steps: 3}
+"""
+VALUES = """
+/**:
+  ros__parameters: {a: 1e-3, b: 1., c: 0x10, d: true, e: 'text', f: [1.0, 2.0], g: [a, b], h: -5}
+"""
+ALIAS = """
+/**:
+  ros__parameters:
+    a: &x 1
+    b: *x
+"""
 
 
-@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
+@pytest.mark.parametrize("text", [NESTED, POINTS, TWICE, VALUES], ids=["nested", "points", "twice", "values"])
 def test_files_have_the_values_that_ros_gives(tmp_path, domain, text):
     path = tmp_path / "params.yaml"
     path.write_text(text)
@@ -68,10 +91,7 @@ def test_files_have_the_values_that_ros_gives(tmp_path, domain, text):
         assert plain(by_us(path, full_name)) == plain(by_rclpy(path, full_name))
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["a: 1\n", "/**:\n  ros__parameters:\n    a: &x 1\n    b: *x\n", "- 1\n", "", "/**: {ros__parameters: {a: [1"],
-)
+@pytest.mark.parametrize("text", ["a: 1\n", ALIAS, "- 1\n", "", "/**: {ros__parameters: {a: [1"])
 def test_what_ros_refuses_is_refused_in_one_line(tmp_path, text):
     path = tmp_path / "params.yaml"
     path.write_text(text)

@@ -1,4 +1,4 @@
-"""Parameter files of ROS 2, read as a node reads them (rcl_yaml_param_parser): which section is whose, what is its value."""
+"""Parameter files of ROS 2, read as a node reads them (rcl_yaml_param_parser): whose a section is, and its values."""
 
 from __future__ import annotations
 

@@ -30,6 +30,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("bags", nargs="+", type=Path, metavar="BAG", help="rosbag2 folders, or .mcap or .db3 files")
     p.add_argument("--params", type=Path, required=True, metavar="FILE", help="the pose node's parameters file: what "
                    "to look for, where, how")  # fmt: skip
+    p.add_argument("--node", default="", metavar="NAME", help="which of the file's nodes, where there are several")
     p.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a parameter of it")
     p.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="for report.html, report.json, the "
                    "annotated recordings, and what is needed to go on after an interruption")  # fmt: skip
@@ -151,7 +152,7 @@ class _Asked:
 
 
 def _options(args: argparse.Namespace) -> evaluate.Options:
-    values = settings.read_values(args.params)
+    values = settings.read_values(args.params, args.node)
     for change in args.set:
         name, equals, text = change.partition("=")
         if not equals or name not in settings.TABLE:
