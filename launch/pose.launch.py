@@ -26,6 +26,7 @@ ARGUMENTS = {
     "transport": ("", "raw or compressed; empty: what params_file says."),
     "device": ("", "Where to compute: auto, cpu or cuda; empty: what params_file says."),
     "autostart": ("", "false where a lifecycle manager configures and activates; empty: what params_file says."),
+    "tf_prefix": ("", "Before the objects' frames in TF; auto: the namespace; empty: what params_file says (auto)."),
     "use_sim_time": ("false", "Take time from /clock (bags, simulators)."),
     "log_level": ("info", "Least severity that is logged: debug, info, warn, error."),
     "rviz": ("false", "Start RViz with the package's configuration."),
@@ -38,7 +39,7 @@ def _nodes(context: LaunchContext) -> list[Node]:
     if not Path(value["params_file"]).is_file():  # launch itself only warns, and starts with the defaults
         raise FileNotFoundError(f"params_file '{value['params_file']}' does not exist")
     sim_time = {"use_sim_time": value["use_sim_time"].lower() == "true"}
-    given = {name: value[name] for name in ("device", "transport") if value[name]}
+    given = {name: value[name] for name in ("device", "transport", "tf_prefix") if value[name]}
     if value["autostart"]:
         given["autostart"] = value["autostart"].lower() == "true"
     image = value["image"]

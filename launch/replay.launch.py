@@ -34,6 +34,7 @@ SWITCHES = {"loop": _SWITCH, "rviz": _SWITCH, "player": ["auto", "own", "ros2"]}
 ARGUMENTS = {
     "bag": (None, "The recording: a rosbag2 folder."),
     "params_file": (None, "YAML file with the node's parameters: what to look for, where."),
+    "node": ("", "Which of its nodes; empty: the only pose node."),
     "output": (
         "replay",
         "Folder for the node's results (an mcap) and the report; replaced where they exist.",
@@ -44,6 +45,7 @@ ARGUMENTS = {
         "",
         "True poses, as evaluate-bag's: 'OBJECT=PLACE OBJECT=PLACE'; empty: frames truth/OBJECT.",
     ),
+    "tf": ("", "Where several robots publish transforms: the topic, as evaluate-bag's --tf."),
     "rate": ("1.0", "How fast, relative to the recording."),
     "loop": ("false", "Play again and again; Ctrl-C ends it, and the last round is scored."),
     "player": (
@@ -58,7 +60,7 @@ ARGUMENTS = {
 def _actions(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     value = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     output, bag = Path(value["output"]), Path(value["bag"])
-    values = settings.checked(settings.read_values(Path(value["params_file"])))
+    values = settings.checked(settings.read_values(Path(value["params_file"]), value["node"]))
     chosen = settings.settings_of(values)
     with find(bag, output / "work" / "rescued").opened() as reader:
         topics = resolve(reader, Topics(image=value["image"], camera_info=value["camera_info"]), chosen)
@@ -69,11 +71,9 @@ def _actions(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     results = output / "results"
     shutil.rmtree(results, ignore_errors=True)
     compressed = topics.image.endswith("/compressed")
-    # Nothing is to be lost on the way between two processes of one machine.
-    reliable = {topic: {"subscription": {"reliability": "reliable"}} for topic in inputs.values()}
     parameters = output / "work" / "parameters.yaml"
     parameters.parent.mkdir(parents=True, exist_ok=True)
-    parameters.write_text(yaml.safe_dump({"/**": {"ros__parameters": values | {"qos_overrides": reliable}}}))
+    parameters.write_text(yaml.safe_dump({"/**": {"ros__parameters": values}}))
     node = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(PathJoinSubstitution([SHARE, "launch", "pose.launch.py"])),
         launch_arguments={
@@ -114,6 +114,7 @@ def _actions(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             *("lie-picard", "evaluate-bag", str(bag), "--params", value["params_file"], "--results", str(results)),
             *("--output", str(output), "--image", topics.image, "--camera-info", topics.camera_info),
             *(["--truth", *value["truth"].split()] if value["truth"] else []),
+            *(part for name in ("node", "tf") if value[name] for part in (f"--{name}", value[name])),
         ],
         output="screen",
     )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from lie_picard.node.settings import Settings
+from lie_picard.node.settings import TABLE, Settings
 from lie_picard_msgs.msg import ObjectInfo
 from lie_picard_pose.conversions import WRITER
+
+ANY = TABLE["objects"].default[0]  # the name that parameters begin with stands for any of the model's objects
 
 
 def object_infos(settings: Settings, known: Sequence[str]) -> list[ObjectInfo]:
@@ -24,7 +26,7 @@ def strangers(settings: Settings, known: Sequence[str]) -> list[str]:
     lines = []
     folded = {name.casefold(): name for name in known}
     for name in (target.object_id for target in settings.targets):
-        if name in known:
+        if name in known or name == ANY:
             continue
         near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
         meant = f"; did you mean '{folded[near[0]]}'?" if near else ""
