@@ -14,7 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lie_picard.files import atomic_write
+from lie_picard.files import atomic_write, file_name
 from lie_picard.node import settings
 from lie_picard.recording import html
 from lie_picard.recording import scoring as evaluate
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     with tqdm(total=sum(r.images for r in recordings), unit="image", disable=None, desc="scoring") as bar:
         try:
             for recording, tally in zip(recordings, tallies, strict=True):
-                annotated = None if args.no_annotate else args.output / f"{recording.name}-annotated"
+                annotated = None if args.no_annotate else args.output / f"{file_name(recording.name)}-annotated"
                 _score(recording, tally, worst, options, work, annotated, bar.update)
         except KeyboardInterrupt:
             interrupted = True
