@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from lie_picard.files import atomic_write, file_name
 from lie_picard.node import settings
-from lie_picard.recording import html
+from lie_picard.recording import html, scheduler
 from lie_picard.recording import scoring as evaluate
 from lie_picard.recording.annotate import Annotation
 from lie_picard.recording.frames import Topics
@@ -41,7 +41,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         p.add_argument(f"--{name.replace('_', '-')}", default="", metavar="TOPIC", help="default: found out")
     p.add_argument("--device", default="auto", help="auto, cpu or cuda")
     p.add_argument("--workers", type=int, default=0, help="processes; 0: one for a single recording, else one a core")
-    p.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster that has the recordings in reach")
+    scheduler.add_arguments(p)
     p.add_argument("--results", type=Path, metavar="BAG", help="score the hypotheses that a live node published for "
                    "the recording, and that were recorded here, instead of estimating")  # fmt: skip
     p.add_argument("--no-annotate", action="store_true", help="write no annotated recordings")
@@ -168,7 +168,7 @@ def _options(args: argparse.Namespace) -> evaluate.Options:
         truth_gap_s=args.truth_gap,
         device=args.device,
         workers=args.workers,
-        scheduler=args.scheduler,
+        scheduler=scheduler.of_arguments(args),
         results=args.results,
     )
 

@@ -27,6 +27,7 @@ from lie_picard.node.settings import Settings
 from lie_picard.recording.bag import Bag
 from lie_picard.recording.frames import Topics, frames
 from lie_picard.recording.message_types import writer
+from lie_picard.recording.scheduler import Scheduler
 
 SPAN_NS = 2_000_000_000
 
@@ -164,12 +165,12 @@ def _digest(file: Path) -> str:
 
 
 def run_all(
-    jobs: Sequence[Job], workers: int, scheduler: str | None, on_images: Callable[[int], None]
+    jobs: Sequence[Job], workers: int, scheduler: Scheduler | None, on_images: Callable[[int], None]
 ) -> Iterator[tuple[Job, Done]]:
     """Results of jobs as they come.
 
     Args:
-        workers: processes on this machine; 1: in this one. scheduler: address of a Dask scheduler, instead.
+        workers: processes on this machine; 1: in this one. scheduler: of a Dask cluster, instead.
         on_images: called with the number of images done since the last call.
     """
     if scheduler is None and workers == 1:

@@ -30,6 +30,7 @@ from lie_picard.recording.frames import Topics, frames, resolve
 from lie_picard.recording.jobs import Estimated, Job, Store, run_all, spans
 from lie_picard.recording.message_types import header_of, writer
 from lie_picard.recording.record import Scorer
+from lie_picard.recording.scheduler import Scheduler
 from lie_picard.recording.truth import NoTruthError, Truth, read_truth
 
 Array = NDArray[np.float64]
@@ -44,7 +45,7 @@ class Options:
         truth: by object, its true frame in TF or a topic of poses; else the frame `truth/<object>`.
         truth_gap_s: longest time between two samples of a moving true frame.
         workers: processes on this machine; 0: one for a single recording, else one a core.
-        scheduler: address of a Dask scheduler that all recordings are in reach of, instead.
+        scheduler: of a Dask cluster that all recordings are in reach of, instead.
         results: a recording of a node's hypotheses for the same images, which are scored instead of estimating.
     """
 
@@ -54,7 +55,7 @@ class Options:
     truth_gap_s: float = 1.0
     device: str = "auto"
     workers: int = 0
-    scheduler: str | None = None
+    scheduler: Scheduler | None = None
     results: Path | None = None
 
 
@@ -276,11 +277,12 @@ def conclude(
     stages = {name: [spans[name] for spans in work if name in spans] for name in names}
     if "latency" not in stages:
         stages["total"] = [sum(spans.values()) for spans in work]
+    at = options.scheduler.address if options.scheduler else processes(recordings, options)
     return {
         "machine": machine.describe(pick_device(options.device)),
         "settings": _described(options.settings),
         "complete": all(recording.complete for recording in recordings),
-        "processes": "a live node" if options.results else options.scheduler or processes(recordings, options),
+        "processes": "a live node" if options.results else at,
         "bags": [*bags, *useless],
         "rows": summary.rows(records, {target.object_id: target.diameter for target in options.settings.targets}),
         "milliseconds": {name: metrics.percentiles(values) for name, values in stages.items()},
