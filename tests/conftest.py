@@ -1,7 +1,12 @@
 """What all tests share."""
 
+import fcntl
+import itertools
 import os
 import tempfile
+from pathlib import Path
+
+import pytest
 
 try:
     from hypothesis import settings
@@ -19,3 +24,23 @@ FUZZ = int(os.environ.get("FUZZ", "1"))
 if settings is not None:
     settings.register_profile("here", deadline=None, derandomize=FUZZ == 1, max_examples=100 * FUZZ, print_blob=True)
     settings.load_profile("here")
+
+
+# 0 is left to the machine's own robots; above 101, ports meet those that Linux gives out itself. Each begins elsewhere:
+# what a test leaves on the way does not meet the next one.
+_domains = itertools.islice(itertools.cycle(range(1, 102)), os.getpid() % 101, None)
+
+
+@pytest.fixture
+def free_domain():
+    """A ROS domain that nobody else uses, other runs of the tests on this machine included."""
+    folder = Path(tempfile.gettempdir()) / f"ros_domains_of_{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    for number in _domains:
+        with (folder / str(number)).open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            yield number
+            return

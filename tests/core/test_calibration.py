@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -23,8 +24,8 @@ def evidence(sure, generator, images=4000, shared=0.0):
 
 def scatter(covariances, count=100_000):
     """Of one mode with so many samples that nothing is left to guess."""
-    counts = torch.full((len(covariances),), float(count))
-    return Scatter(covariances * (count - 1), counts, covariances * (count - 1), counts - 1)
+    counts, sums = np.full(len(covariances), float(count)), covariances.double().numpy() * (count - 1)
+    return Scatter(sums, counts, sums, counts - 1)
 
 
 def test_an_honest_model_covers_what_it_claims(generator):

@@ -74,6 +74,18 @@ def test_only_shared_images_count():
     assert (result["images_in_both"], result["only_in_a"], result["only_in_b"]) == (100, 200, 0)
 
 
+def test_images_that_share_a_stamp_are_told_apart_by_their_order():
+    """Without stamps, or of a clock that was set back: none of them stands for all."""
+    first, second = report(noise(8)), report(noise(8) + 1)
+    for one in (first, second):
+        for record in one["frames"]:
+            record["stamp_ns"] = 0
+    result = compare(first, second, 0.0, 0)
+    assert (result["images_in_both"], result["only_in_a"]) == (300, 0)
+    row = next(row for row in result["rows"] if (row["object"], row["metric"]) == ("cube", "mean_deg"))
+    assert row["images"] == 300 and row["difference"] == pytest.approx(1)
+
+
 def write(path, content):
     path.write_text(json.dumps(content))
     return str(path)

@@ -10,7 +10,7 @@ from lie_picard import PoseEstimator, SamplerOptions, so3
 from lie_picard.data.seeds import test_generator
 from lie_picard.model import checkpoint
 from lie_picard.model.runtimes.graphs import Graphed, Recording
-from lie_picard.model.score_model import RecordedScore
+from lie_picard.model.score_model import SolvedScore
 from lie_picard.objects.symsol.solids import SOLIDS, solid
 from lie_picard.rendering.clean import render
 from lie_picard.sampling import euler, multistep, sample_ode
@@ -118,7 +118,7 @@ def test_a_recorded_model_samples_what_the_eager_one_samples(head, scheme, gener
     model.runtime = model.recorded(record)
     for k, (start, wanted) in enumerate(zip(starts, expected, strict=True)):
         score = model.condition(images(1, seed=k), noise)
-        assert isinstance(score, RecordedScore)
+        assert isinstance(score, SolvedScore)
         found = sample_ode(score, start, noise, scheme=table)
         torch.testing.assert_close(found.rotations, wanted.rotations, atol=1e-3, rtol=0)
         torch.testing.assert_close(found.score_slope, wanted.score_slope, atol=1e-2, rtol=1e-2)

@@ -1,7 +1,6 @@
 """The launch files with the real launch system, where it is installed (it is not on PyPI)."""
 
 import importlib.util
-import itertools
 import json
 import os
 import signal
@@ -25,7 +24,6 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import parameter_value_to_python
 
 FOLDER = Path(__file__).parents[2] / "launch"
-_domains = itertools.cycle(range(101 - os.getpid() % 10, 81, -1))
 
 
 def description(name):
@@ -108,9 +106,9 @@ def _plain(value):
 
 
 @pytest.fixture
-def domain():
+def domain(free_domain):
     """A ROS domain that only this test uses."""
-    return next(_domains)
+    return free_domain
 
 
 @pytest.fixture

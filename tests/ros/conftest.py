@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 
 import pytest
@@ -10,14 +9,11 @@ import rclpy
 from bench import Bench
 from helpers import Process, wait
 
-# Domains 1 to 100 leave the default one, 0, to the machine's own robots.
-_domains = itertools.cycle(range(1 + os.getpid() % 80, 101))
-
 
 @pytest.fixture
-def domain():
+def domain(free_domain):
     """A ROS_DOMAIN_ID that only this test uses."""
-    number = str(next(_domains))
+    number = str(free_domain)
     before = os.environ.get("ROS_DOMAIN_ID")
     os.environ["ROS_DOMAIN_ID"] = number
     yield number

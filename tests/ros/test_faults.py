@@ -18,6 +18,7 @@ from tf2_msgs.msg import TFMessage
 
 from lie_picard.geometry.camera import Camera
 from lie_picard.model import checkpoint
+from lie_picard_msgs.srv import SetObject
 
 CUBE = messages.placed("cube")
 QUICK = {"samples": 4, "steps": 5}
@@ -209,8 +210,24 @@ def test_a_misspelt_parameter_is_named(pose_node, bench):
     assert "there is no parameter 'sampels'" in process.output
 
 
+def test_an_object_that_the_model_does_not_know_is_named(pose_node, bench):
+    process = pose_node(objects="[kube]", **QUICK)
+    assert "knows no object 'kube'" in process.output and "did you mean 'cube'?" in process.output
+    answer = bench.call(SetObject, "set_object", object_id="Cyl", diameter=0.1)
+    assert answer.success and "did you mean 'cyl'?" in answer.message
+    wait(bench.node, lambda: "knows no object 'Cyl'" in process.output)
+
+
 def test_a_prefix_keeps_two_nodes_frames_apart(pose_node, bench):
     start_with(pose_node, bench, CUBE, tf_prefix="left/", tf_modes=1, **QUICK)
     bench.ask(messages.image(CUBE), messages.camera_info())
     frames = [t.child_frame_id for m in bench.received[TFMessage] for t in m.transforms]
-    assert frames[0] == "left/cube" and frames[1].startswith("left/cube/mode_")
+    assert frames[:2] == ["left/cube", "left/cube/mode_0"]
+
+
+def test_an_image_without_a_frame_is_said_and_not_put_into_tf(pose_node, bench):
+    process = start_with(pose_node, bench, CUBE, **QUICK)
+    image = messages.image(CUBE)
+    image.header.frame_id = ""
+    bench.ask(image, messages.camera_info(), until=lambda: bench.hypotheses and "no frame_id" in process.output)
+    assert not bench.received[TFMessage]

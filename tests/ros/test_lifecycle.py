@@ -6,6 +6,8 @@ from bench import Bench, floating, integer, set_parameter, start_with, text
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from helpers import wait
 from lifecycle_msgs.msg import Transition
+from rcl_interfaces.msg import Parameter
+from rcl_interfaces.srv import GetParameters, ListParameters, SetParameters
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 from sensor_msgs.msg import RegionOfInterest
 from std_srvs.srv import Trigger
@@ -110,26 +112,78 @@ def test_reset_forgets_the_modes(pose_node, bench):
     assert not fresh & {h.mode_id for h in first.hypotheses}  # numbers are never used twice
 
 
-def test_diagnostics_say_how_it_goes(pose_node, bench):
-    statuses = []
-    take = lambda message: statuses.extend(message.status)  # noqa: E731
-    bench.node.create_subscription(DiagnosticArray, "/diagnostics", take, QoSProfile(depth=10))
+def test_a_transition_that_is_not_possible_is_refused_and_the_node_lives(pose_node, bench):
+    process = start_with(pose_node, bench, CUBE, **QUICK)
+    for number in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_CLEANUP, 77, 255):
+        assert not change(bench, number) and state(bench) == "active"
+    bench.ask(messages.image(CUBE), messages.camera_info())
+    assert "is not possible" in process.output and "Traceback" not in process.output
+
+
+def test_all_parameters_can_be_loaded_as_they_were_dumped(pose_node, bench):
+    """What `ros2 param dump` and `ros2 param load` do, whose services these are."""
+    process = start_with(pose_node, bench, CUBE, **QUICK)
+    names = bench.call(ListParameters, "list_parameters").result.names
+    values = bench.call(GetParameters, "get_parameters", names=names).values
+    changes = [Parameter(name=name, value=value) for name, value in zip(names, values, strict=True)]
+    assert any(name.startswith("qos_overrides.") for name in names) and "device" in names
+    results = bench.call(SetParameters, "set_parameters", parameters=changes).results
+    assert [one.reason for one in results if not one.successful] == []
+    assert bench.set_together(list(zip(names, values, strict=True))).successful
+    assert not set_parameter(bench, "device", text("cuda")).successful  # a change is still none
+    bench.ask(messages.image(CUBE), messages.camera_info())
+    assert process.output.count("ready: checkpoint") == 1
+
+
+@pytest.fixture
+def statuses(node):
+    """The last status of each name."""
+    found = {}
+    take = lambda message: found.update({s.name: s for s in message.status})  # noqa: E731
+    node.create_subscription(DiagnosticArray, "/diagnostics", take, QoSProfile(depth=10))
+    return found
+
+
+def test_diagnostics_say_how_it_goes(pose_node, bench, statuses):
     start_with(pose_node, bench, CUBE, **QUICK)
-    level = lambda value: any(s.level == value for s in statuses)  # noqa: E731
-    wait(bench.node, lambda: any("no images on '/image'" in s.message for s in statuses), message="the silence")
-    statuses.clear()
-    bench.ask(messages.image(CUBE), messages.camera_info(), until=lambda: level(DiagnosticStatus.OK))
-    values = {pair.key: pair.value for pair in next(s for s in statuses if s.level == DiagnosticStatus.OK).values}
+    said = lambda name, text: name in statuses and text in statuses[name].message  # noqa: E731
+    wait(bench.node, lambda: said("pose_node: input", "no images on '/image'"), message="the silence")
+    assert statuses["pose_node"].level == DiagnosticStatus.WARN
+
+    def stream(image, until):
+        """At a rate that the node bears."""
+
+        def send():
+            image.header.stamp = bench.node.get_clock().now().to_msg()
+            bench.send(image, messages.camera_info())
+
+        timer = bench.node.create_timer(0.2, send)
+        wait(bench.node, until)
+        bench.node.destroy_timer(timer)
+
+    fine = lambda: statuses["pose_node"].level == DiagnosticStatus.OK and not said("pose_node", "0.0 images")  # noqa: E731
+    stream(messages.image(CUBE), fine)
+    values = {pair.key: pair.value for pair in statuses["pose_node"].values}
     assert values["state"] == "active" and values["device"] == "cpu" and int(values["processed"]) > 0
     for key in ("latency", "age of results", "estimate", "waiting"):
         p50, p95, p99 = map(float, values[f"{key} p50/p95/p99 [ms]"].split())
         assert 0 <= p50 <= p95 <= p99
     assert float(values["sampler rounds, mean"]) >= 4 and values["sampler converged"] == "100.0%"
-    statuses.clear()
+    assert {p.key for p in statuses["pose_node: objects"].values} == {"cube"}
     broken = messages.image(CUBE)
     broken.encoding = "rgb9"
-    bench.ask(broken, messages.camera_info(), until=lambda: any("rgb9" in s.message for s in statuses))
-    assert level(DiagnosticStatus.WARN) and any(s.name == "pose_node" for s in statuses)
+    stream(broken, lambda: said("pose_node: input", "rgb9"))
+    wait(bench.node, lambda: said("pose_node", "rgb9"))
+    assert statuses["pose_node"].level == DiagnosticStatus.WARN
+
+
+@pytest.mark.parametrize(("shift", "message"), [(-3600, "before they arrive"), (3600, "after they arrive")])
+def test_stamps_of_another_clock_are_shown(pose_node, bench, statuses, shift, message):
+    start_with(pose_node, bench, CUBE, **QUICK)
+    seconds = bench.node.get_clock().now().seconds_nanoseconds()[0] + shift
+    said = lambda: message in getattr(statuses.get("pose_node: age"), "message", "")  # noqa: E731
+    bench.ask(messages.image(CUBE, stamp=(seconds, 0)), messages.camera_info(), until=said)
+    assert statuses["pose_node: age"].level == DiagnosticStatus.WARN
 
 
 def test_without_a_model_diagnostics_say_error(pose_node, bench):

@@ -18,7 +18,6 @@ def test_the_yaml_holds_every_default():
 
 def test_the_demos_yaml_is_consistent():
     changes = yaml.safe_load((SHARE / "config" / "demo.yaml").read_text())["/**"]["ros__parameters"]
-    changes.pop("qos_overrides")
     settings = parameters.settings_of(DEFAULTS | changes)
     assert [target.object_id for target in settings.targets] == ["tet", "cube", "icosa", "cone", "cyl"]
 

@@ -25,7 +25,6 @@ DEFAULTS = {name: entry.default for name, entry in parameters.TABLE.items()}
 def run():
     """Best poses and their true poses, (T, 3, 3) by object, and the numbers of each image's modes."""
     changes = yaml.safe_load((SHARE / "config" / "demo.yaml").read_text())["/**"]["ros__parameters"]
-    changes.pop("qos_overrides")
     settings = parameters.settings_of(DEFAULTS | changes)
     pipeline = Pipeline(PoseEstimator.from_checkpoint("default", "cpu"), WRITER)
     best, truth, ids = ({name: [] for name in OBJECTS} for _ in range(3))

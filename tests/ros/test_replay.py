@@ -28,7 +28,7 @@ def recording(tmp_path_factory):
     write(folder / "bag", FRAMES)
     demo = yaml.safe_load((SHARE / "config" / "demo.yaml").read_text())["/**"]["ros__parameters"]
     chosen = {"objects": demo["objects"][1:2], "diameters": demo["diameters"][1:2], "regions": demo["regions"][4:8]}
-    chosen |= {"samples": 16, "qos_overrides": demo["qos_overrides"]}
+    chosen |= {"samples": 16}
     (folder / "params.yaml").write_text(yaml.safe_dump({"/**": {"ros__parameters": chosen}}))
     return folder
 

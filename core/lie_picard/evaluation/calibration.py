@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lie_picard import so3
@@ -48,7 +50,7 @@ class Evidence:
 
     def probabilities(self, calibration: Calibration) -> Tensor:
         """The smallest confidence whose region holds a true pose, for each image that has one. -> (M',)."""
-        covariances = self.scatter.covariance(calibration)
+        covariances = torch.from_numpy(self.scatter.covariance(calibration))
         known = ~covariances.isnan().any(-1).any(-1)
         return confidence(self.residuals[known], covariances[known], self.axes[known])
 
@@ -86,7 +88,7 @@ class _Appearance:
     """An image's part of `Evidence`."""
 
     residual: Tensor
-    scatter: tuple[Tensor, ...]
+    scatter: tuple[NDArray[np.float64], ...]
     axis: Tensor
     weights: Tensor
     hits: Tensor
@@ -95,7 +97,7 @@ class _Appearance:
 def _appearance(samples: Tensor, poses: Tensor, axis: Tensor | None, truth: Tensor) -> _Appearance:
     modes, mode_of = find_modes(samples)
     means, best = torch.stack([mode.rotation for mode in modes]), modes[0].rotation
-    scatter = Scatter.of(means, samples, mode_of)
+    scatter = Scatter.of(means.numpy(), samples.numpy(), mode_of.numpy())
     nearest = poses[so3.angle(poses, best).argmin()]
     weights, hits = torch.zeros(0), torch.zeros(0, dtype=torch.bool)
     if axis is None:
@@ -111,7 +113,7 @@ def _appearance(samples: Tensor, poses: Tensor, axis: Tensor | None, truth: Tens
 def _joined(looks: Sequence[_Appearance]) -> Evidence:
     if not looks:
         raise ValueError("the true poses of no image can be listed: nothing tells how well covariances are calibrated")
-    scatter = Scatter(*(torch.stack(parts) for parts in zip(*(one.scatter for one in looks), strict=True)))
+    scatter = Scatter(*(np.stack(parts) for parts in zip(*(one.scatter for one in looks), strict=True)))
     return Evidence(torch.stack([one.residual for one in looks]), scatter, torch.stack([one.axis for one in looks]),
                     torch.cat([one.weights for one in looks]), torch.cat([one.hits for one in looks]))  # fmt: skip
 

@@ -18,6 +18,10 @@ Array = NDArray[np.float64]
 Image = NDArray[np.uint8]
 
 
+Map = NDArray[np.float32]
+_IN_FRONT = 1e-3  # depth of a ray over its distance, along the axis, below which a camera does not see it
+
+
 class CameraError(ValueError):
     """Calibration or region that cannot be used; the message says which number and what to do."""
 
@@ -135,15 +139,26 @@ def look_at(camera: Camera, region: Region, size: int, fill: float) -> View:
     rotation = turn_z_to(direction)
     half_tangent = math.tan(angular_radius) / fill
     oversampling = min(4, max(1, math.ceil(max(region.width, region.height) / fill / size)))
-    offsets = ((np.arange(size * oversampling) + 0.5) / (size * oversampling) * 2 - 1) * half_tangent
-    grid_x, grid_y = np.meshgrid(offsets, offsets)
-    directions = np.stack([grid_x, grid_y, np.ones_like(grid_x)], -1).reshape(-1, 3) @ rotation.T
-    behind = directions[:, 2] < 1e-3
-    directions[behind] = (0, 0, 1)
-    pixels = camera.project(directions).astype(np.float32)
-    pixels[behind] = -10
-    maps = pixels.reshape(*grid_x.shape, 2)
-    return View(rotation, angular_radius, maps[..., 0].copy(), maps[..., 1].copy(), size)
+    map_x, map_y = _maps(camera, rotation, half_tangent, size * oversampling)
+    return View(rotation, angular_radius, map_x, map_y, size)
+
+
+def _maps(camera: Camera, rotation: Array, half_tangent: float, side: int) -> tuple[Map, Map]:
+    """Where a camera sees the pixels of a square pinhole camera that is turned: two (side, side), outside where not."""
+    focal = side / 2 / half_tangent
+    pinhole = np.array([[focal, 0, side / 2 - 0.5], [0, focal, side / 2 - 0.5], [0, 0, 1]])
+    # Twenty times faster than projecting every pixel's ray, which counts where the region moves with each image.
+    make = cv2.fisheye.initUndistortRectifyMap if camera.fisheye else cv2.initUndistortRectifyMap
+    made = make(camera.matrix, camera.distortion, rotation.T, pinhole, (side, side), cv2.CV_32FC1)
+    map_x, map_y = (np.asarray(one, np.float32) for one in made)
+    if skew := camera.matrix[0, 1]:  # OpenCV leaves it out
+        map_x += skew / camera.matrix[1, 1] * (map_y - camera.matrix[1, 2])
+    right, down, ahead = rotation[2]
+    if ahead - half_tangent * (abs(right) + abs(down)) < _IN_FRONT:  # at one of the corners
+        offsets = ((np.arange(side) + 0.5) / side * 2 - 1) * half_tangent
+        behind = right * offsets + down * offsets[:, None] + ahead < _IN_FRONT
+        map_x[behind] = map_y[behind] = -10
+    return map_x, map_y
 
 
 def sphere_region(camera: Camera, centre: Array, radius: float) -> Region:

@@ -139,7 +139,7 @@ class Symmetry:
         """
         turned = rotation[..., None, :, :] @ torch.from_numpy(self.rotations).to(rotation)
         if not self.axes:
-            return turned.expand(*torch.broadcast_shapes(turned.shape, (*reference.shape[:-2], 1, 3, 3)))
+            return turned.expand(*np.broadcast_shapes(turned.shape, (*reference.shape[:-2], 1, 3, 3)))
         axis = torch.from_numpy(self.axes[0]).to(rotation)
         relative = turned.mT @ reference[..., None, :, :]
         along = ((relative @ axis) * axis).sum(-1)
@@ -153,7 +153,7 @@ class Symmetry:
         (..., 3, 3), (..., 3, 3) camera_from_object -> (..., 3, 3).
         """
         if self.is_ball:
-            return reference.expand(*torch.broadcast_shapes(rotation.shape, reference.shape)).clone()
+            return reference.expand(*np.broadcast_shapes(rotation.shape, reference.shape)).clone()
         found = self.candidates(rotation, reference)
         best = so3.angle(found, reference[..., None, :, :]).argmin(-1)
         index = best[..., None, None, None].expand(*best.shape, 1, 3, 3)
@@ -162,7 +162,7 @@ class Symmetry:
     def distance(self, rotation: Tensor, reference: Tensor) -> Tensor:
         """Angle in radians between what two poses look like: least over all equal poses. (..., 3, 3) x 2 -> (...)."""
         if self.is_ball:
-            return rotation.new_zeros(torch.broadcast_shapes(rotation.shape, reference.shape)[:-2])
+            return rotation.new_zeros(np.broadcast_shapes(rotation.shape, reference.shape)[:-2])
         return so3.angle(self.candidates(rotation, reference), reference[..., None, :, :]).amin(-1)
 
 

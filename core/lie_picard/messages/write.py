@@ -11,15 +11,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 import transforms3d
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lie_picard import so3
 from lie_picard.estimation.poses import ObjectPoses, Target
 from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.messages.read import AMBIGUITIES
+from lie_picard.posterior import arrays
 from lie_picard.posterior.covariance import to_camera
 from lie_picard.posterior.hypotheses import Ambiguity
 from lie_picard.posterior.tracking import Tracked
@@ -46,8 +45,7 @@ def covariance_of(rotation: Array, tangent_covariance: Array, position_covarianc
 
 def flat_quaternions(rotations: Tensor) -> array.array[float]:
     """(N, 3, 3) -> x, y, z, w, x, y, z, w, ... An array: rclpy checks every number of a list."""
-    wxyz = so3.to_quaternion(rotations.double())
-    return array.array("f", wxyz[:, [1, 2, 3, 0]].float().numpy().tobytes())
+    return array.array("f", arrays.quaternions(rotations.double().numpy()).astype(np.float32).tobytes())
 
 
 class Writer:
@@ -63,8 +61,7 @@ class Writer:
 
     def quaternions_of(self, rotations: Array) -> list[Any]:
         """(M, 3, 3) -> M ROS quaternions."""
-        wxyz = so3.to_quaternion(torch.from_numpy(rotations)).tolist()
-        return [self.types.Quaternion(x=x, y=y, z=z, w=w) for w, x, y, z in wxyz]
+        return [self.types.Quaternion(x=x, y=y, z=z, w=w) for x, y, z, w in arrays.quaternions(rotations).tolist()]
 
     def point_of(self, position: Array) -> Any:
         """(3,) metres -> Point."""
@@ -138,16 +135,6 @@ class Writer:
         """Three numbers as a Vector3."""
         x, y, z = values
         return self.types.Vector3(x=x, y=y, z=z)
-
-    def transforms(self, messages: list[Any], modes: int, prefix: str = "") -> list[Any]:
-        """The pose that is followed as `<object_id>`, the leading ones as `<object_id>/mode_<id>`."""
-        result = []
-        for message in messages:
-            named = [(message.object_id, message.best)]
-            named += [(f"{message.object_id}/mode_{h.mode_id}", h.pose) for h in message.hypotheses[:modes]]
-            for frame, pose in named:
-                result.append(self.transform_stamped(message.header, prefix + frame, pose.pose))
-        return result
 
     def sample_poses(self, header: Any, found: list[ObjectPoses]) -> Any:
         """Every sample of every object as a pose."""

@@ -10,11 +10,12 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from lie_picard import so3
 from lie_picard.model.config import ModelConfig
 from lie_picard.model.encoders import Encoder
 from lie_picard.model.heads import EquivariantHead, FourierHead, ImageTerms
 from lie_picard.model.recognition import Recognition
-from lie_picard.model.runtimes import graphs, onnx
+from lie_picard.model.runtimes import graphs, onnx, onnx_loop
 from lie_picard.posterior.covariance import Calibration
 from lie_picard.sampling.noise import NoiseSchedule
 from lie_picard.sampling.ode import integrate
@@ -24,6 +25,8 @@ _HEADS: dict[str, type[EquivariantHead] | type[FourierHead]] = {
     "equivariant": EquivariantHead,
     "fourier": FourierHead,
 }
+
+_ALONE = 128  # rotations up to which one thread is as fast as two (docs/performance.md)
 
 
 class ScoreModel(nn.Module):
@@ -93,7 +96,20 @@ class ScoreModel(nn.Module):
             tables = {"rotations": torch.eye(3).repeat(2, 1, 1), "time": self.head.time_terms(torch.ones(2))}
             names = ("shift", "coefficients") if self.config.head == "equivariant" else ("shift",)
             tables |= dict(zip(names, terms(*example.values()), strict=False))
-        self.runtime = Runtime("onnx", onnx.OnnxModule(terms, example), onnx.OnnxModule(score, tables))
+        module, scores = onnx.OnnxModule(terms, example), onnx.OnnxModule(score, tables, alone=_ALONE)
+        if self.config.head != "equivariant":
+            self.runtime = Runtime("onnx", module, scores)
+            return self.runtime.name
+        loop = onnx_loop.OnnxLoop(_Step(score), tables["time"], [tables[name] for name in names])
+
+        def solver(scheme: Scheme) -> Callable[..., tuple[Tensor, ...]]:
+            def solve(start: Tensor, time: Tensor, *terms: Tensor) -> tuple[Tensor, ...]:
+                rotations, recent = loop(start, scheme.weights, time[scheme.level], terms)
+                return rotations, (scheme.score_slope @ recent).norm(dim=-1)
+
+            return solve
+
+        self.runtime = Runtime("onnx", module, scores, solver, True)
         return self.runtime.name
 
     def recorded(self, record: graphs.Recorder) -> Runtime:
@@ -125,8 +141,8 @@ class ScoreModel(nn.Module):
                 objects = torch.full((len(images),), self.recognition.unnamed, device=images.device)
             *tables, logits = runtime.terms(images, objects)
             terms, recognised = tuple(tables), logits.softmax(-1)
-        if runtime.solver is not None and len(images) == 1:
-            return RecordedScore(runtime.score, terms, time, recognised, runtime.solver)
+        if runtime.solver is not None and (runtime.solves_many or len(images) == 1):
+            return SolvedScore(runtime.score, terms, time, recognised, runtime.solver)
         return ImageScore(runtime.score, terms, time, recognised)
 
     def _time_terms(self, noise: NoiseSchedule) -> Tensor:
@@ -148,12 +164,14 @@ class Runtime(NamedTuple):
         name: "eager", "onnx" or "cuda-graphs".
         terms: images -> the head's terms. score: rotations, time terms and image terms -> scores.
         solver: scheme -> (start, time terms, image terms -> rotations, score_slope), where samplers can be run whole.
+        solves_many: whether the image terms may be those of several images, one row for each start.
     """
 
     name: str
     terms: Callable[..., tuple[Tensor, ...]]
     score: Callable[..., tuple[Tensor, ...]]
     solver: Callable[[Scheme], Callable[..., tuple[Tensor, ...]]] | None = None
+    solves_many: bool = False
 
 
 class _ImageTerms(nn.Module):
@@ -180,6 +198,25 @@ class _Scores(nn.Module):
 
     def forward(self, rotations: Tensor, time: Tensor, shift: Tensor, *coefficients: Tensor) -> tuple[Tensor]:
         return (self.head(rotations, ImageTerms(coefficients[0] if coefficients else None, shift), time),)
+
+
+class _Step(nn.Module):
+    """One evaluation of a scheme, as in `ode.integrate`: rotations (M, 3, 3) and the last h scores (M, h, 3) go on.
+
+    `weights` (2, h) and `time` are those of the step.
+    """
+
+    def __init__(self, score: _Scores) -> None:
+        super().__init__()
+        self.score = score
+
+    def forward(
+        self, rotations: Tensor, recent: Tensor, weights: Tensor, time: Tensor, *terms: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        (found,) = self.score(rotations, time[None], *terms)
+        recent = torch.cat([recent[:, 1:], found[:, None]], 1)
+        revision, advance = so3.exp(weights @ recent).unbind(1)
+        return rotations @ (revision @ advance), recent
 
 
 class ImageScore:
@@ -214,8 +251,8 @@ class ImageScore:
             self._score.forget()
 
 
-class RecordedScore(ImageScore):
-    """The score of one image, with a recording of the whole sequential sampler."""
+class SolvedScore(ImageScore):
+    """A score with a faster way through the whole sequential sampler."""
 
     def __init__(
         self,
@@ -228,9 +265,10 @@ class RecordedScore(ImageScore):
         super().__init__(score, image, time, recognised)
         self._solver = solver
 
-    def integrate(self, start: Tensor, scheme: Scheme) -> tuple[Tensor, ...]:
-        """`ode.integrate` as one replay."""
-        return self._solver(scheme)(start, self._time, *self._image)
+    def integrate(self, start: Tensor, scheme: Scheme, image: Tensor | None = None) -> tuple[Tensor, ...]:
+        """`ode.integrate` as one call."""
+        terms = self._image if image is None else [table[image] for table in self._image]
+        return self._solver(scheme)(start, self._time, *terms)
 
     def forget(self) -> None:
         super().forget()

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lie_picard.estimation.poses import Target
 from lie_picard.files import file_version
 from lie_picard.geometry.camera import Region
 from lie_picard.geometry.mesh import Mesh
 from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.model import checkpoint
+from lie_picard.node import parameter_file
 from lie_picard.objects import Catalogue, Object, catalogue
 from lie_picard.sampling import INTEGRATORS, SamplerOptions
 
@@ -34,6 +33,8 @@ class Entry:
     read_only: bool = False
 
 
+NODE = "pose_node"
+OF_ROS = "use_sim_time", "start_type_description_service", "qos_overrides."  # parameters that every node has
 REGION_SOURCES = "parameters", "topics", "mask", "detections"
 TRANSPORTS = "raw", "compressed"
 MAX_SAMPLES = 10_000  # their distances are a matrix
@@ -89,8 +90,10 @@ TABLE: dict[str, Entry] = {
     "max_age": Entry(0.0, "Drop images older than this when their turn comes [s]; 0: never.", 0.0, 3600.0),
     "autostart": Entry(True, "Configure and activate at once; off where a lifecycle manager does it.", read_only=True),
     "publish_tf": Entry(True, "Publish the best hypothesis and the leading modes to TF."),
-    "tf_prefix": Entry("", "Put before every frame's name in TF, so that two nodes' objects differ."),
-    "tf_modes": Entry(4, "Modes published to TF as <object>/mode_<id> besides the best.", 0, 100),
+    "tf_prefix": Entry(
+        "auto", "Put before every frame's name in TF, so that two nodes' objects differ; auto: the node's namespace."
+    ),
+    "tf_modes": Entry(4, "Modes published to TF as <object>/mode_0, mode_1, ... besides the best.", 0, 100),
 }
 
 
@@ -129,6 +132,10 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
     flat = [float(value) for value in values["regions"]]
     if not objects or len(set(objects)) != len(objects) or not all(objects):
         raise ValueError(f"objects must be distinct names, got {objects}")
+    for name in objects:
+        owner = re.sub(r"/mode_\d+$", "", name)
+        if (owner != name and owner in objects) or name != name.strip("/"):
+            raise ValueError(f"object '{name}' would be another frame in TF: use a name without '/'")
     if len(diameters) != len(objects) or len(flat) != 4 * len(objects):
         raise ValueError(
             f"{len(objects)} objects need {len(objects)} diameters and {4 * len(objects)} numbers in regions, "
@@ -228,28 +235,52 @@ def _read_symmetry(path: str, version: tuple[int, int], name: str) -> Symmetry:
     return Symmetry.from_models_info(path, name)
 
 
-def read_values(path: Path) -> dict[str, Any]:
+def read_values(path: Path, node: str = "") -> dict[str, Any]:
     """All values, as a node has them that is started with this parameters file (ROS 2's YAML): defaults for the rest.
 
+    Args:
+        node: its full name; empty: the only pose node in the file, whatever its namespace.
+
     Raises:
-        ValueError: it cannot be read, or names what there is not.
+        ValueError: it cannot be read, names what there is not, or holds several pose nodes or none.
     """
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ValueError(f"params file {path}: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"params file {path} holds no parameters: begin with '/**:' and 'ros__parameters:'")
-    sections = [
-        one["ros__parameters"] for one in content.values() if isinstance(one, dict) and "ros__parameters" in one
-    ]
-    given: dict[str, Any] = {}
-    for section in sections or [content]:
-        given |= section or {}
-    unknown = given.keys() - TABLE.keys() - {"use_sim_time", "qos_overrides"}
+    found = parameter_file.sections(path)
+    name = f"/{node.strip('/')}" if node else _pose_node(path, found)
+    given = parameter_file.values_for(found, name)
+    if not any(section.is_for(name) for section in found):
+        raise ValueError(
+            f"params file {path} has nothing for '{name}': give --node one of {parameter_file.names(found)}"
+        )
+    # What stands for many nodes may be another one's.
+    own = [section for section in found if section.is_for(name) and not section.is_wild]
+    judged = {key for section in own for key in section.values} if own else given.keys()
+    unknown = sorted(key for key in judged if key not in TABLE and not key.startswith(OF_ROS))
     if unknown:
-        raise ValueError(f"params file {path}: there is no parameter '{min(unknown)}', see docs/node.md")
+        raise ValueError(f"params file {path}: there is no parameter '{unknown[0]}', see docs/node.md")
     return {name: given.get(name, entry.default) for name, entry in TABLE.items()}
+
+
+def _pose_node(path: Path, found: list[parameter_file.Section]) -> str:
+    """Full name of the pose node that a file is for.
+
+    Raises:
+        ValueError: there are several, or none.
+    """
+    named = {section.name: section for section in found if not section.is_wild}
+    likely = [name for name in named if name.rpartition("/")[2] == NODE]
+    likely = likely or [name for name, section in named.items() if section.values.keys() & TABLE.keys()]
+    if len(likely) > 1:
+        raise ValueError(f"params file {path} is for several pose nodes: give --node one of {', '.join(likely)}")
+    if likely:
+        return likely[0]
+    wild = [section for section in found if section.is_wild]
+    fitting = [section for section in wild if section.is_for(f"/{NODE}")]
+    if not wild:
+        raise ValueError(
+            f"params file {path} has nothing for a pose node, only for {parameter_file.names(found)}: give --node"
+        )
+    # One of `/robot/*` or `/*/pose_node` is for some node in that place.
+    return f"/{NODE}" if fitting else re.sub(r"\*+$", NODE, wild[0].name).replace("**", "any").replace("*", "any")
 
 
 def checked(values: Mapping[str, Any]) -> dict[str, Any]:

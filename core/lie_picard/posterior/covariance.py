@@ -11,17 +11,18 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lie_picard import so3
+from lie_picard.posterior import arrays
+
+Array = NDArray[np.float64]
 
 _LENT = 10.0  # samples' worth of all modes' scatter in each mode's, and of its middle axis in all modes'
 _TYPICAL = 1.0  # samples' worth of the calibration's spread in the middle axis
 
 
-Matrices = TypeVar("Matrices", Tensor, NDArray[np.float64])
+Matrices = TypeVar("Matrices", Tensor, Array)
 
 
 def to_camera(rotation: Matrices, covariance: Matrices) -> Matrices:
@@ -60,22 +61,20 @@ class Scatter:
         total: (..., 3, 3) sum over all modes. freedom: (...,) samples less modes. Both are broadcast.
     """
 
-    within: Tensor
-    count: Tensor
-    total: Tensor
-    freedom: Tensor
+    within: Array
+    count: Array
+    total: Array
+    freedom: Array
 
     @classmethod
-    def of(cls, centres: Tensor, rotations: Tensor, mode_of: Tensor) -> Scatter:
+    def of(cls, centres: Array, rotations: Array, mode_of: NDArray[np.intp]) -> Scatter:
         """Of all modes. (M, 3, 3), (N, 3, 3), (N,) -> within (M, 3, 3), total (3, 3)."""
-        tangents = so3.log(rotations @ centres[mode_of].mT)
+        tangents = arrays.log(rotations @ centres[mode_of].swapaxes(-1, -2))
         outer = tangents[:, :, None] * tangents[:, None, :]
-        within = torch.zeros_like(centres).index_add_(0, mode_of, outer)
-        count = torch.bincount(mode_of, minlength=len(centres)).to(centres)
-        freedom = centres.new_tensor(float(len(rotations) - len(centres)))
-        return cls(within, count, within.sum(0), freedom)
+        within, count = arrays.sums(outer, mode_of, len(centres)), np.bincount(mode_of, minlength=len(centres))
+        return cls(within, count.astype(float), within.sum(0), np.array(float(len(rotations) - len(centres))))
 
-    def covariance(self, calibration: Calibration) -> Tensor:
+    def covariance(self, calibration: Calibration) -> Array:
         """Of the true pose about the mean, in the camera's frame, rad^2. (..., 3, 3), NaN where nothing tells.
 
         Twice the mean of an inverse Wishart posterior: of all modes' covariance, whose prior is a ball as large as its
@@ -83,11 +82,12 @@ class Scatter:
         are wide, which says nothing of the axes across.) Of n samples the mean misses the truth by another 1/n.
         """
         spread, weight = calibration.spread or 0.0, 0.0 if calibration.spread is None else _TYPICAL
-        middle = torch.linalg.eigvalsh(self.total)[..., 1]
+        middle = np.linalg.eigvalsh(self.total)[..., 1]
         # The middle eigenvalue of the sum of F outer products of normal vectors in 3 dimensions is F - 1 in the mean.
-        middle = (middle + weight * spread**2) / ((self.freedom - 1).clamp_min(0) + weight)
-        ball = middle[..., None, None] * torch.eye(3).to(middle)
+        with np.errstate(invalid="ignore"):  # 0 / 0 where nothing tells
+            middle = (middle + weight * spread**2) / (np.maximum(self.freedom - 1, 0) + weight)
+        ball = middle[..., None, None] * np.eye(3)
         pooled = (self.total + _LENT * ball) / (self.freedom + _LENT)[..., None, None]
         own = (self.within + _LENT * pooled) / (self.count - 1 + _LENT)[..., None, None]
         predicted = own * (1 + 1 / self.count)[..., None, None]
-        return calibration.scale**2 * predicted + calibration.floor**2 * torch.eye(3).to(own)
+        return calibration.scale**2 * predicted + calibration.floor**2 * np.eye(3)

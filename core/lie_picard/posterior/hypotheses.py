@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lie_picard import so3
+from lie_picard.posterior import arrays
 from lie_picard.posterior.covariance import Calibration, Scatter, to_body
 
 MODE_RADIUS = math.radians(15.0)
@@ -121,29 +121,38 @@ def find_modes(
     """
     if rotations.ndim != 3 or rotations.shape[1:] != (3, 3) or not len(rotations):
         raise ValueError(f"samples must have shape (N, 3, 3) with N >= 1, got {tuple(rotations.shape)}")
-    distances = so3.pairwise_angle(rotations, rotations)
-    seeds = _seeds((distances <= radius).cpu().numpy())
-    centres = so3.means(rotations, distances[:, seeds].argmin(1), len(seeds))
-    mode_of = so3.pairwise_angle(rotations, centres).argmin(1)
+    given = rotations.cpu().numpy()  # in single precision the matrix of all pairs is half as large
+    cosines, samples = arrays.cosines(given, given), given.astype(float)
+    seeds = _seeds(cosines >= math.cos(radius))
+    centres = arrays.means(samples, cosines[:, seeds].argmax(1), len(seeds))
+    mode_of = arrays.cosines(samples, centres).argmax(1)
     # Heaviest first, modes that lost all their samples last; ties keep the order of the seeds.
-    counts = torch.bincount(mode_of, minlength=len(centres))
-    order = counts.argsort(descending=True, stable=True)[: int((counts > 0).sum())]
-    mode_of = torch.empty_like(counts).scatter_(0, order, torch.arange(len(order), device=order.device))[mode_of]
-    centres = so3.means(rotations, mode_of, len(order))
-    spreads = Scatter.of(centres, rotations, mode_of).covariance(calibration or Calibration())
-    covariances = to_body(centres, spreads)
-    modes = zip(centres, covariances, counts[order].tolist(), strict=True)
-    return tuple(Mode(centre, n / len(rotations), spread, n) for centre, spread, n in modes), mode_of
+    counts = np.bincount(mode_of, minlength=len(centres))
+    order = np.argsort(-counts, kind="stable")[: int((counts > 0).sum())]
+    rank = np.empty_like(counts)
+    rank[order] = np.arange(len(order))
+    mode_of = rank[mode_of]
+    centres = arrays.means(samples, mode_of, len(order))
+    spreads = Scatter.of(centres, samples, mode_of).covariance(calibration or Calibration())
+    with np.errstate(invalid="ignore"):  # what is unknown is NaN
+        covariances = to_body(centres, spreads)
+    tensors = (torch.from_numpy(found).to(rotations) for found in (centres, covariances))
+    modes = zip(*tensors, counts[order].tolist(), strict=True)
+    found = tuple(Mode(centre, n / len(rotations), spread, n) for centre, spread, n in modes)
+    return found, torch.from_numpy(mode_of).to(rotations.device)
 
 
 def _seeds(near: NDArray[np.bool_]) -> list[int]:
     """Greedy cover of samples by neighbourhoods, most populous first. (N, N) -> indices of the seeds."""
     free, seeds = np.ones(len(near), bool), []
+    counts = near.sum(1)  # of the neighbours that are free
     while free.any():
-        seed = int((near[:, free].sum(1) * free).argmax())
+        seed = int(np.where(free, counts, -1).argmax())
         seeds.append(seed)
-        free &= ~near[seed]
-        free[seed] = False
+        taken = free & near[seed]
+        taken[seed] = True
+        counts -= near[:, taken].sum(1)
+        free &= ~taken
     return seeds
 
 
@@ -157,16 +166,18 @@ def classify(rotations: Tensor, modes: tuple[Mode, ...]) -> tuple[Ambiguity, Ten
         return Ambiguity.UNRESOLVED, None
     if modes[0].weight >= _DOMINANT:
         return Ambiguity.ONE_POSE, None
-    distances = so3.pairwise_angle(rotations, rotations)
-    close = torch.triu(distances <= _WIDE, diagonal=1)
-    first, second = torch.nonzero(close, as_tuple=True)
-    narrow = int((close & (distances <= _NEAR)).sum())
+    samples = rotations.cpu().numpy()
+    cosines = arrays.cosines(samples, samples)
+    first, second = np.nonzero(np.triu(cosines >= math.cos(_WIDE), 1))
+    narrow = int((cosines[first, second] >= math.cos(_NEAR)).sum())
     if len(first) <= 1.7 * narrow:
         # Two samples that agree to a few degrees by chance are rare: it takes a set of poses to make them agree.
         return (Ambiguity.DISCRETE if narrow else Ambiguity.UNRESOLVED), None
-    axis, share = _dominant_axis(so3.log(rotations[first].mT @ rotations[second]))
+    axis, share = _dominant_axis(arrays.log(samples[first].swapaxes(-1, -2) @ samples[second]))
     enough = len(first) >= len(rotations) // 4
-    return (Ambiguity.AXIAL, axis) if enough and share > 0.9 else (Ambiguity.UNRESOLVED, None)
+    if enough and share > 0.9:
+        return Ambiguity.AXIAL, torch.from_numpy(axis).to(rotations)
+    return Ambiguity.UNRESOLVED, None
 
 
 def summarise(rotations: Tensor, radius: float = MODE_RADIUS, calibration: Calibration | None = None) -> Hypotheses:
@@ -176,9 +187,9 @@ def summarise(rotations: Tensor, radius: float = MODE_RADIUS, calibration: Calib
     return Hypotheses(rotations, modes, ambiguity, axis, mode_of)
 
 
-def _dominant_axis(turns: Tensor) -> tuple[Tensor, float]:
+def _dominant_axis(turns: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
     """Leading direction of (P, 3) rotation vectors, up to sign, and its share of their energy."""
-    values, vectors = torch.linalg.eigh(turns.T @ turns)
+    values, vectors = np.linalg.eigh(turns.T @ turns)
     axis = vectors[:, -1]
-    axis = axis * torch.where(axis[axis.abs().argmax()] < 0, -1.0, 1.0)
-    return axis, float(values[-1] / values.sum().clamp_min(1e-12))
+    axis = axis * np.sign(axis[np.abs(axis).argmax()])
+    return axis, float(values[-1] / max(values.sum(), 1e-12))

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lie_picard import so3
 from lie_picard.geometry.symmetry import Symmetry
+from lie_picard.posterior import arrays
 from lie_picard.posterior.hypotheses import MODE_RADIUS, Ambiguity, Hypotheses
 
 Array = NDArray[np.float64]
@@ -139,8 +139,8 @@ class ModeTracker:
             nearest = angles.argmin(1)
             pull = np.where(angles.min(1) <= gate, weights, 0.0)
             if pull.any():
-                gaps = so3.log(torch.from_numpy(modes @ np.swapaxes(moved[nearest], -1, -2)))
-                turn = so3.exp(torch.from_numpy(pull / pull.sum()) @ gaps).numpy() @ turn
+                gaps = arrays.log(modes @ np.swapaxes(moved[nearest], -1, -2))
+                turn = arrays.exp(pull / pull.sum() @ gaps) @ turn
         return turn
 
     def _follow(self, modes: Array, turn: Array, stamp_s: float) -> tuple[int, ...]:
@@ -177,7 +177,7 @@ def _appearances(modes: Array, counts: list[int], symmetry: Symmetry) -> list[_A
             samples = np.array(counts)[members]
             centre = modes[leader]
             if len(members) > 1:
-                centre = so3.mean(torch.from_numpy(np.repeat(mapped[members], samples, axis=0))).numpy()
+                centre = arrays.means(np.repeat(mapped[members], samples, axis=0), np.zeros(samples.sum(), int), 1)[0]
             appearances.append(_Appearance(members, int(samples.sum()) / sum(counts), centre))
     return appearances
 
@@ -197,4 +197,4 @@ def _nearest(symmetry: Symmetry, rotation: Array, reference: Array) -> Array:
 
 def _angles(first: Array, second: Array) -> Array:
     """Angles in radians of all pairs: (N, 3, 3), (M, 3, 3) -> (N, M)."""
-    return so3.pairwise_angle(torch.from_numpy(first), torch.from_numpy(second)).numpy()
+    return np.arccos(np.clip(arrays.cosines(first, second), -1, 1))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lie_picard.node import pictures
+from lie_picard.node.frames import Frames, prefix_of
 from lie_picard.node.markers import markers
 from lie_picard.node.settings import Settings
 from lie_picard.recording.message_types import types, writer
@@ -34,7 +35,7 @@ class Annotation(Recorder):
     def __init__(self, folder: Path, settings: Settings) -> None:
         """`folder`: the rosbag2 to write, replaced where it exists."""
         super().__init__(folder, _TOPICS)
-        self._settings = settings
+        self._settings, self._frames = settings, Frames(writer())
 
     def add(self, image: Image) -> None:
         """Write the next image's results."""
@@ -42,7 +43,7 @@ class Annotation(Recorder):
             return
         result, settings, t = image.result, self._settings, types()
         header = image.frame.image.header
-        transforms = writer().transforms(result.messages, settings.tf_modes, settings.tf_prefix)
+        transforms, _ = self._frames.transforms(result.messages, settings.tf_modes, prefix_of(settings.tf_prefix))
         for name, pose in image.truth.items():
             true = writer().pose_of(pose[:3, :3], pose[:3, 3])
             transforms.append(writer().transform_stamped(header, f"truth/{name}", true))

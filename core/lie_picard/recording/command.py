@@ -6,9 +6,10 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import math
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("bags", nargs="+", type=Path, metavar="BAG", help="rosbag2 folders, or .mcap or .db3 files")
     p.add_argument("--params", type=Path, required=True, metavar="FILE", help="the pose node's parameters file: what "
                    "to look for, where, how")  # fmt: skip
+    p.add_argument("--node", default="", metavar="NAME", help="which of the file's nodes, where there are several")
     p.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a parameter of it")
     p.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="for report.html, report.json, the "
                    "annotated recordings, and what is needed to go on after an interruption")  # fmt: skip
@@ -36,6 +38,8 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
                    "(begins with /) or a frame of TF; default: the frame truth/OBJECT")  # fmt: skip
     p.add_argument("--truth-gap", type=float, default=1.0, metavar="S", help="longest time between two true poses that "
                    "one in between is made of, seconds")  # fmt: skip
+    p.add_argument("--tf", nargs="+", default=[], metavar="TOPIC", help="transforms to take the truth from, each with "
+                   "the tf_static beside it; default: all, where no two have the same frames")  # fmt: skip
     p.add_argument("--models-info", type=Path, metavar="FILE", help="BOP's models_info.json: symmetries by object name")
     for name in Topics.fields():
         p.add_argument(f"--{name.replace('_', '-')}", default="", metavar="TOPIC", help="default: found out")
@@ -81,14 +85,24 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             interrupted = True
     result = evaluate.conclude(recordings, useless, tallies, options)
     result["complete"] &= not interrupted
-    reports = {"json": json.dumps(result, allow_nan=False) + "\n", "html": html.render(result, worst.pictures())}
-    for kind, text in reports.items():
-        with atomic_write(args.output / f"report.{kind}") as partial:
-            partial.write_text(text)
+    result = _finite(result)
+    with atomic_write(args.output / "report.json") as partial:
+        partial.write_text(json.dumps(result, allow_nan=False) + "\n")
+    with atomic_write(args.output / "report.html") as partial:
+        partial.write_text(html.render(result, worst.pictures()))
     if interrupted:
         raise KeyboardInterrupt(f"the report in {args.output} is of {sum(t.images for t in tallies)} images; the same "
                                 "command goes on from there")  # fmt: skip
     return result
+
+
+def _finite(value: Any) -> Any:
+    """The same with None instead of numbers that JSON has no words for."""
+    if isinstance(value, Mapping):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _score(
@@ -138,7 +152,7 @@ class _Asked:
 
 
 def _options(args: argparse.Namespace) -> evaluate.Options:
-    values = settings.read_values(args.params)
+    values = settings.read_values(args.params, args.node)
     for change in args.set:
         name, equals, text = change.partition("=")
         if not equals or name not in settings.TABLE:
@@ -166,6 +180,7 @@ def _options(args: argparse.Namespace) -> evaluate.Options:
         topics=Topics(**{name: getattr(args, name) for name in Topics.fields()}),
         truth=_pairs(args.truth, "--truth", sizes),
         truth_gap_s=args.truth_gap,
+        tf=args.tf,
         device=args.device,
         workers=args.workers,
         scheduler=scheduler.of_arguments(args),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,11 +118,18 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any], tolerance: floa
     return {"images_in_both": len(shared)} | alone | {"rows": rows}
 
 
-_Key = tuple[str, int, str]
+_Key = tuple[str, int, str, int]  # recording, stamp, object; the how manieth of these
 
 
 def _by_image(frames: Sequence[Mapping[str, Any]]) -> dict[_Key, Mapping[str, Any]]:
-    return {(record["bag"], record["stamp_ns"], record["object"]): record for record in frames}
+    # Images without a stamp, or of a clock that was set back, share theirs: they are told apart by their order.
+    seen: Counter[tuple[str, int, str]] = Counter()
+    found = {}
+    for record in frames:
+        key = record["bag"], record["stamp_ns"], record["object"]
+        found[(*key, seen[key])] = record
+        seen[key] += 1
+    return found
 
 
 def value(record: Mapping[str, Any], metric: str) -> float | None:
@@ -145,7 +153,7 @@ def _row(
     metric: Metric, pairs: Sequence[tuple[_Key, float, float]], tolerance: float, sure: float, seed: int
 ) -> dict[str, Any]:
     a, b = np.array([one for _, one, _ in pairs]), np.array([two for _, _, two in pairs])
-    means = bootstrap(b - a, [(bag, stamp // _BLOCK_NS) for (bag, stamp, _), _, _ in pairs], seed)
+    means = bootstrap(b - a, [(bag, stamp // _BLOCK_NS) for (bag, stamp, *_), _, _ in pairs], seed)
     low, high = interval(means, _LEVEL)
     least, most = interval(means, sure)
     difference = float((b - a).mean())

@@ -7,20 +7,23 @@ the last calibration and regions before the image, and depth, mask and detection
 from __future__ import annotations
 
 import bisect
+import contextlib
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
-from rosbags.highlevel import AnyReader
-
 from lie_picard.messages.read import nanoseconds_of
 from lie_picard.node.pipeline import Frame
 from lie_picard.node.settings import Settings
-from lie_picard.recording.bag import BagError
+from lie_picard.recording.reader import Connection, Reader
+from lie_picard.recording.stored import BagError
 
 IMAGES = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 INFO = "sensor_msgs/msg/CameraInfo"
 _ROI, _DETECTIONS = "sensor_msgs/msg/RegionOfInterest", "vision_msgs/msg/Detection2DArray"
+_HIDDEN = "compressedDepth"  # a transport of depth images that is not read
+_VIDEO = "image", "video", "packet"  # in the names of types that are no images, but might have been meant
 _MARGIN_NS = 2_000_000_000  # how far from a span of time companions of its images are looked for
 
 
@@ -40,7 +43,7 @@ class Topics:
         return tuple(field.name for field in fields(cls))
 
 
-def resolve(reader: AnyReader, given: Topics, settings: Settings) -> Topics:
+def resolve(reader: Reader, given: Topics, settings: Settings) -> Topics:
     """The topics that the settings need, all of them found.
 
     Raises:
@@ -48,25 +51,39 @@ def resolve(reader: AnyReader, given: Topics, settings: Settings) -> Topics:
     """
     image = _choose(reader, IMAGES, given.image, "image", avoid=("depth", "mask"))
     folder = image.removesuffix("/compressed").rpartition("/")[0]
+    detections = ""
+    if settings.regions_from == "detections":
+        detections = _choose(reader, (_DETECTIONS,), given.detections, "detections")
+        _check_detections(reader, detections)
     return Topics(
         image=image,
         camera_info=_choose(reader, (INFO,), given.camera_info, "camera_info", prefer=f"{folder}/camera_info"),
-        depth=_choose(reader, IMAGES, given.depth, "depth", prefer="depth") if settings.depth else "",
-        mask=_choose(reader, IMAGES, given.mask, "mask", prefer="mask") if settings.regions_from == "mask" else "",
-        detections=_choose(reader, (_DETECTIONS,), given.detections, "detections")
-        if settings.regions_from == "detections"
-        else "",
+        depth=_choose(reader, IMAGES, given.depth, "depth", "depth", but=image) if settings.depth else "",
+        mask=_choose(reader, IMAGES, given.mask, "mask", "mask", but=image) if settings.regions_from == "mask" else "",
+        detections=detections,
     )
 
 
 def _choose(
-    reader: AnyReader, kinds: tuple[str, ...], given: str, what: str, prefer: str = "", avoid: tuple[str, ...] = ()
+    reader: Reader,
+    kinds: tuple[str, ...],
+    given: str,
+    what: str,
+    prefer: str = "",
+    avoid: tuple[str, ...] = (),
+    but: str | None = None,
 ) -> str:
     names = sorted({c.topic for c in reader.connections if c.msgtype in kinds and c.msgcount})
+    hidden = [name for name in names if name.endswith(_HIDDEN)]
+    # The image, in both its forms, is never its own companion.
+    other = None if but is None else but.removesuffix("/compressed")
+    names = [name for name in names if name not in hidden and name.removesuffix("/compressed") != other]
+    option = f"--{what.replace('_', '-')}"
     if given:
         if given in names:
             return given
-        raise BagError(f"no topic '{given}' of type {' or '.join(kinds)}: give --{what.replace('_', '-')} one of "
+        why = _reason(reader, given, hidden)
+        raise BagError(f"no topic '{given}' of type {' or '.join(kinds)}{why}: give {option} one of "
                        f"{', '.join(names) or 'none'}")  # fmt: skip
     likely = [name for name in names if not any(word in name for word in avoid)]
     likely = [name for name in likely if name.removesuffix("/compressed") not in set(likely) - {name}]
@@ -75,8 +92,44 @@ def _choose(
     if len(likely) == 1:
         return likely[0]
     if not names:
-        raise BagError(f"no topic of type {' or '.join(kinds)}: record the {what} too")
-    raise BagError(f"several topics could be the {what}: give --{what.replace('_', '-')} one of {', '.join(names)}")
+        passed = "; ".join(f"'{topic}'{_reason(reader, topic, hidden)}" for topic in _alike(reader, kinds, hidden))
+        raise BagError(f"no topic of type {' or '.join(kinds)}: record the {what} too{passed and ' (passed over: '}"
+                       f"{passed}{passed and ')'}")  # fmt: skip
+    several = "several topics could be" if likely else "no topic is surely"
+    raise BagError(f"{several} the {what}: give {option} one of {', '.join(names)}")
+
+
+def _alike(reader: Reader, kinds: tuple[str, ...], hidden: list[str]) -> list[str]:
+    """Topics that might have been meant, and cannot be read."""
+    alike = [topic for topic, (kind, _) in reader.others.items() if kind in kinds or IMAGES[0] in kinds]
+    if IMAGES[0] in kinds:
+        alike += hidden + [c.topic for c in reader.connections if c.msgcount and c.msgtype not in IMAGES
+                           and any(word in c.msgtype.lower() for word in _VIDEO)]  # fmt: skip
+    return sorted(set(alike))
+
+
+def _reason(reader: Reader, topic: str, hidden: list[str]) -> str:
+    """Why a topic cannot be read, in brackets; empty where it is not there."""
+    if topic in hidden:
+        return " (compressedDepth is not read: record the raw topic)"
+    if topic in reader.others:
+        return " ({}: {})".format(*reader.others[topic])
+    kinds = {c.msgtype for c in reader.connections if c.topic == topic}
+    return f" (it is of type {', '.join(sorted(kinds))}, which is not read)" if kinds else ""
+
+
+def _check_detections(reader: Reader, topic: str) -> None:
+    """Raises:
+    BagError: they are of a distribution before Humble, whose fields have other names.
+    """
+    fields = {kind: dict(parts) for kind, (_, parts) in reader.typestore.fielddefs.items()}
+    named = "hypothesis" in fields.get("vision_msgs/msg/ObjectHypothesisWithPose", {})
+    _, centre = fields.get("vision_msgs/msg/BoundingBox2D", {}).get("center", (None, None))
+    if not (named and "position" in fields.get(str(centre), {})):
+        raise BagError(
+            f"the detections on {topic} are of a vision_msgs before 4.0 (ROS 2 Humble), whose fields have other names: "
+            "convert them, or choose another regions_from"
+        )
 
 
 @dataclass(frozen=True)
@@ -85,11 +138,13 @@ class Seen:
 
     Attributes:
         log_ns: when it was recorded. frame: with what belongs to it. problem: why there is none.
+        damaged: whether its bytes, or those of what belongs to it, are no message.
     """
 
     log_ns: int
     frame: Frame | None
     problem: str = ""
+    damaged: bool = False
 
     @property
     def stamp_ns(self) -> int:
@@ -98,20 +153,20 @@ class Seen:
 
 
 def frames(
-    reader: AnyReader, topics: Topics, settings: Settings, start_ns: int | None = None, stop_ns: int | None = None
+    reader: Reader, topics: Topics, settings: Settings, start_ns: int | None = None, stop_ns: int | None = None
 ) -> Iterator[Seen]:
     """The images recorded in [start_ns, stop_ns), in order.
 
     Raises:
-        Exception: whatever the storage raises where it is damaged; all images before it were given.
+        Exception: whatever the storage raises where it was damaged since it was found; all images before it were given.
     """
     companions = _Companions(reader, topics, settings, start_ns, stop_ns)
     connections = [c for c in reader.connections if c.topic == topics.image]
     for connection, log_ns, data in reader.messages(connections, start=start_ns, stop=stop_ns):
         try:
             image: Any = reader.deserialize(data, connection.msgtype)
-        except Exception as error:  # a message whose bytes are no message
-            yield Seen(log_ns, None, f"cannot be read: {' '.join(str(error).split())}")
+        except ValueError as error:
+            yield Seen(log_ns, None, f"cannot be read: {error}", damaged=True)
             continue
         yield companions.join(image, log_ns)
 
@@ -120,7 +175,7 @@ class _Companions:
     """What was recorded around a span of time, besides the images."""
 
     def __init__(
-        self, reader: AnyReader, topics: Topics, settings: Settings, start_ns: int | None, stop_ns: int | None
+        self, reader: Reader, topics: Topics, settings: Settings, start_ns: int | None, stop_ns: int | None
     ) -> None:
         self._reader, self._settings = reader, settings
         self._span = (
@@ -136,6 +191,12 @@ class _Companions:
 
     def join(self, image: Any, log_ns: int) -> Seen:
         """The image with its companions."""
+        try:
+            return self._join(image, log_ns)
+        except ValueError as error:
+            return Seen(log_ns, None, f"what belongs to it cannot be read: {error}", damaged=True)
+
+    def _join(self, image: Any, log_ns: int) -> Seen:
         info = self._infos.before(log_ns)
         if info is None:
             return Seen(log_ns, None, "no camera_info: record it together with the images")
@@ -162,41 +223,49 @@ class _Companions:
 
     def _logged(self, topic: str, stop_ns: int | None) -> _Logged:
         connections = [c for c in self._reader.connections if c.topic == topic]
-        messages = list(self._reader.messages(connections, start=self._span[0], stop=stop_ns))
-        if not messages and self._span[0] is not None:
-            # Latched long before, or not published before the first images.
-            messages = list(self._reader.messages(connections, stop=stop_ns))[-1:]
-        if not messages:
-            first = next(iter(self._reader.messages(connections)), None)
-            messages = [] if first is None else [first]
-        return _Logged(
-            [log_ns for _, log_ns, _ in messages],
-            [self._reader.deserialize(data, connection.msgtype) for connection, _, data in messages],
-        )
+        start = self._span[0]
+        messages = list(self._reader.messages(connections, start=start, stop=stop_ns))
+        if start is not None and (before := self._reader.last(connections, start)) is not None:
+            messages.insert(0, before)  # latched long before, or published seldom
+        if not messages:  # not published before the first images
+            messages = list(itertools.islice(self._reader.messages(connections), 1))
+        return _Logged(self._reader, messages)
 
     def _stamped(self, topic: str) -> _Stamped | None:
         if not topic:
             return None
         connections = [c for c in self._reader.connections if c.topic == topic]
-        messages: list[Any] = [
-            self._reader.deserialize(data, connection.msgtype)
-            for connection, _, data in self._reader.messages(connections, start=self._span[0], stop=self._span[1])
-        ]
-        return _Stamped(sorted(((nanoseconds_of(m.header.stamp), m) for m in messages), key=lambda pair: pair[0]))
+        pairs = []
+        for connection, _, data in self._reader.messages(connections, start=self._span[0], stop=self._span[1]):
+            with contextlib.suppress(ValueError):  # a message that is none belongs to no image
+                message = self._reader.deserialize(data, connection.msgtype)
+                pairs.append((nanoseconds_of(message.header.stamp), message))
+        return _Stamped(sorted(pairs, key=lambda pair: pair[0]))
 
 
 class _Logged:
     """Messages by when they were recorded."""
 
-    def __init__(self, log_ns: list[int], messages: list[Any]) -> None:
-        self._log_ns, self._messages = log_ns, messages
+    def __init__(self, reader: Reader, messages: list[tuple[Connection, int, bytes]]) -> None:
+        self._reader, self._messages = reader, messages
+        self._log_ns = [log_ns for _, log_ns, _ in messages]
+        self._read: dict[int, Any] = {}
 
     def before(self, log_ns: int, wait: bool = True) -> Any:
-        """The last one up to a time; where there is none and `wait`, the first one after it."""
+        """The last one up to a time; where there is none and `wait`, the first one after it.
+
+        Raises:
+            ValueError: it cannot be read.
+        """
         index = bisect.bisect_right(self._log_ns, log_ns) - 1
         if index < 0:
-            return self._messages[0] if wait and self._messages else None
-        return self._messages[index]
+            if not (wait and self._messages):
+                return None
+            index = 0
+        if index not in self._read:
+            connection, _, data = self._messages[index]
+            self._read = {index: self._reader.deserialize(data, connection.msgtype)}
+        return self._read[index]
 
 
 class _Stamped:

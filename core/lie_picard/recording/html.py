@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ _TABLES = {
     },
 }  # fmt: skip
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+_EMPTY = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEAAAAALAAAAAABAAEAAAI="
 _MAX_POINTS = 4000  # of a line in a plot
 
 
@@ -68,7 +69,7 @@ def render(result: Mapping[str, Any], worst: Sequence[Picture]) -> str:
         machine=machine.one_line(result["machine"]),
         tables=_TABLES,
         cell=cell,
-        plots=[(title, note, _inline(figure)) for title, note, figure in _plots(result, scored)],
+        plots=[(title, *_drawn(note, draw)) for title, note, draw in _plots(result, scored)],
         worst=[(one, _jpeg(one.overlay), _jpeg(one.distribution)) for one in worst],
     )
 
@@ -84,19 +85,30 @@ def _label(name: str) -> str:
     return f" {text}" if text.startswith("_") else text
 
 
-def _plots(result: Mapping[str, Any], scored: list[dict[str, Any]]) -> list[tuple[str, str, Figure]]:
+def _drawn(note: str, draw: Callable[[], Figure]) -> tuple[str, str]:
+    """A plot with its note; without a picture where figures that nobody thought of cannot be drawn."""
+    try:
+        return note, _inline(draw())
+    except Exception as error:  # whatever a plot makes of them, the tables are there
+        return f"{note} It cannot be drawn: {type(error).__name__}: {error}", _EMPTY
+
+
+def _plots(result: Mapping[str, Any], scored: list[dict[str, Any]]) -> list[tuple[str, str, Callable[[], Figure]]]:
     where = result["processes"]
     measured = f"measured with {where} process{'es' if where != 1 else ''} at once" if isinstance(where, int) else where
-    plots = [("Latency", f"What one image takes ({measured}).", _latency(result))]
+    plots: list[tuple[str, str, Callable[[], Figure]]] = [
+        ("Latency", f"What one image takes ({measured}).", lambda: _latency(result))
+    ]
     if not scored:
         return plots
     return [
         ("Error over time", "Mean angle of an image's samples to the nearest true pose, and of the followed pose.",
-         _over_time(scored)),
-        ("Quality", "Share of images below an error: rotation (mean over samples) and position.", _cumulated(scored)),
+         lambda: _over_time(scored)),
+        ("Quality", "Share of images below an error: rotation (mean over samples) and position.",
+         lambda: _cumulated(scored)),
         ("Calibration", "Left: how often a region of the heaviest mode holds the truth. Right: how often a mode of a "
          "weight is the recorded pose's; area: number of modes. On the diagonal the model means what it says.",
-         _calibration(result)),
+         lambda: _calibration(result)),
         *plots,
     ]  # fmt: skip
 
@@ -117,8 +129,8 @@ def _over_time(scored: list[dict[str, Any]]) -> Figure:
         chosen = [r for r in scored if r["object"] == name]
         chosen = chosen[:: max(1, len(chosen) // _MAX_POINTS)]
         seconds = [offsets[r["bag"]] + (r["stamp_ns"] - first[r["bag"]]) * 1e-9 for r in chosen]
-        axes.plot(seconds, [r["mean_deg"] for r in chosen], ".", markersize=3, label="samples, mean")
-        axes.plot(seconds, [r["best_deg"] for r in chosen], ".", markersize=3, label="followed pose")
+        axes.plot(seconds, _values(chosen, "mean_deg"), ".", markersize=3, label="samples, mean")
+        axes.plot(seconds, _values(chosen, "best_deg"), ".", markersize=3, label="followed pose")
         axes.set_yscale("log")
         _plain(axes.yaxis)
         axes.set_ylabel(f"{name}\n[deg]", fontsize=8)
@@ -135,8 +147,9 @@ def _cumulated(scored: list[dict[str, Any]]) -> Figure:
     panels = (("mean_deg", "rotation error [deg]"), ("translation_mm", "position error [mm]"))
     for axes, (key, label) in zip(figure.subplots(1, 2), panels, strict=True):
         for name in _names(scored):
-            values = np.sort([r[key] for r in scored if r["object"] == name])
-            axes.plot(values, np.arange(1, len(values) + 1) / len(values) * 100, label=name)
+            values = _values([r for r in scored if r["object"] == name], key)
+            values = np.sort(values[np.isfinite(values)])
+            axes.plot(values, np.arange(1, len(values) + 1) / max(1, len(values)) * 100, label=name)
         axes.set_xscale("log")
         _plain(axes.xaxis)
         axes.set_xlabel(label)
@@ -189,12 +202,17 @@ def _latency(result: Mapping[str, Any]) -> Figure:
     axes.set_xscale("log")
     _plain(axes.xaxis)
     axes.set_xlabel("milliseconds an image: median (o), 95th (square) and 99th percentile (diamond)")
-    for rate in sorted({round(bag["camera_hz"], 1) for bag in result["bags"] if bag.get("camera_hz")}):
+    for rate in sorted({float(f"{bag['camera_hz']:.3g}") for bag in result["bags"] if bag.get("camera_hz")}):
         axes.axvline(1e3 / rate, color="crimson", linewidth=1, linestyle="--")
         axes.annotate(f"camera: {rate:g} Hz", (1e3 / rate, len(stages) - 0.5), (3, 0), textcoords="offset points",
                       fontsize=7, color="crimson")  # fmt: skip
     axes.grid(alpha=0.3, which="both", axis="x")
     return figure
+
+
+def _values(records: Sequence[Mapping[str, Any]], key: str) -> NDArray[np.float64]:
+    """A figure of each record, (N,); NaN where there is none."""
+    return np.array([np.nan if (value := record.get(key)) is None else value for record in records], float)
 
 
 def _plain(axis: Any) -> None:

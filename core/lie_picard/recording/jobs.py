@@ -1,4 +1,4 @@
-"""The estimator's part of scoring a recording, in spans of time that any process on any machine can take up.
+"""The estimator's part of scoring a recording, in parts that any process on any machine can take up.
 
 Every image is estimated on its own, so it does not matter who does what, in what order, and how often one tries.
 """
@@ -28,8 +28,10 @@ from lie_picard.recording.bag import Bag
 from lie_picard.recording.frames import Topics, frames
 from lie_picard.recording.message_types import writer
 from lie_picard.recording.scheduler import Scheduler
+from lie_picard.recording.stored import one_line
 
-SPAN_NS = 2_000_000_000
+# Of a job: what is lost when it is interrupted, and how much of what belongs to its images is in memory at once.
+MAX_IMAGES, SPAN_NS = 60, 2_000_000_000
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Estimated:
     Attributes:
         log_ns, stamp_ns: when it was recorded, and taken. frame_id: its frame.
         estimate: None where there is none; problem: why. state: "unusable", or "dropped" by a live node.
+        damaged: whether it could not even be read.
     """
 
     log_ns: int
@@ -64,6 +67,7 @@ class Estimated:
     estimate: Estimate | None
     problem: str = ""
     state: str = "unusable"
+    damaged: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,12 +76,6 @@ class Done:
 
     images: list[Estimated]
     problem: str = ""
-
-
-def spans(start_ns: int, end_ns: int) -> Iterator[tuple[int, int]]:
-    """Parts of a recording from its first message to its end."""
-    for begin in range(start_ns, max(end_ns, start_ns + 1), SPAN_NS):
-        yield begin, begin + SPAN_NS
 
 
 def run(job: Job, on_image: Callable[[], None] = lambda: None) -> Done:
@@ -97,12 +95,16 @@ def run(job: Job, on_image: Callable[[], None] = lambda: None) -> Done:
                         estimate = pipeline.estimate(seen.frame, job.settings)
                     except (ImageError, CameraError) as error:
                         problem = str(error)
-                images.append(Estimated(seen.log_ns, seen.stamp_ns, name, estimate, problem))
+                    except torch.OutOfMemoryError:
+                        raise
+                    except Exception as error:  # one image never ends the others
+                        problem = f"{type(error).__name__}: {one_line(error)}"
+                images.append(Estimated(seen.log_ns, seen.stamp_ns, name, estimate, problem, damaged=seen.damaged))
                 on_image()
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # storage libraries raise whatever they meet in a damaged file
-        return Done(images, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+        return Done(images, f"{type(error).__name__}: {one_line(error)}")
     return Done(images)
 
 
@@ -131,7 +133,7 @@ class Store:
         """A job's result, if it is there; what a version with other modules or classes wrote is not."""
         try:
             return pickle.loads(self._file(job).read_bytes())  # type: ignore[no-any-return]
-        except (OSError, EOFError, pickle.UnpicklingError, ImportError, AttributeError):
+        except Exception:  # pickle raises whatever rubbish leads to
             return None
 
     def put(self, job: Job, done: Done) -> None:
@@ -154,7 +156,7 @@ class Store:
 def _fingerprint(settings: Settings, topics: Topics, device: str) -> str:
     """Changes whenever a result might."""
     model = _digest(checkpoint.resolve(settings.checkpoint))
-    parts = __version__, model, replace(settings, meshes={}), topics, device, SPAN_NS
+    parts = __version__, model, replace(settings, meshes={}), topics, device, MAX_IMAGES, SPAN_NS
     with np.printoptions(threshold=sys.maxsize):
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 

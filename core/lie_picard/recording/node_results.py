@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import dataclasses
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,14 +32,22 @@ def score_results(recording: Recording, options: Options, work: Path) -> Iterato
     assert options.results is not None
     answers = _read(options.results, work)
     scorer, settings = Scorer(options.settings.meshes), options.settings
+    # The image and its calibration are all that is drawn.
+    shown = dataclasses.replace(settings, depth=False, regions_from="parameters")
     met = False
     with recording.bag.opened() as reader:
-        for seen in frames(reader, recording.topics, settings):
+        stamps = Counter(seen.stamp_ns for seen in frames(reader, recording.topics, shown))
+        for seen in frames(reader, recording.topics, shown):
             stamp = seen.stamp_ns
             frame_id = "" if seen.frame is None else str(seen.frame.image.header.frame_id)
-            found = answers.get(stamp)
-            met |= found is not None
+            found = answers.get(stamp) if stamps[stamp] == 1 else None
+            met |= stamp in answers
             done = Estimated(seen.log_ns, stamp, frame_id, None, "the node gave no answer", "dropped")
+            if stamps[stamp] > 1:
+                why = f"{stamps[stamp]} images have the stamp {stamp}: which was answered is unknown"
+                done = Estimated(seen.log_ns, stamp, frame_id, None, why)
+            elif found is None and seen.frame is None:
+                done = Estimated(seen.log_ns, stamp, frame_id, None, seen.problem, damaged=seen.damaged)
             result = None if found is None else _result(found, settings)
             yield scored(recording, done, result, seen.frame, settings, scorer)
     if not met:
@@ -55,7 +64,10 @@ def _read(path: Path, work: Path) -> dict[int, dict[str, tuple[int, Any]]]:
         if not connections:
             raise BagError(f"{path} has no topic of type {_KIND}: record the node's ~/hypotheses")
         for connection, log_ns, data in reader.messages(connections):
-            message: Any = reader.deserialize(data, connection.msgtype)
+            try:
+                message: Any = reader.deserialize(data, connection.msgtype)
+            except ValueError:
+                continue  # an image without an answer is counted
             answers[nanoseconds_of(message.header.stamp)][message.object_id] = log_ns, message
     return answers
 

@@ -6,10 +6,12 @@ what depends on the one before: modes are followed, records made, the annotated 
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,13 +26,14 @@ from lie_picard.messages.images import to_rgb
 from lie_picard.messages.read import camera_of
 from lie_picard.node.pipeline import Frame, MessageBuilder, Result, Shot
 from lie_picard.node.settings import Settings
-from lie_picard.recording import drops, summary
+from lie_picard.recording import clock, drops, summary
 from lie_picard.recording.bag import Bag, BagError, find
 from lie_picard.recording.frames import Topics, frames, resolve
-from lie_picard.recording.jobs import Estimated, Job, Store, run_all, spans
+from lie_picard.recording.jobs import MAX_IMAGES, SPAN_NS, Estimated, Job, Store, run_all
 from lie_picard.recording.message_types import header_of, writer
 from lie_picard.recording.record import Scorer
 from lie_picard.recording.scheduler import Scheduler
+from lie_picard.recording.stored import LATEST_NS
 from lie_picard.recording.truth import NoTruthError, Truth, read_truth
 
 Array = NDArray[np.float64]
@@ -44,6 +47,7 @@ class Options:
         settings: the node's. topics: of the images and what belongs to them; empty ones are found out.
         truth: by object, its true frame in TF or a topic of poses; else the frame `truth/<object>`.
         truth_gap_s: longest time between two samples of a moving true frame.
+        tf: topics of transforms that the truth is taken from, each with the `tf_static` beside it; empty: all.
         workers: processes on this machine; 0: one for a single recording, else one a core.
         scheduler: of a Dask cluster that all recordings are in reach of, instead.
         results: a recording of a node's hypotheses for the same images, which are scored instead of estimating.
@@ -53,6 +57,7 @@ class Options:
     topics: Topics = field(default_factory=Topics)
     truth: Mapping[str, str] = field(default_factory=dict)
     truth_gap_s: float = 1.0
+    tf: Sequence[str] = ()
     device: str = "auto"
     workers: int = 0
     scheduler: Scheduler | None = None
@@ -89,9 +94,11 @@ class Recording:
     """A recording that is scored.
 
     Attributes:
-        name: unlike those of the others. start_ns: of its first message. images: number of its images.
+        name: unlike those of the others. start_ns: of its first image. images: number of its images that can be read;
+            missing: of those that it should hold besides.
         jobs: in order of time. done: those that were done, by their start.
-        problems: what is wrong with it, one line each.
+        doubled: times [first, last] that were recorded twice, as the clock was set back.
+        problems: what is wrong with it, one line each. whole: whether all that was recorded could be read.
     """
 
     bag: Bag
@@ -102,29 +109,50 @@ class Recording:
     jobs: list[Job]
     truth: Truth
     problems: list[str]
+    whole: bool = True
+    missing: int = 0
+    doubled: Sequence[tuple[int, int]] = ()
     done: set[int] = field(default_factory=set)
 
     @property
     def complete(self) -> bool:
-        """Whether every job has a result."""
-        return len(self.done) == len(self.jobs)
+        """Whether every job has a result, and all that was recorded was read."""
+        return self.whole and len(self.done) == len(self.jobs)
+
+    def pose(self, name: str, done: Estimated) -> Array:
+        """The true pose (4, 4) of an object at an image.
+
+        Raises:
+            NoTruthError: it is not known then.
+        """
+        index = bisect.bisect_right(self.doubled, (done.log_ns, LATEST_NS)) - 1
+        twice = index >= 0 and done.log_ns <= self.doubled[index][1]
+        return self.truth.pose(name, done.frame_id, done.stamp_ns, exact=twice)
 
 
 @dataclass
 class Tally:
-    """What is kept of a recording's images: their records, when each usable one came, and what it cost."""
+    """What is kept of a recording's images: records, when each usable one came since the first, and what it cost."""
 
     records: list[dict[str, Any]] = field(default_factory=list)
+    first_ns: int | None = None
     arrivals_s: list[float] = field(default_factory=list)
     milliseconds: list[dict[str, float]] = field(default_factory=list)
     images: int = 0
+    damaged: int = 0
+    stamps: Counter[int] = field(default_factory=Counter)
 
     def add(self, image: Image) -> None:
         """Take in the next image."""
         self.images += 1
+        self.damaged += image.done.damaged
+        if image.frame is not None:
+            self.stamps[image.done.stamp_ns] += 1
         self.records += image.records
         if image.result is not None:
-            self.arrivals_s.append(image.done.log_ns * 1e-9)
+            # Of a number of today's size, a float has no nanoseconds left.
+            self.first_ns = image.done.log_ns if self.first_ns is None else self.first_ns
+            self.arrivals_s.append((image.done.log_ns - self.first_ns) * 1e-9)
             self.milliseconds.append(image.result.milliseconds)
 
 
@@ -160,17 +188,29 @@ def _prepare(path: Path, options: Options, work: Path) -> Recording:
     with bag.opened() as reader:
         try:
             topics = resolve(reader, options.topics, options.settings)
-            truth = read_truth(reader, objects, options.truth, options.truth_gap_s)
+            truth = read_truth(reader, objects, options.truth, options.truth_gap_s, options.tf)
         except BagError as error:
-            raise BagError(f"{path}: {error}") from None
-        count = sum(c.msgcount for c in reader.connections if c.topic == topics.image)
-        start_ns = reader.start_time
-        parts = list(spans(start_ns, reader.end_time)) if count else []
+            raise BagError("; ".join([f"{path}: {error}", *bag.problems])) from None
+    images = np.sort(np.concatenate([np.asarray(part, np.int64) for part in bag.times[topics.image]]))
+    problems += truth.problems + clock.remarks(bag.times, images)
     problems += [f"the recording has no true pose of '{name}'" for name in objects if name not in truth]
+    parts: Iterable[tuple[int, int]] = clock.spans(images, MAX_IMAGES, SPAN_NS)
     if options.results is not None:
         parts = []  # nothing is to be estimated
-    jobs = [Job(bag, topics, options.settings, start, stop, options.device) for start, stop in parts]
-    return Recording(bag, bag.name, topics, start_ns, count, jobs, truth, problems)
+    slim = bag.slim
+    return Recording(
+        slim,
+        bag.name,
+        topics,
+        int(images[0]),
+        len(images),
+        [Job(slim, topics, options.settings, start, stop, options.device) for start, stop in parts],
+        truth,
+        problems,
+        bag.whole and not truth.unreadable,
+        bag.missing[topics.image],
+        clock.doubled(bag.times),
+    )
 
 
 def estimate(recordings: Sequence[Recording], options: Options, work: Path, on_images: Callable[[int], None]) -> None:
@@ -195,7 +235,8 @@ def estimate(recordings: Sequence[Recording], options: Options, work: Path, on_i
         recording.done.add(job.start_ns)
         if done.problem:
             begin = (job.start_ns - recording.start_ns) * 1e-9
-            recording.problems.append(f"damaged between {begin:.0f} s and {begin + 2:.0f} s: {done.problem}")
+            recording.problems.append(f"damaged from {begin:.0f} s on: {done.problem}")
+            recording.whole = False
 
 
 def processes(recordings: Sequence[Recording], options: Options) -> int:
@@ -243,15 +284,16 @@ def _estimated(recording: Recording, options: Options, work: Path) -> Iterator[t
             continue
         with job.bag.opened() as reader:
             seen = frames(reader, job.topics, settings, job.start_ns, job.stop_ns)
-            for done in kept.images:  # what was readable then is readable now
-                yield done, next(seen).frame
+            for done in kept.images:
+                again = next(seen, None)  # what was readable then is readable now
+                yield done, None if again is None else again.frame
 
 
 def _record(
     recording: Recording, done: Estimated, result: Result | None, name: str, truth: dict[str, Array], scorer: Scorer
 ) -> dict[str, Any]:
     try:
-        truth[name] = recording.truth.pose(name, done.frame_id, done.stamp_ns)
+        truth[name] = recording.pose(name, done)
     except NoTruthError as error:
         unknown = str(error)
     if result is None:
@@ -281,7 +323,7 @@ def conclude(
     return {
         "machine": machine.describe(pick_device(options.device)),
         "settings": _described(options.settings),
-        "complete": all(recording.complete for recording in recordings),
+        "complete": not useless and all(bag["complete"] for bag in bags),
         "processes": "a live node" if options.results else at,
         "bags": [*bags, *useless],
         "rows": summary.rows(records, {target.object_id: target.diameter for target in options.settings.targets}),
@@ -295,18 +337,33 @@ def _bag(recording: Recording, tally: Tally) -> dict[str, Any]:
     arrivals = tally.arrivals_s
     kept = drops.simulate_drops(arrivals, [sum(spans.values()) * 1e-3 for spans in tally.milliseconds])
     live_already = any("latency" in spans for spans in tally.milliseconds)
-    seconds = arrivals[-1] - arrivals[0] if len(arrivals) > 1 else 0.0
+    # Not the mean: a pause is no slow camera.
+    interval = float(np.median(np.diff(arrivals))) if len(arrivals) > 1 else 0.0
     return {
         "bag": str(recording.bag.path),
         "name": recording.name,
         "images": recording.images,
+        "missing": recording.missing,
         "estimated": tally.images,
-        "complete": recording.complete,
-        "camera_hz": (len(arrivals) - 1) / seconds if seconds else None,
+        "complete": recording.complete and not tally.damaged,
+        "camera_hz": 1 / interval if interval > 0 else None,
         "dropped_if_live": tally.images - len(arrivals) if live_already else kept.count(False),
         "topics": dataclasses.asdict(recording.topics),
-        "problems": recording.problems,
+        "problems": [*recording.problems, *_remarks(tally)],
     }
+
+
+def _remarks(tally: Tally) -> list[str]:
+    """What is wrong with the images and their stamps, one line each."""
+    lines = []
+    if tally.damaged:
+        lines.append(f"{tally.damaged} images, or what belongs to them, cannot be read: their bytes are no message")
+    if count := tally.stamps[0]:
+        lines.append(f"{count} images have the stamp 0: let the camera's driver fill header.stamp, by which true poses "
+                     "and companions are found")  # fmt: skip
+    if shared := sum(count for stamp, count in tally.stamps.items() if stamp and count > 1):
+        lines.append(f"{shared} images have the stamp of another")
+    return lines
 
 
 def _described(settings: Settings) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from lie_picard.evaluation.calibration import calibration_error, covered, reliab
 
 Record = dict[str, Any]
 FLIP_DEG = 15.0
+_MAX_REASONS = 3
 _TENTH = 0.1  # of the diameter: BOP's usual bound for ADD-S
 
 # What a terminal has room for, with headings; the JSON has all.
@@ -79,6 +81,27 @@ def _reliability(records: Iterable[Record]) -> list[dict[str, float]]:
             weights.append(weight)
             hits.append(index == record["true_mode"])
     return reliability(torch.tensor(weights), torch.tensor(hits)) if weights else []
+
+
+def warnings(result: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the recordings of a report, one line each."""
+    lines = []
+    for bag in result["bags"]:
+        name = bag.get("name", bag["bag"])
+        lines += [f"{name}: {problem}" for problem in bag.get("problems", [])]
+        lines += [bag["problem"]] if "problem" in bag else []
+    return lines
+
+
+def nothing(result: Mapping[str, Any]) -> str:
+    """Why a report scores nothing, one line; empty where it does."""
+    records = result["frames"]
+    if any(record["state"] == "scored" for record in records):
+        return ""
+    reasons = Counter(f"{r['state']}{': ' if r.get('why') else ''}{r.get('why') or ''}" for r in records)
+    told = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common(_MAX_REASONS))
+    more = "; and other reasons" if len(reasons) > _MAX_REASONS else ""
+    return f"nothing was scored ({told or 'there is no image that can be read'}{more})"
 
 
 def mean(values: Sequence[float]) -> float | None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 from dataclasses import dataclass, field
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from lie_picard.drawing.overlay import enlarged
+from lie_picard.geometry.camera import CameraError
 from lie_picard.node import pictures
 from lie_picard.node.pipeline import Shot
 from lie_picard.node.settings import Settings
@@ -75,7 +78,12 @@ class Worst:
 
     def pictures(self) -> list[Picture]:
         """Of every object, the worst first."""
-        return [self._drawn(entry) for heap in self._heaps.values() for entry in sorted(heap, reverse=True)]
+        found = []
+        for entry in [entry for heap in self._heaps.values() for entry in sorted(heap, reverse=True)]:
+            # A pose beside the image, or at a distance of 0, cannot be drawn; its figures are there.
+            with contextlib.suppress(ArithmeticError, ValueError, CameraError, cv2.error):
+                found.append(self._drawn(entry))
+        return found
 
     def _drawn(self, entry: _Entry) -> Picture:
         image, name = entry.image, entry.record["object"]

@@ -33,8 +33,8 @@ def sample_ode(
     table = (scheme or euler(noise)).to(checked_start(start, condition))
     path: list[Tensor] | None = [start] if keep_trajectory else None
     whole = getattr(score, "integrate", None)  # a score may have a faster way for all evaluations together
-    if whole is not None and condition is None and path is None:
-        rotations, score_slope = whole(start, table)
+    if whole is not None and path is None:
+        rotations, score_slope = whole(start, table, condition)
     else:
         rotations, score_slope = integrate(score, start, table, condition, path)
     return Solution(

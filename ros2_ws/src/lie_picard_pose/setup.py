@@ -12,7 +12,7 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
         (f"share/{NAME}/launch", glob("launch/*.launch.py")),
-        (f"share/{NAME}/config", glob("config/*.yaml")),
+        (f"share/{NAME}/config", glob("config/*.yaml") + glob("config/*.xml")),
         (f"share/{NAME}/rviz", glob("rviz/*.rviz")),
         (f"share/{NAME}/demo/turning_solids", glob("demo/turning_solids/*")),
     ],
@@ -31,6 +31,7 @@ setup(
             f"bag_recorder = {NAME}.bag_recorder:main",
             f"demo_view = {NAME}.demo_view:main",
             f"load_test = {NAME}.load_test:main",
+            f"load_floor = {NAME}.load_floor:main",
             f"grasp_planner = {NAME}.grasp_planner:main",
             f"warm_start = {NAME}.warm_start:main",
         ]

@@ -1,11 +1,9 @@
-"""Figures of the running node, once a second on /diagnostics."""
+"""/diagnostics once a second: one status for each question that an integrator asks, each with a level and a remedy."""
 
 from __future__ import annotations
 
-import threading
-import time
-from collections import Counter, deque
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,110 +13,164 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from lie_picard import PoseEstimator
 from lie_picard.evaluation import metrics
+from lie_picard_pose.monitor import Figures
 
-_KEPT = 512  # latencies the percentiles are taken of
 _SILENCE_S = 2.0
+_MUCH_LOST = 0.02  # of the images on the way
+_MUCH_DROPPED = 0.1  # of the images that came
+_OLD_S, _EARLY_S = 0.5, 0.05  # stamps before and after an image's arrival that clocks alone explain
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+_Verdict = tuple[bytes, str]
 
 
-@dataclass
-class Counts:
-    """What happened since the node was configured, by kind."""
+@dataclass(frozen=True)
+class Subject:
+    """Whom a report is about.
 
-    received: int = 0
-    processed: int = 0
-    rejected: int = 0  # bad input; the reason is in the log
-    skipped: int = 0  # by max_rate
-    outdated: int = 0  # by max_age
-    lost: int = 0  # objects whose presence was too low
+    Attributes:
+        name: the node's. state: of its lifecycle. topic: of the images. quality: of service of each input, in words.
+        estimator: None where there is no model; failure: why. configuration: what is odd about the parameters.
+    """
 
-
-@dataclass
-class Monitor:
-    """Collects figures in the threads where they arise; `report` turns them into a message."""
-
-    counts: Counts = field(default_factory=Counts)
-    complaint: str = ""  # the last, until it has been reported
-    failure: str = ""  # why there is no model
-
-    def __post_init__(self) -> None:
-        self._lock = threading.Lock()
-        self._latencies: dict[str, deque[float]] = {}
-        self._rounds: deque[tuple[int, float, bool]] = deque(maxlen=_KEPT)
-        self._before = Counter(vars(self.counts)), time.monotonic()
-        self._seen: float | None = None
-
-    def count(self, kind: str, number: int = 1) -> None:
-        """Add to one of `Counts`."""
-        with self._lock:
-            setattr(self.counts, kind, getattr(self.counts, kind) + number)
-            if kind == "received":
-                self._seen = time.monotonic()
-
-    def clear(self) -> None:
-        """Begin anew."""
-        with self._lock:
-            self._seen = time.monotonic()
-            self.counts, self.complaint = Counts(), ""
-            self._latencies.clear()
-            self._rounds.clear()
-            self._before = Counter(vars(self.counts)), time.monotonic()
-
-    def add(self, milliseconds: dict[str, float], sampler: list[tuple[int, float, bool]]) -> None:
-        """One processed image: its latencies by name; rounds, evaluations and convergence of its sampler, if it ran."""
-        with self._lock:
-            for name, value in milliseconds.items():
-                self._latencies.setdefault(name, deque(maxlen=_KEPT)).append(value)
-            self._rounds.extend(sampler)
-            self.counts.processed += 1
-
-    def report(
-        self, name: str, state: str, topic: str, dropped: int, estimator: PoseEstimator | None
-    ) -> DiagnosticStatus:
-        """The status since the last report; rates are of that time, percentiles of the last 512 images."""
-        with self._lock:
-            now, counts = time.monotonic(), Counter(vars(self.counts))
-            (before, then), self._before = self._before, (counts, now)
-            latencies = {key: np.array(kept) for key, kept in self._latencies.items()}
-            rounds, complaint, self.complaint = list(self._rounds), self.complaint, ""
-            silent = state == "active" and (self._seen is None or now - self._seen > _SILENCE_S)
-        seconds = max(now - then, 1e-3)
-        values: dict[str, Any] = {"state": state}
-        values |= {
-            f"{kind} [Hz]": f"{(counts[kind] - before[kind]) / seconds:.1f}" for kind in ("received", "processed")
-        }
-        values |= {kind: counts[kind] for kind in ("received", "processed", "rejected", "skipped", "outdated", "lost")}
-        values["dropped for newer ones"] = dropped
-        for key, kept in latencies.items():
-            found = metrics.percentiles(kept)
-            values[f"{key} p50/p95/p99 [ms]"] = " ".join(f"{found[name]:.1f}" for name in ("p50", "p95", "p99"))
-        if rounds:
-            values["sampler rounds, mean"] = f"{np.mean([r for r, _, _ in rounds]):.1f}"
-            values["sampler evaluations, mean"] = f"{np.mean([e for _, e, _ in rounds]):.1f}"
-            values["sampler converged"] = f"{np.mean([c for _, _, c in rounds]):.1%}"
-        values["memory [MB]"] = f"{psutil.Process().memory_info().rss / 1e6:.0f}"
-        if estimator is not None:
-            values["device"], values["runtime"] = str(estimator.device), estimator.runtime
-            if estimator.device.type == "cuda":
-                values["device memory [MB]"] = f"{torch.cuda.memory_allocated(estimator.device) / 1e6:.0f}"
-        level, message = DiagnosticStatus.OK, f"{values['processed [Hz]']} images a second"
-        if estimator is None:
-            level, message = DiagnosticStatus.ERROR, self.failure or "no model is loaded"
-        elif state != "active":
-            message = state
-        elif complaint:
-            level, message = DiagnosticStatus.WARN, complaint
-        elif silent:
-            level, message = DiagnosticStatus.WARN, f"no images on '{topic}': is the camera running, the topic right?"
-        elif counts["received"] > before["received"] and counts["processed"] == before["processed"] > 0:
-            level, message = DiagnosticStatus.WARN, "images arrive but none was estimated in the last second"
-        pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
-        return DiagnosticStatus(
-            level=level, name=name, message=message, hardware_id=str(values.get("device", "")), values=pairs
-        )
+    name: str
+    state: str
+    topic: str
+    quality: Mapping[str, str]
+    estimator: PoseEstimator | None
+    failure: str
+    configuration: list[str]
 
 
-def array_of(stamp: Any, status: DiagnosticStatus) -> DiagnosticArray:
-    """The message of one status; `stamp` is a builtin_interfaces/Time."""
-    message = DiagnosticArray(status=[status])
+def report(stamp: Any, subject: Subject, figures: Figures) -> DiagnosticArray:
+    """The node's status, the worst of the others, with all values; then one status for each question.
+
+    Args:
+        stamp: builtin_interfaces/Time.
+    """
+    values = _values(subject, figures)
+    parts = {
+        "configuration": _configuration(subject),
+        "input": _input(subject, figures),
+        "transport": _transport(subject, figures),
+        "age": _age(figures),
+        "latency": _latency(figures),
+        "objects": _objects(figures),
+    }
+    if subject.estimator is None:
+        whole: _Verdict = ERROR, subject.failure or "no model is loaded"
+    elif subject.state != "active":
+        whole = OK, subject.state
+    else:
+        worst = max(parts.values(), key=lambda verdict: verdict[0])
+        whole = worst if worst[0] != OK else (OK, f"{figures.rates['processed']:.1f} images a second")
+    device = str(values.get("device", ""))
+    statuses = [_status(subject.name, device, *whole, values)]
+    if subject.state == "active":
+        shown = {name: {k: v for k, v in values.items() if k in _SHOWN[name]} for name in parts}
+        shown["objects"] = dict(figures.objects)
+        shown["transport"] |= {f"'{topic}'": quality for topic, quality in subject.quality.items()}
+        statuses += [_status(f"{subject.name}: {name}", device, *parts[name], shown[name]) for name in parts]
+    message = DiagnosticArray(status=statuses)
     message.header.stamp = stamp
     return message
+
+
+_SHOWN = {
+    "configuration": (),
+    "input": ("received [Hz]", "received", "incomplete", "rejected", "complaints"),
+    "transport": ("lost in transport", "lost in transport [%]"),
+    "age": ("age of results p50/p95/p99 [ms]",),
+    "latency": ("processed [Hz]", "dropped for newer ones", "skipped", "outdated", "latency p50/p95/p99 [ms]"),
+    "objects": (),
+}
+
+
+def _values(subject: Subject, figures: Figures) -> dict[str, Any]:
+    values: dict[str, Any] = {"state": subject.state}
+    values |= {f"{kind} [Hz]": f"{figures.rates[kind]:.1f}" for kind in ("received", "processed")}
+    values |= dict(figures.counts)
+    values["dropped for newer ones"] = figures.dropped
+    values["lost in transport"] = f"{figures.transport.lost} of {figures.transport.sent}"
+    values["lost in transport [%]"] = f"{100 * figures.transport.share:.1f}"
+    for key, kept in figures.milliseconds.items():
+        found = metrics.percentiles(kept)
+        values[f"{key} p50/p95/p99 [ms]"] = " ".join(f"{found[name]:.1f}" for name in ("p50", "p95", "p99"))
+    if figures.sampler:
+        rounds, evaluations, converged = np.mean(np.array(figures.sampler, float), axis=0)
+        values["sampler rounds, mean"] = f"{rounds:.1f}"
+        values["sampler evaluations, mean"] = f"{evaluations:.1f}"
+        values["sampler converged"] = f"{converged:.1%}"
+    if figures.complaints:
+        values["complaints"] = "; ".join(figures.complaints)
+    values["memory [MB]"] = f"{psutil.Process().memory_info().rss / 1e6:.0f}"
+    if subject.estimator is not None:
+        values["device"], values["runtime"] = str(subject.estimator.device), subject.estimator.runtime
+        if subject.estimator.device.type == "cuda":
+            values["device memory [MB]"] = f"{torch.cuda.memory_allocated(subject.estimator.device) / 1e6:.0f}"
+    return values
+
+
+def _configuration(subject: Subject) -> _Verdict:
+    return (WARN, "; ".join(subject.configuration)) if subject.configuration else (OK, "the parameters fit")
+
+
+def _input(subject: Subject, figures: Figures) -> _Verdict:
+    if figures.silence_s > _SILENCE_S:
+        return WARN, f"no images on '{subject.topic}': is the camera running, the topic right?"
+    if figures.complaints:
+        return WARN, figures.complaints[0]
+    if figures.rates["received"] and not figures.rates["processed"] and figures.counts["processed"]:
+        return WARN, "images arrive but none was estimated in the last second"
+    return OK, f"{figures.rates['received']:.1f} images a second"
+
+
+def _transport(subject: Subject, figures: Figures) -> _Verdict:
+    loss = figures.transport
+    if loss.share <= _MUCH_LOST:
+        return OK, "the images arrive"
+    remedy = "send smaller images or fewer, or use transport: compressed"
+    if "best effort" in subject.quality.get(subject.topic, ""):
+        remedy = (
+            "start the camera's driver with this package's config/fastdds.xml (docs/node.md), let it publish reliably, "
+            "use transport: compressed, or raise net.core.rmem_max"
+        )
+    return WARN, f"{loss.lost} of {loss.sent} images on '{subject.topic}' were lost on the way: {remedy}"
+
+
+def _age(figures: Figures) -> _Verdict:
+    ages, latencies = figures.milliseconds.get("age of results"), figures.milliseconds.get("latency")
+    if ages is None or latencies is None:
+        return OK, "nothing was estimated yet"
+    before = float(np.median(ages - latencies)) * 1e-3  # from stamp to arrival
+    if before > _OLD_S:
+        hint = (
+            "use_sim_time for a recording, or synchronise the clocks and see that the camera's driver stamps its images"
+        )
+        return WARN, f"images are stamped {before:.3g} s before they arrive: {hint}"
+    if before < -_EARLY_S:
+        return WARN, f"images are stamped {-before:.3g} s after they arrive: synchronise the clocks of camera and node"
+    return OK, f"results are {np.median(ages):.0f} ms old when they are published"
+
+
+def _latency(figures: Figures) -> _Verdict:
+    latencies = figures.milliseconds.get("latency")
+    if latencies is None:
+        return OK, "nothing was estimated yet"
+    median = float(np.median(latencies))
+    came = figures.rates["received"]
+    share = figures.rates["dropped"] / came if came else 0.0
+    if share > _MUCH_DROPPED:
+        return WARN, (
+            f"{share:.0%} of the images gave way to newer ones, as one takes {median:.0f} ms: fewer samples, steps or "
+            "objects, a GPU, or max_rate"
+        )
+    return OK, f"{median:.0f} ms from an image's arrival to its result"
+
+
+def _objects(figures: Figures) -> _Verdict:
+    return OK, ", ".join(f"{name}: {state}" for name, state in figures.objects.items()) or "nothing was estimated yet"
+
+
+def _status(name: str, device: str, level: bytes, message: str, values: Mapping[str, Any]) -> DiagnosticStatus:
+    pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
+    return DiagnosticStatus(level=level, name=name, message=message, hardware_id=device, values=pairs)

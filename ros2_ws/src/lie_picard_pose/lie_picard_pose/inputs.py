@@ -5,19 +5,41 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+from builtin_interfaces.msg import Time
+from rclpy.clock import Clock, ClockType
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, QoSReliabilityPolicy, qos_policy_name_from_kind
-from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.qos import QoSDurabilityPolicy, QoSPolicyKind, QoSReliabilityPolicy, qos_policy_name_from_kind
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
+from std_msgs.msg import Header
 
+from lie_picard.messages.read import nanoseconds_of
 from lie_picard.node.pipeline import Frame
 from lie_picard.node.settings import Settings
+from lie_picard.recording.message_types import typestore
+from lie_picard_pose import qos
+from lie_picard_pose.monitor import Monitor
 from lie_picard_pose.parameters import detection_type
 from lie_picard_pose.sync import ApproximateSync
+
+_LARGE = {Image: "sensor_msgs/msg/Image", CompressedImage: "sensor_msgs/msg/CompressedImage"}
+_LOOK_S = 0.02  # after a publisher came: for others that come with it
+_GRACE_S = 2.0  # for what belongs to the first images and comes less often than they do
+
+
+@dataclass
+class _Input:
+    """A subscription, and what was offered on its topic when it was made."""
+
+    kind: type
+    topic: str
+    callback: Callable[[Any], None]
+    offer: qos.Offer
+    subscription: Subscription
 
 
 class Inputs:
@@ -27,16 +49,17 @@ class Inputs:
         self,
         node: Node,
         settings: Settings,
-        on_image: Callable[[], None],
+        monitor: Monitor,
         on_frame: Callable[[Frame], None],
         complain: Callable[[str], None],
         before: Inputs | None = None,
     ) -> None:
         """Args:
-        on_image: called with every image that arrives, whether or not it becomes a frame.
+        monitor: is told of every image that arrives, whether or not it becomes a frame.
         before: closed ones, whose calibration and regions still hold.
         """
-        self._node, self._on_image, self._on_frame, self._complain = node, on_image, on_frame, complain
+        self._node, self._monitor, self._on_frame, self._complain = node, monitor, on_frame, complain
+        self._began = self._matched = time.monotonic()
         self._info: CameraInfo | None = before._info if before else None
         self._regions: dict[str, RegionOfInterest] = before._regions if before else {}
         self._by_topic = settings.regions_from == "topics"
@@ -57,11 +80,15 @@ class Inputs:
             for target in settings.targets:
                 take = functools.partial(self._regions.__setitem__, target.object_id)
                 wanted.append((RegionOfInterest, f"region/{target.object_id}", take))
-        self._subscriptions: list[Subscription] = []
+        self._inputs: list[_Input] = []
+        # Not in the event itself, whose subscription may have to go.
+        self._looker = node.create_timer(_LOOK_S, self.follow_publishers, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._looker.cancel()
         try:
             # The images last: while the others are made, the first of them would wait, or lack its calibration.
             for kind, topic, callback in reversed(wanted):
-                self._subscriptions.append(self._subscribe(kind, topic, callback))
+                offer = qos.Offer.on(node, topic)
+                self._inputs.append(_Input(kind, topic, callback, offer, self._subscribe(kind, topic, callback, offer)))
         except BaseException:
             self.close()
             raise
@@ -78,20 +105,65 @@ class Inputs:
 
     def close(self) -> None:
         """End the subscriptions."""
-        for subscription in self._subscriptions:
-            self._node.destroy_subscription(subscription)
+        for one in self._inputs:
+            self._node.destroy_subscription(one.subscription)
+        self._inputs.clear()
+        self._node.destroy_timer(self._looker)
 
-    def _subscribe(self, kind: type, topic: str, callback: Callable[[Any], None]) -> Subscription:
-        # rclpy changes the profile that it is given: a fresh one each.
-        qos = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
-        events = SubscriptionEventCallbacks(incompatible_qos=lambda event: self._on_incompatible_qos(topic, event))
+    def follow_publishers(self) -> None:
+        """Subscribe anew where the publishers offer something else than when it was done."""
+        self._looker.cancel()
+        for one in self._inputs:
+            publishers = self._node.get_publishers_info_by_topic(one.subscription.topic_name)
+            offer = qos.Offer.of(publishers)
+            if publishers and offer != one.offer:
+                self._node.destroy_subscription(one.subscription)
+                one.subscription = self._subscribe(one.kind, one.topic, one.callback, offer)
+                one.offer = offer
+
+    def quality(self) -> dict[str, str]:
+        """Quality of service of each topic, in words."""
+        found = {}
+        for one in self._inputs:
+            profile = one.subscription.qos_profile
+            words = "reliable" if profile.reliability == QoSReliabilityPolicy.RELIABLE else "best effort"
+            if profile.durability == QoSDurabilityPolicy.TRANSIENT_LOCAL:
+                words += ", transient local"
+            found[one.subscription.topic_name] = words
+        return found
+
+    def _subscribe(self, kind: type, topic: str, callback: Callable[[Any], None], offer: qos.Offer) -> Subscription:
+        events = SubscriptionEventCallbacks(
+            incompatible_qos=lambda event: self._on_incompatible_qos(topic, event),
+            matched=lambda _: self._looker.reset(),
+        )
+        overriding = qos.following(offer)
+        if kind in _LARGE:
+            return self._node.create_subscription(
+                kind, topic, functools.partial(self._on_bytes, _LARGE[kind], callback), qos.profile(), raw=True,
+                event_callbacks=events, qos_overriding_options=overriding,
+            )  # fmt: skip
         return self._node.create_subscription(
-            kind, topic, callback, qos,
-            event_callbacks=events, qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )  # fmt: skip
+            kind, topic, callback, qos.profile(), event_callbacks=events, qos_overriding_options=overriding
+        )
+
+    def _on_bytes(self, kind: str, callback: Callable[[Any], None], data: bytes) -> None:
+        """rclpy copies an image twice to make its message, 2 ms for 640 x 480; here its bytes stay where they are."""
+        try:
+            message: Any = typestore().deserialize_cdr(data, kind)
+        except Exception as error:  # whatever the bytes are, the node lives
+            self._monitor.count("rejected")
+            self._complain(f"a message of type {kind} cannot be read: {' '.join(str(error).split())}")
+            return
+        stamp = message.header.stamp
+        message.header = Header(stamp=Time(sec=stamp.sec, nanosec=stamp.nanosec), frame_id=message.header.frame_id)
+        callback(message)
 
     def _on_incompatible_qos(self, topic: str, event: Any) -> None:
         policy, name = qos_policy_name_from_kind(event.last_policy_kind), self._node.resolve_topic_name(topic)
+        if not qos.overridden(self._node, name, QoSPolicyKind(event.last_policy_kind)):
+            self._looker.reset()
+            return
         self._complain(
             f"a publisher on '{name}' offers an incompatible {policy}: change it there, "
             f"or set qos_overrides.{name}.subscription.{policy.lower()} here"
@@ -99,24 +171,38 @@ class Inputs:
 
     def _on_camera_info(self, info: CameraInfo) -> None:
         self._info = info
+        self._monitor.info(nanoseconds_of(info.header.stamp))
 
     def _on_message(self, role: str, message: Any) -> None:
-        now, stamp = time.monotonic(), message.header.stamp
+        now, stamp = time.monotonic(), nanoseconds_of(message.header.stamp)
         if role == "image":
-            self._on_image()
-        found = self._sync.put(role, stamp.sec * 1_000_000_000 + stamp.nanosec, message)
-        if role == "image" and (missing := self._sync.missing()):
+            self._monitor.image(stamp)
+        found = self._sync.put(role, stamp, message)
+        missing = self._sync.missing() if role == "image" else []
+        if missing:
             topics = " and ".join(f"'{self._node.resolve_topic_name(self._names[role])}'" for role in missing)
-            self._complain(
+            self._complain_of_want(
                 f"images arrive but nothing on {topics} yet: publish it, or change `regions_from` or `depth`"
             )
         if found is None:
+            if role == "image" and not missing and now - self._matched > _GRACE_S:
+                others = " and ".join(f"'{self._names[other]}'" for other in self._sync.others)
+                self._complain_of_want(
+                    f"no {others} within sync_tolerance of the images' stamps: raise it, or see that both are stamped "
+                    "with the time at which the image was taken"
+                )
             return
+        self._matched = now
         if self._info is None:
-            self._complain(
+            self._complain_of_want(
                 f"images arrive but no camera_info yet: publish it on '{self._node.resolve_topic_name('camera_info')}' "
                 "or remap that topic"
             )
             return
         regions = dict(self._regions) if self._by_topic else found.get("regions")
         self._on_frame(Frame(found["image"], self._info, regions, found.get("depth"), now))
+
+    def _complain_of_want(self, message: str) -> None:
+        self._monitor.count("incomplete")
+        if time.monotonic() - self._began > _GRACE_S:
+            self._complain(message)

@@ -1,12 +1,13 @@
 """Load the pose node with camera images and print how it bears them: latency, drops, answers of services, memory.
 
 `ros2 run lie_picard_pose load_test` asks whether it keeps up: 640 x 480 images at 30 Hz, 100 hypotheses each.
-`--rate 60 --samples 4000` gives it more than it can do; `--seconds 3600` shows whether memory grows.
+`--rate 60 --samples 4000` gives it more than it can do; `--hours 4` shows whether memory grows.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import signal
@@ -31,6 +32,7 @@ from rclpy.qos import QoSProfile
 from rclpy.serialization import serialize_message
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CameraInfo, Image
+from tf2_msgs.msg import TFMessage
 from tqdm import tqdm
 from visualization_msgs.msg import MarkerArray
 
@@ -40,13 +42,21 @@ from lie_picard.data.seeds import stream_generator
 from lie_picard.evaluation import metrics
 from lie_picard.messages.read import seconds_of
 from lie_picard.objects import BUILT_IN, catalogue
+from lie_picard.recording.message_types import typestore
 from lie_picard_msgs.msg import PoseHypothesisArray
+from lie_picard_pose import transport
 from lie_picard_pose.demo_recording import CAMERA, CAMERA_FRAME, DIAMETER
+from lie_picard_pose.running import executor_of
 
 _VIEWS = 40  # different images, shown again and again
 _ASK_S = 0.25
 _WARM_S = 3.0  # left out of all figures
 _READY_S = 90.0
+_FLOOR = "before it, for so long each: a node that only receives, and one that runs encoder and head besides"
+_SMALL = """leave Fast DDS as it is: images do not fit into its shared memory, as with a camera's driver that
+nobody told (config/fastdds.xml)"""
+_FILLED_S = 600.0  # memory is looked at from then on, in a short run from a third of it on
+_PROGRAMS = Path(get_package_prefix("lie_picard_pose")) / "lib" / "lie_picard_pose"
 
 
 def placed(name: str) -> Placed:
@@ -86,6 +96,8 @@ class LoadTest(Node):
         self.answers: list[tuple[float, float]] = []
         self.memory: list[tuple[float, float]] = []
         self.figures: dict[str, str] = {}
+        self.frames: set[str] = set()
+        self.create_subscription(TFMessage, "/tf", self._on_tf, QoSProfile(depth=100), raw=True)
         self.sent: list[float] = []
 
     def ready(self) -> bool:
@@ -119,25 +131,29 @@ class LoadTest(Node):
         age = self.get_clock().now().nanoseconds * 1e-9 - seconds_of(message.header.stamp)
         self.results.append((time.monotonic(), age * 1e3, message.statistics.processing_ms))
 
+    def _on_tf(self, data: bytes) -> None:
+        message: Any = typestore().deserialize_cdr(data, "tf2_msgs/msg/TFMessage")
+        self.frames |= {one.child_frame_id for one in message.transforms}
+
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        for status in message.status:
-            self.figures = {pair.key: pair.value for pair in status.values} | {"message": status.message}
+        whole = message.status[0]  # the node's own; the others repeat its values, each for one question
+        self.figures = {pair.key: pair.value for pair in whole.values} | {"message": whole.message}
 
 
 def run(test: LoadTest, process: subprocess.Popen[bytes]) -> dict[str, Any]:
     """Play camera until the time is up. Returns the figures."""
-    deadline = time.monotonic() + _READY_S
+    deadline, executor = time.monotonic() + _READY_S, executor_of(test)
     while not test.ready():
         if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError("the pose node did not become ready; see its output above")
-        rclpy.spin_once(test, timeout_sec=0.1)
+            raise RuntimeError("the node did not become ready; see its output above")
+        executor.spin_once(timeout_sec=0.1)
     node = psutil.Process(process.pid)
     began = time.monotonic()
     next_ask, index = began, 0
     with tqdm(total=round(test.seconds + _WARM_S), unit="s", leave=False) as bar:
         while (now := time.monotonic()) < began + test.seconds + _WARM_S:
             if process.poll() is not None:
-                raise RuntimeError(f"the pose node died with status {process.returncode}")
+                raise RuntimeError(f"the node died with status {process.returncode}")
             due = began + index / test.rate
             if now >= due:
                 test.send(index)
@@ -148,10 +164,10 @@ def run(test: LoadTest, process: subprocess.Popen[bytes]) -> dict[str, Any]:
                 test.memory.append((now - began, node.memory_info().rss / 1e6))
                 next_ask += _ASK_S
                 bar.update(round(now - began) - bar.n)
-            rclpy.spin_once(test, timeout_sec=max(0.0, min(due, next_ask) - time.monotonic()))
+            executor.spin_once(timeout_sec=max(0.0, min(due, next_ask) - time.monotonic()))
     end = time.monotonic() + 2
     while time.monotonic() < end:  # the last answers
-        rclpy.spin_once(test, timeout_sec=0.1)
+        executor.spin_once(timeout_sec=0.1)
     return figures(test, began + _WARM_S)
 
 
@@ -160,38 +176,77 @@ def figures(test: LoadTest, begin: float) -> dict[str, Any]:
     ages = [age for at, age, _ in test.results if at >= begin]
     processing = [ms for at, _, ms in test.results if at >= begin]
     answers = [ms for at, ms in test.answers if at >= begin]
-    times, sizes = np.array(test.memory).T
-    later = times >= times[-1] / 3  # buffers have filled by then
     sent = sum(at >= begin for at in test.sent)
-    return {
+    found: dict[str, Any] = {
         "images_sent": sent,
         "images_answered": len(ages),
-        "first_processing_ms": test.results[0][2] if test.results else float("nan"),
         "age_ms": metrics.percentiles(ages),
         "processing_ms": metrics.percentiles(processing),
+        "first_processing_ms": test.results[0][2] if test.results else float("nan"),
         "service_ms": metrics.percentiles(answers),
-        "memory_mb": float(sizes[-1]),
-        "memory_slope_mb_per_hour": float(np.polyfit(times[later], sizes[later], 1)[0] * 3600)
-        if later.sum() > 2
-        else 0.0,
+        "frames_in_tf": len(test.frames),
         "diagnostics": test.figures,
     }
+    if test.memory:
+        times, sizes = np.array(test.memory).T
+        later = times >= min(_FILLED_S, times[-1] / 3)  # buffers have filled by then
+        slope = float(np.polyfit(times[later], sizes[later], 1)[0] * 3600) if later.sum() > 2 else 0.0
+        found |= {"memory_mb": float(sizes[-1]), "memory_slope_mb_per_hour": slope}
+    halves = np.array_split(np.array(ages), 2)
+    if all(map(len, halves)):
+        found["age_p95_by_halves_ms"] = [float(np.percentile(half, 95)) for half in halves]
+    return found
 
 
-def report(found: dict[str, Any], args: argparse.Namespace) -> str:
+def report(found: dict[str, Any], floors: dict[str, dict[str, Any]], args: argparse.Namespace) -> str:
     """The figures for people."""
     lines = [f"{args.rate:g} images/s of 640 x 480, {args.samples} hypotheses each, {args.seconds:g} s"]
     lines.append(f"answered         {found['images_answered']} of {found['images_sent']} images")
-    for key, name in (("age_ms", "image stamp to result"), ("processing_ms", "of it in the node's work"),
-                      ("service_ms", "service answers after")):  # fmt: skip
-        values = " ".join(f"{kind} {value:6.1f}" for kind, value in found[key].items())
-        lines.append(f"{name:<26} {values} ms")
-    lines.append(f"the first image   {found['first_processing_ms']:.1f} ms in the node's work")
+    rows = [("image stamp to result", found["age_ms"]), ("of it in the node's work", found["processing_ms"])]
+    rows += [(f"floor: {name}", floor["age_ms"]) for name, floor in floors.items()]
+    rows.append(("service answers after", found["service_ms"]))
+    for name, percentiles in rows:
+        values = " ".join(f"{kind} {value:6.1f}" for kind, value in percentiles.items())
+        lines.append(f"{name:<42} {values} ms")
+    ratio = found["first_processing_ms"] / found["processing_ms"]["p50"]
+    lines.append(f"the first image  {found['first_processing_ms']:.1f} ms in the node's work, {ratio:.1f} x the median")
     lines.append(
-        f"node's memory    {found['memory_mb']:.0f} MB, slope {found['memory_slope_mb_per_hour']:+.1f} MB/hour"
+        f"node's memory    {found['memory_mb']:.0f} MB, slope {found['memory_slope_mb_per_hour']:+.2f} MB/hour"
     )
+    if "age_p95_by_halves_ms" in found:
+        first, second = found["age_p95_by_halves_ms"]
+        lines.append(f"age p95          {first:.1f} ms in the first half, {second:.1f} in the second")
+    lines.append(f"frames in TF     {found['frames_in_tf']}")
     lines += [f"  {key:<38} {value}" for key, value in found["diagnostics"].items()]
     return "\n".join(lines)
+
+
+def measured(args: argparse.Namespace, program: str, arguments: list[str], seconds: float) -> dict[str, Any]:
+    """Figures of one program in the node's place.
+
+    Raises:
+        RuntimeError: it did not start, or ended by itself.
+    """
+    test = LoadTest(args.object, seconds, args.rate, args.watch)
+    process = subprocess.Popen([_PROGRAMS / program, *arguments])
+    gc.collect()
+    gc.freeze()  # a full collection would hold camera and listener up for a tenth of a second
+    try:
+        return run(test, process)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(20)
+        test.destroy_node()
+
+
+def arguments_of(args: argparse.Namespace) -> list[str]:
+    """The pose node's: the object where it is."""
+    r = placed(args.object).region(CAMERA)
+    values = {
+        "objects": f"[{args.object}]", "diameters": f"[{DIAMETER}]", "samples": args.samples, "threads": args.threads,
+        "regions": f"[{r.x}, {r.y}, {r.width}, {r.height}]",
+    }  # fmt: skip
+    return ["--ros-args", *(a for name, value in values.items() for a in ("-p", f"{name}:={value}"))]
 
 
 def main() -> int:
@@ -202,38 +257,35 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=30.0, help="images a second")
     parser.add_argument("--samples", type=int, default=100, help="hypotheses an image")
     parser.add_argument("--seconds", type=float, default=30.0, help="how long, after 3 s of warming up")
+    parser.add_argument("--hours", type=float, help="the same in hours: a soak")
     parser.add_argument("--object", default="cube", help="solid in the images")
     parser.add_argument("--threads", type=int, default=0, help="the node's CPU threads; 0: torch decides")
     parser.add_argument("--watch", action="store_true", help="also subscribe to all that is only to be looked at")
+    parser.add_argument("--floor", type=float, default=0.0, metavar="SECONDS", help=_FLOOR)
+    parser.add_argument("--small-segments", action="store_true", help=_SMALL)
     parser.add_argument("--json", type=Path, help="file for the figures")
     args = parser.parse_args(remove_ros_args(sys.argv)[1:])
+    args.seconds = args.seconds if args.hours is None else 3600 * args.hours
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+    if not args.small_segments:
+        transport.prepare()
     rclpy.init()
-    test = LoadTest(args.object, args.seconds, args.rate, args.watch)
-    r = test.solid.region(CAMERA)
-    values = {
-        "objects": f"[{args.object}]", "diameters": f"[{DIAMETER}]", "samples": args.samples, "threads": args.threads,
-        "regions": f"[{r.x}, {r.y}, {r.width}, {r.height}]",
-        "qos_overrides./image.subscription.reliability": "reliable",
-    }  # fmt: skip
-    program = Path(get_package_prefix("lie_picard_pose")) / "lib" / "lie_picard_pose" / "pose_node"
-    arguments = [a for name, value in values.items() for a in ("-p", f"{name}:={value}")]
-    process = subprocess.Popen([program, "--ros-args", *arguments])
+    floors = {"receiving alone": [], "receiving, encoder and head": ["--samples", str(args.samples)]}
     try:
-        found = run(test, process) | {"machine": machine.describe()}
+        least = {name: measured(args, "load_floor", options, args.floor) for name, options in floors.items()
+                 if args.floor}  # fmt: skip
+        found = measured(args, "pose_node", arguments_of(args), args.seconds) | {"machine": machine.describe()}
     except RuntimeError as error:
         print(f"load_test: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
     finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(20)
         rclpy.try_shutdown()
     print(machine.one_line(found["machine"]))
-    print(report(found, args))
+    print(report(found, least, args))
     if args.json:
-        args.json.write_text(json.dumps(found, indent=1) + "\n")
+        args.json.write_text(json.dumps(found | {"floors": least}, indent=1) + "\n")
     return 0
 
 

@@ -14,6 +14,7 @@ from sensor_msgs.msg import Image
 from visualization_msgs.msg import MarkerArray
 
 from lie_picard.node import pictures
+from lie_picard.node.frames import Frames, prefix_of
 from lie_picard.node.markers import markers
 from lie_picard.node.pipeline import Frame, Result
 from lie_picard.node.settings import Settings
@@ -44,6 +45,7 @@ class Outputs:
             publisher(detections_3d.Detection3DArray, "~/detections") if detections_3d.available else None
         )
         self._broadcaster = make_broadcaster(node)
+        self._frames = Frames(WRITER)
         self._announced: ObjectInfoArray | None = None
 
     def announce(self, objects: list[ObjectInfo], stamp: Time) -> None:
@@ -53,13 +55,21 @@ class Outputs:
             self._announced.header.stamp = stamp
             self._objects.publish(self._announced)
 
-    def publish(self, frame: Frame, result: Result, settings: Settings) -> None:
-        """Publish one image's results; what is only to be looked at is made only where somebody looks, and last."""
+    def publish(self, frame: Frame, result: Result, settings: Settings) -> list[str]:
+        """Publish one image's results; what is only to be looked at is made only where somebody looks, and last.
+
+        Returns:
+            What could not be published, and why, one line each.
+        """
         header = frame.image.header
         for message in result.messages + result.lost:
             self._hypotheses.publish(message)
+        complaints: list[str] = []
         if settings.publish_tf and result.messages:
-            self._broadcaster.sendTransform(WRITER.transforms(result.messages, settings.tf_modes, settings.tf_prefix))
+            prefix = prefix_of(settings.tf_prefix, self._node.get_namespace())
+            transforms, complaints = self._frames.transforms(result.messages, settings.tf_modes, prefix)
+            if transforms:
+                self._broadcaster.sendTransform(transforms)
         if self._poses.get_subscription_count():
             self._poses.publish(WRITER.sample_poses(header, result.poses))
         if self._markers.get_subscription_count():
@@ -71,6 +81,7 @@ class Outputs:
             self._overlay.publish(image_of(header, pictures.overlay(result.shot, result, settings)))
         if self._distribution.get_subscription_count():
             self._distribution.publish(image_of(header, pictures.distributions(result)))
+        return complaints
 
     def close(self) -> None:
         """End the publishers."""

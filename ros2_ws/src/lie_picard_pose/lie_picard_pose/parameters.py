@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 
-from lie_picard.node import settings
+from lie_picard.node import parameter_file, settings
 from lie_picard.node.settings import TABLE, Entry, Settings
 
 
@@ -25,11 +29,39 @@ def declare(node: Node, table: Mapping[str, Entry]) -> None:
         node.declare_parameter(name, entry.default, descriptor)
 
 
-def unknown(node: Node) -> list[str]:
-    """Names that were given at the start and are none of the node's."""
-    known = ("use_sim_time", "start_type_description_service", "qos_overrides.")
+def oddities(node: Node) -> list[str]:
+    """What is odd about the parameters that were given at the start, one line each."""
     given = node._parameter_overrides  # rclpy tells it nowhere else
-    return sorted(name for name in given if name not in TABLE and not name.startswith(known))
+    unknown = sorted(name for name in given if name not in TABLE and not name.startswith(settings.OF_ROS))
+    lines = [f"there is no parameter '{name}': see docs/node.md, or `ros2 param list`" for name in unknown]
+    full_name = node.get_fully_qualified_name()
+    for path in _parameter_files(sys.argv):
+        with contextlib.suppress(parameter_file.ParameterFileError):  # where ROS could read it, so can we
+            found = parameter_file.sections(Path(path))
+            if not any(section.is_for(full_name) for section in found):
+                lines.append(
+                    f"params file {path} has nothing for this node: its sections are for "
+                    f"{parameter_file.names(found)}, the node is '{full_name}'; begin the section with '{full_name}:', "
+                    "or with '/**:' for any node"
+                )
+    return lines
+
+
+def _parameter_files(arguments: Sequence[str]) -> list[str]:
+    """The files that a command line gives to ROS."""
+    found, of_ros = [], False
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        of_ros = argument == "--ros-args" or (of_ros and argument != "--")
+        if of_ros and before == "--params-file":
+            found.append(argument)
+    return found
+
+
+def is_fixed_as(node: Node, parameter: Parameter) -> bool:
+    """Whether a parameter cannot be changed, and has this value."""
+    if not node.has_parameter(parameter.name) or not node.describe_parameter(parameter.name).read_only:
+        return False
+    return bool(node.get_parameter(parameter.name).value == parameter.value)
 
 
 def settings_of(values: Mapping[str, Any]) -> Settings:

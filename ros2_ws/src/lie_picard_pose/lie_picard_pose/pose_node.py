@@ -16,8 +16,7 @@ import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
-from rclpy.node import Node
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -26,12 +25,15 @@ from std_srvs.srv import Trigger
 
 from lie_picard import PoseEstimator
 from lie_picard.estimation.estimator import ImageError, pick_device
+from lie_picard.files import file_version
 from lie_picard.geometry.camera import CameraError
 from lie_picard.node.pipeline import Frame, Pipeline
 from lie_picard_msgs.srv import EstimatePose, SetObject
-from lie_picard_pose import diagnostics, parameters, service_requests
+from lie_picard_pose import announcement, diagnostics, parameters, service_requests
 from lie_picard_pose.conversions import WRITER, to_rgb
 from lie_picard_pose.inputs import Inputs
+from lie_picard_pose.lifecycle import LifecycleNode
+from lie_picard_pose.monitor import Monitor
 from lie_picard_pose.outputs import Outputs
 from lie_picard_pose.running import RCLError, run, spin
 from lie_picard_pose.worker import Limiter, Worker, result_of
@@ -51,18 +53,19 @@ class _Work(NamedTuple):
     pipeline: Pipeline
 
 
-class PoseNode(LifecycleNodeMixin, Node):
+class PoseNode(LifecycleNode):
     """Subscribes to images, publishes hypotheses: see docs/node.md. One thread runs all callbacks, another computes.
 
     configure: load the model and warm up. activate: subscribe. deactivate: stop. cleanup: free the model.
     """
 
     def __init__(self) -> None:
-        Node.__init__(self, "pose_node")  # rclpy's LifecycleNode is these two
-        LifecycleNodeMixin.__init__(self)
+        super().__init__("pose_node")
         parameters.declare(self, parameters.TABLE)
-        for name in parameters.unknown(self):
-            self.get_logger().warning(f"there is no parameter '{name}': see docs/node.md, or `ros2 param list`")
+        self._oddities = parameters.oddities(self)
+        self._warned: set[str] = set()
+        self._loaded = "", (0, 0)  # checkpoint and its version
+        self._warn(self._oddities)
         self._device = pick_device(self.get_parameter("device").value)
         self._settings = self._checked = parameters.settings_of(parameters.values_of(self))
         if threads := self.get_parameter("threads").value:
@@ -73,7 +76,7 @@ class PoseNode(LifecycleNodeMixin, Node):
         self._inputs: Inputs | None = None
         self._outputs: Outputs | None = None
         self._worker: Worker[_Work] = Worker(self._process_safely)
-        self._monitor = diagnostics.Monitor()
+        self._monitor = Monitor()
         self._limiter = Limiter()
         self._complaints: dict[str, float] = {}
         self._said_reduced = ""
@@ -93,11 +96,6 @@ class PoseNode(LifecycleNodeMixin, Node):
             self._starter.cancel()
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._apply_parameters)
-
-    @property
-    def state(self) -> str:
-        """Name of the lifecycle state."""
-        return str(self._state_machine.current_state[1])
 
     # --- lifecycle
 
@@ -158,7 +156,7 @@ class PoseNode(LifecycleNodeMixin, Node):
     def _configure(self) -> None:
         loading, self._loading = self._loading or self._worker.call(self._load, self._settings), None
         pipeline = result_of(loading, rclpy.ok)
-        self._monitor = diagnostics.Monitor()
+        self._monitor = Monitor()
         self._outputs, self._pipeline = Outputs(self), pipeline
         self._announce()
         # The libraries' 200,000 objects live as long as the node: a full collection that looks at all of them would
@@ -177,7 +175,7 @@ class PoseNode(LifecycleNodeMixin, Node):
             torch.cuda.empty_cache()
 
     def _open_inputs(self, before: Inputs | None = None) -> None:
-        self._inputs = Inputs(self, self._settings, self._on_image, self._on_frame, self._complain, before)
+        self._inputs = Inputs(self, self._settings, self._monitor, self._on_frame, self._complain, before)
 
     def _close_inputs(self) -> None:
         """End the subscriptions and wait for the frame in work."""
@@ -194,7 +192,9 @@ class PoseNode(LifecycleNodeMixin, Node):
 
     def _load(self, settings: parameters.Settings) -> Pipeline:
         """Load a checkpoint and warm up all that an image goes through, in the inference thread."""
+        version = settings.checkpoint, file_version(settings.checkpoint)
         pipeline = Pipeline(PoseEstimator.from_checkpoint(settings.checkpoint, str(self._device)), WRITER, to_rgb)
+        self._loaded = version
         began = time.monotonic()
         for _ in range(2):  # the first call chooses a method, makes buffers
             pipeline.rehearse(settings)
@@ -206,9 +206,6 @@ class PoseNode(LifecycleNodeMixin, Node):
         return pipeline
 
     # --- images
-
-    def _on_image(self) -> None:
-        self._monitor.count("received")
 
     def _on_frame(self, frame: Frame) -> None:
         assert self._pipeline
@@ -241,18 +238,20 @@ class PoseNode(LifecycleNodeMixin, Node):
         waited = time.monotonic() - frame.received
         result = pipeline(frame, settings)
         began = time.monotonic()
-        outputs.publish(frame, result, settings)
+        complaints = outputs.publish(frame, result, settings)
         now = time.monotonic()
         spans = {"waiting": waited * 1e3} | result.milliseconds | {"publishing": (now - began) * 1e3}
         age = (self.get_clock().now() - Time.from_msg(header.stamp)).nanoseconds * 1e-6
         spans |= {"latency": (now - frame.received) * 1e3, "age of results": age}
         self._monitor.count("lost", len(result.lost))
-        for complaint in result.complaints:
+        for complaint in result.complaints + complaints:
             self._complain(complaint)
         first = (result.messages + result.lost)[:1]
-        self._monitor.add(
-            spans, [(m.statistics.rounds, m.statistics.evaluations, m.statistics.converged) for m in first]
-        )
+        sampler = [(m.statistics.rounds, m.statistics.evaluations, m.statistics.converged) for m in first]
+        seen = {target.object_id: "not looked for in the last image" for target in settings.targets}
+        seen |= {m.object_id: f"presence {m.presence:.2f}" for m in result.messages}
+        seen |= {m.object_id: f"lost, presence {m.presence:.2f}" for m in result.lost}
+        self._monitor.processed(spans, sampler, seen)
         if (reduced := pipeline.estimator.reduced) and reduced != self._said_reduced:
             self._said_reduced = reduced
             self.get_logger().warning(reduced)
@@ -279,6 +278,9 @@ class PoseNode(LifecycleNodeMixin, Node):
             return response
         result = self.set_parameters_atomically([Parameter(name, value=value) for name, value in changes.items()])
         response.success, response.message = result.successful, result.reason
+        if result.successful and self._pipeline:
+            odd = announcement.strangers(self._settings, self._pipeline.estimator.config.objects)
+            response.message = "; ".join(line for line in odd if f"'{request.object_id}'" in line)
         return response
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -293,13 +295,21 @@ class PoseNode(LifecycleNodeMixin, Node):
 
     # --- parameters
 
+    def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
+        """As rclpy's, but a fixed parameter may be set to the value that it has: a file of all can be loaded."""
+        changes = [one for one in parameter_list if not parameters.is_fixed_as(self, one)]
+        if parameter_list and not changes:
+            return SetParametersResult(successful=True)
+        return super().set_parameters_atomically(changes)
+
     def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         names = {p.name for p in changes}
         values = parameters.values_of(self) | {p.name: p.value for p in changes if p.name in parameters.TABLE}
         self._candidate = None
         try:
             self._checked = parameters.settings_of(values)
-            if self._pipeline and "checkpoint" in names:
+            version = self._checked.checkpoint, file_version(self._checked.checkpoint)
+            if self._pipeline and "checkpoint" in names and version != self._loaded:
                 self._candidate = result_of(self._worker.call(self._load, self._checked), rclpy.ok)
         except Exception as error:  # whatever loading a model may raise, the node goes on with the one it has
             return SetParametersResult(successful=False, reason=str(error) or type(error).__name__)
@@ -322,11 +332,9 @@ class PoseNode(LifecycleNodeMixin, Node):
     def _announce(self) -> None:
         assert self._outputs and self._pipeline
         known = self._pipeline.estimator.config.objects
-        infos = []
-        for target in self._settings.targets:
-            name = target.object_id if target.object_id in known else ""
-            infos.append(WRITER.object_info(target, name, self._settings.symmetries[target.object_id]))
-        self._outputs.announce(infos, self.get_clock().now().to_msg())
+        self._outputs.announce(announcement.object_infos(self._settings, known), self.get_clock().now().to_msg())
+        self._monitor.configuration = self._oddities + announcement.strangers(self._settings, known)
+        self._warn(self._monitor.configuration)
         scales = {mesh.file: mesh.scale for mesh in self._settings.meshes.values() if mesh.scale != 1}
         for file in scales.keys() - self._scaled:
             self.get_logger().info(f"mesh {file} fits its object's diameter at {scales[file]:g} m a unit: taken so")
@@ -335,11 +343,27 @@ class PoseNode(LifecycleNodeMixin, Node):
     # --- what it says
 
     def _report(self) -> None:
-        topic = self.resolve_topic_name(self._inputs.image_topic) if self._inputs else ""
-        estimator = self._pipeline.estimator if self._pipeline else None
-        name = self.get_fully_qualified_name().lstrip("/")
-        status = self._monitor.report(name, self.state, topic, self._worker.dropped, estimator)
-        self._diagnostics.publish(diagnostics.array_of(self.get_clock().now().to_msg(), status))
+        inputs = self._inputs
+        if inputs:
+            inputs.follow_publishers()
+        subject = diagnostics.Subject(
+            name=self.get_fully_qualified_name().lstrip("/"),
+            state=self.state,
+            topic=self.resolve_topic_name(inputs.image_topic) if inputs else "",
+            quality=inputs.quality() if inputs else {},
+            estimator=self._pipeline.estimator if self._pipeline else None,
+            failure=self._monitor.failure,
+            configuration=self._monitor.configuration,
+        )
+        figures = self._monitor.figures(self._worker.dropped)
+        self._diagnostics.publish(diagnostics.report(self.get_clock().now().to_msg(), subject, figures))
+
+    def _warn(self, lines: list[str]) -> None:
+        """Each once, as long as it holds."""
+        for line in lines:
+            if line not in self._warned:
+                self.get_logger().warning(line)
+        self._warned = set(lines)
 
     def _reject(self, message: str) -> None:
         self._monitor.count("rejected")
@@ -347,7 +371,7 @@ class PoseNode(LifecycleNodeMixin, Node):
 
     def _complain(self, message: str) -> None:
         now, kind = time.monotonic(), re.sub(r"[-+.\d]+", "#", message)  # numbers change from image to image
-        self._monitor.complaint = message
+        self._monitor.complain(message)
         if now - self._complaints.get(kind, -_REPEAT_S) >= _REPEAT_S:
             self._complaints[kind] = now
             self.get_logger().error(message)

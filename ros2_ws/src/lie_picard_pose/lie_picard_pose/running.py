@@ -12,6 +12,7 @@ from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedE
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 
+from lie_picard_pose import transport
 from lie_picard_pose.worker import StoppingError
 
 RCLError = rclpy_implementation.RCLError
@@ -20,14 +21,13 @@ _SWITCH_S = 5e-5
 _ENDING = signal.SIGINT, signal.SIGTERM
 
 
-def spin(node: Node) -> int:
-    """Run a node's callbacks in this thread until the context is shut down, with little effort a message. Returns 0.
+def executor_of(node: Node) -> Executor:
+    """An executor that runs a node's callbacks with little effort a message.
 
     rclpy's ordinary executors build the whole set of what they wait for anew at every message, in Python; with images
     at 30 Hz that takes half a core and, worse, the interpreter's lock from whoever computes beside it. Its events
     executor does not. It is called experimental; where it is missing, an ordinary one serves.
     """
-    sys.setswitchinterval(_SWITCH_S)  # 5 ms, Python's own, for every small operation that another thread cuts in on
     try:
         from rclpy.experimental.events_executor import EventsExecutor
     except ImportError:
@@ -35,6 +35,13 @@ def spin(node: Node) -> int:
     else:
         executor = EventsExecutor()
     executor.add_node(node)
+    return executor
+
+
+def spin(node: Node) -> int:
+    """Run a node's callbacks in this thread until the context is shut down. Returns 0."""
+    sys.setswitchinterval(_SWITCH_S)  # 5 ms, Python's own, for every small operation that another thread cuts in on
+    executor = executor_of(node)
     # rclpy wakes a waiting executor before it shuts the context down: one that waits again in between, without a limit,
     # would sleep through the signal.
     while rclpy.ok():
@@ -54,6 +61,7 @@ def run(name: str, body: Callable[[], int], stop: Callable[[], None] = lambda: N
     for number in _ENDING:
         signal.signal(number, lambda *_: None)  # rclpy's handler, which is set above it, does all
     begun = False
+    transport.prepare()
     try:
         rclpy.init()
         begun = True

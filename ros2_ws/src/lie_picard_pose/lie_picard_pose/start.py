@@ -14,6 +14,8 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 def main() -> int:
     """Entry point."""
+    # Threads of torch that wait actively take the cores from those of ONNX Runtime, and from cameras and planners.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end)
     from lie_picard_pose import pose_node

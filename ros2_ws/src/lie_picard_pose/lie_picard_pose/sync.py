@@ -55,6 +55,11 @@ class ApproximateSync:
             kept.clear()
         self._given = -1, None
 
+    @property
+    def others(self) -> list[str]:
+        """Topics besides the first."""
+        return list(self._others)
+
     def missing(self) -> list[str]:
         """Topics that nothing has come from."""
         return [topic for topic, kept in self._kept.items() if not kept]
