@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import pickle
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +23,7 @@ from lie_picard.geometry.camera import CameraError
 from lie_picard.model import checkpoint
 from lie_picard.node.pipeline import Estimate, Pipeline
 from lie_picard.node.settings import Settings
+from lie_picard.recording import kept
 from lie_picard.recording.bag import Bag
 from lie_picard.recording.frames import Topics, frames
 from lie_picard.recording.message_types import writer
@@ -124,16 +124,16 @@ def _pipeline(settings: Settings, device: str) -> Pipeline:
 
 
 class Store:
-    """Results of jobs as files, so that a run that was cut goes on where it was. Its own cache: never share it."""
+    """Results of jobs as files, so that a run that was cut goes on where it was. They hold data, no code."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def get(self, job: Job) -> Done | None:
-        """A job's result, if it is there; what a version with other modules or classes wrote is not."""
+        """A job's result, if it is there; what is damaged, or of a version with other fields, is not."""
         try:
-            return pickle.loads(self._file(job).read_bytes())  # type: ignore[no-any-return]
-        except Exception:  # pickle raises whatever rubbish leads to
+            return kept.decode(self._file(job).read_bytes(), Done)
+        except (OSError, kept.KeptError):
             return None
 
     def put(self, job: Job, done: Done) -> None:
@@ -141,7 +141,7 @@ class Store:
         file = self._file(job)
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as part:
-            part.write(pickle.dumps(done))
+            part.write(kept.encode(done))
         os.replace(part.name, file)
 
     def _file(self, job: Job) -> Path:
@@ -149,7 +149,7 @@ class Store:
         return (
             self._folder
             / f"{job.bag.key}-{_fingerprint(job.settings, job.topics, job.device)}"
-            / f"{job.start_ns}.pickle"
+            / f"{job.start_ns}.safetensors"
         )
 
 
