@@ -8,12 +8,12 @@ PACKAGES := $(shell find ros2_ws/src ros2_ws/without_ros launch -type f -not -pa
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-setup: matching-ros ros2_ws/install/.complete  ## virtual environment, ROS 2 and the built workspace
+setup: matching-ros ros2_ws/install/.complete  ## virtual environment, ROS 2 and the workspace; LIE_PICARD_ROS=kilted takes its wheels
 
 matching-ros:
 	@scripts/setup.sh --check
 
-.venv/.complete: requirements/python.txt requirements/ros.txt core/pyproject.toml scripts/setup.sh scripts/relocate_ros_wheels.py
+.venv/.complete: requirements/python.txt requirements/colcon.txt $(wildcard requirements/ros-*.txt) core/pyproject.toml scripts/setup.sh scripts/relocate_ros_wheels.py
 	@scripts/setup.sh
 
 ros2_ws/install/.complete: .venv/.complete $(PACKAGES) scripts/build.sh scripts/env.sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # ROS, then the workspace and its virtual environment, then the command.
 set -eo pipefail
-source /opt/ros/jazzy/setup.bash
+source "/opt/ros/$ROS_DISTRO/setup.bash"
 source /lie-picard/scripts/env.sh
 exec "$@"

@@ -5,7 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/env.sh
 cd ros2_ws
 paths=(src)
-[ "$(cat ../.venv/.ros)" != wheels ] || paths+=(without_ros/tf2_msgs)
+[[ "$(cat ../.venv/.ros)" != *" wheels" ]] || paths+=(without_ros/tf2_msgs)
 log=$(mktemp)
 if ! python -m colcon build --event-handlers console_cohesion- --base-paths "${paths[@]}" \
   --cmake-args -DBUILD_TESTING=OFF "-DPython3_EXECUTABLE=$(command -v python)" >"$log" 2>&1; then

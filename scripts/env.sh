@@ -2,7 +2,8 @@
 # Source this file (bash) to use the workspace: `source scripts/env.sh`. Puts Python, ROS 2 and the built packages on their paths.
 _root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export VIRTUAL_ENV=$_root/.venv
-if [ "$(cat "$VIRTUAL_ENV/.ros" 2>/dev/null)" != wheels ]; then  # a ROS is installed: only the workspace comes on top
+_ros=$(cat "$VIRTUAL_ENV/.ros" 2>/dev/null || true)
+if [[ "$_ros" != *" wheels" ]]; then  # a ROS is installed: only the workspace comes on top
   if [ -f "$_root/ros2_ws/install/setup.bash" ]; then
     _options=$(set +o | grep nounset)
     set +u  # colcon's scripts read unset variables
@@ -12,7 +13,7 @@ if [ "$(cat "$VIRTUAL_ENV/.ros" 2>/dev/null)" != wheels ]; then  # a ROS is inst
     unset _options
   fi
 else
-  export LIE_PICARD_WHEELS=1 ROS_VERSION=2 ROS_DISTRO=jazzy
+  export LIE_PICARD_WHEELS=1 ROS_VERSION=2 ROS_DISTRO=${_ros% wheels}
   export RMW_IMPLEMENTATION=${RMW_IMPLEMENTATION:-rmw_fastrtps_cpp}
   export ROS_AUTOMATIC_DISCOVERY_RANGE=${ROS_AUTOMATIC_DISCOVERY_RANGE:-LOCALHOST}
   _libraries=$VIRTUAL_ENV/lib _prefixes=$VIRTUAL_ENV _packages=
@@ -29,4 +30,4 @@ else
   unset _libraries _prefixes _packages _dir _site
 fi
 export PATH=$VIRTUAL_ENV/bin:$PATH
-unset _root
+unset _root _ros

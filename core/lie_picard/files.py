@@ -1,19 +1,38 @@
-"""Files that are there as a whole or not at all, and whether one has changed."""
+"""Files that are there as a whole or not at all, names for them, and whether one has changed."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_UNFIT = re.compile(r"[/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_MAX_BYTES = 180  # of 255, so that endings fit
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """A file to write instead of `path`, whose place it takes at the end; after an exception nothing has changed."""
     partial = path.with_name(path.name + ".partial")
+    partial.unlink(missing_ok=True)  # a link would lead elsewhere
     yield partial
     os.replace(partial, path)
+
+
+def file_name(text: str) -> str:
+    """The text as one part of a path: never another folder, and short enough for every file system with an ending.
+
+    Ordinary text stays as it is; of other text, unfit characters become "_", the rest
+    is cut, and a digest keeps two apart.
+    """
+    plain = _UNFIT.sub("_", text).encode()[:_MAX_BYTES].decode(errors="ignore")
+    if plain == text and plain not in ("", ".", ".."):
+        return text
+    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
+    return f"{plain.lstrip('.')}-{digest}"
 
 
 def file_version(path: str | Path) -> tuple[int, int]:

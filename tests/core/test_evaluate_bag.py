@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import re
 import signal
 import socket
@@ -200,7 +201,7 @@ def test_ctrl_c_in_a_terminal(folder, bag, params):
     command = [*COMMAND, str(write(folder / "long", frames=300)), "--params", str(params), "--output", str(output)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while not list(output.glob("work/*/*.pickle")):
+    while not list(output.glob("work/*/*.safetensors")):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
@@ -277,7 +278,7 @@ def test_a_killed_worker_loses_nothing(folder, several, params, alone):
                "--no-annotate"]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 120
-    while not (done := list(output.glob("work/*/*.pickle"))):
+    while not (done := list(output.glob("work/*/*.safetensors"))):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.02)
     workers = [child for child in psutil.Process(process.pid).children(recursive=True)
@@ -319,10 +320,24 @@ def test_a_scheduler_that_is_not_there_is_said_in_one_line(folder, several, para
     assert "no Dask scheduler at 'tcp://127.0.0.1:9'" in capsys.readouterr().err
 
 
-def test_kept_results_of_a_version_with_other_modules_or_classes_are_estimated_anew(folder, bag, params):
+class MakesAFolder:
+    """Unpickled, it makes a folder."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def test_kept_results_that_are_none_are_estimated_anew_and_run_nothing(folder, bag, params):
+    """Of another version, damaged, or put there by a stranger."""
     work = folder / "other version"
     before = score(bag, output=work, params=params)
-    for number, file in enumerate(sorted(work.rglob("*.pickle"))):
-        file.write_bytes((b"clie_picard.no_such_module\nDone\n.", b"clie_picard.recording.jobs\nNone\n.")[number % 2])
+    kept = sorted(work.rglob("*.safetensors"))
+    assert len(kept) >= 2
+    for number, file in enumerate(kept):
+        file.write_bytes((pickle.dumps(MakesAFolder(folder / "ran")), file.read_bytes()[:-9])[number % 2])
     again = score(bag, output=work, params=params)
     assert again["complete"] and again["rows"] == before["rows"]
+    assert not (folder / "ran").exists()

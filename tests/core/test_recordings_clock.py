@@ -57,7 +57,7 @@ def test_a_stray_message_costs_nothing_and_is_named(tmp_path, storage, early, na
     messages = [stored("/tf", early, transform(early, "elsewhere", "nothing")), *scene()]
     report = score(record(tmp_path / "bag", messages, storage), tmp_path / "work")
     assert states(report) == ["scored"] * 6 and report["complete"]
-    assert len(list((tmp_path / "work").glob("*/*.pickle"))) == 1
+    assert len(list((tmp_path / "work").glob("*/*.safetensors"))) == 1
     assert f"/tf at {early} ns" in problems(report) and named in problems(report)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("launch_ros", reason="launch and launch_ros are not installed: source a ROS 2 installation")
-pytest.importorskip("ros2launch", reason="the command `ros2 launch` is not installed: apt install ros-jazzy-ros2launch")
+pytest.importorskip("ros2launch", reason="`ros2 launch` is not installed: apt install ros-$ROS_DISTRO-ros2launch")
 import rclpy
 import yaml
 from ament_index_python import get_package_share_directory

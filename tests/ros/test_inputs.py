@@ -116,7 +116,7 @@ def test_a_depth_image_gives_the_range_where_the_region_is_too_large(pose_node, 
 def test_detections_say_where_the_object_is(pose_node, bench, cube):
     kind = parameters.detection_type()
     if kind is None:
-        pytest.skip("vision_msgs is not installed: apt install ros-jazzy-vision-msgs")
+        pytest.skip("vision_msgs is not installed: apt install ros-$ROS_DISTRO-vision-msgs")
     from vision_msgs.msg import Detection2D, ObjectHypothesisWithPose
 
     start(pose_node, bench, regions_from="detections")

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from lie_picard import so3
 from lie_picard.data.seeds import stream_generator, train_generator
+from lie_picard.files import file_name
 from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.objects import Object
 from lie_picard.rendering.clean import render
@@ -90,11 +91,15 @@ def write(
     """Render `images` of every shape at uniform rotations and write them in SYMSOL's format.
 
     Raises:
-        DatasetError: the split exists already.
+        DatasetError: the split exists already, a name cannot be part of a file's, or an image cannot be written.
     """
     folder, table = root / split / "images", root / split / "rotations.npz"
     if table.exists():
         raise DatasetError(f"{table} exists already: remove it, or choose another folder")
+    if unfit := next((shape.name for shape in shapes if file_name(shape.name) != shape.name), None):
+        raise DatasetError(
+            f"the name {unfit[:80]!r} cannot be part of a file's: an object needs one without / to be rendered"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     digits = max(5, len(str(images - 1)))
     arrays = {}
@@ -106,7 +111,8 @@ def write(
             pictures = render(shape, rotations[start : start + _CHUNK], size, channels=3).numpy()
             for offset, picture in enumerate(pictures):
                 path = folder / f"{shape.name}_{start + offset:0{digits}d}.png"
-                cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+                if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
+                    raise DatasetError(f"cannot write {path}")
                 if on_image:
                     on_image()
         # As in SYMSOL, marked shapes list the poses of the bare one; those of a sphere cannot be listed.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -60,8 +61,14 @@ def markdown(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> s
     """A table of the rows' values under these headings."""
     headings = [heading.replace("-\n", "").replace("\n", " ") for heading in columns.values()]
     lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
-    lines += ["| " + " | ".join(cell(row.get(column)) for column in columns) + " |" for row in rows]
+    lines += ["| " + " | ".join(_in_markdown(row.get(column)) for column in columns) + " |" for row in rows]
     return "\n".join(lines)
+
+
+def _in_markdown(value: Any) -> str:
+    """A cell; a name from a data set, which may hold HTML, stays text."""
+    text = cell(value)
+    return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|") if isinstance(value, str) else text
 
 
 def plain_ticks(axis: Axis) -> None:

@@ -15,9 +15,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lie_picard.files import atomic_write
+from lie_picard.files import atomic_write, file_name
 from lie_picard.node import settings
-from lie_picard.recording import html
+from lie_picard.recording import html, scheduler
 from lie_picard.recording import scoring as evaluate
 from lie_picard.recording.annotate import Annotation
 from lie_picard.recording.frames import Topics
@@ -45,7 +45,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         p.add_argument(f"--{name.replace('_', '-')}", default="", metavar="TOPIC", help="default: found out")
     p.add_argument("--device", default="auto", help="auto, cpu or cuda")
     p.add_argument("--workers", type=int, default=0, help="processes; 0: one for a single recording, else one a core")
-    p.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster that has the recordings in reach")
+    scheduler.add_arguments(p)
     p.add_argument("--results", type=Path, metavar="BAG", help="score the hypotheses that a live node published for "
                    "the recording, and that were recorded here, instead of estimating")  # fmt: skip
     p.add_argument("--no-annotate", action="store_true", help="write no annotated recordings")
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     with tqdm(total=sum(r.images for r in recordings), unit="image", disable=None, desc="scoring") as bar:
         try:
             for recording, tally in zip(recordings, tallies, strict=True):
-                annotated = None if args.no_annotate else args.output / f"{recording.name}-annotated"
+                annotated = None if args.no_annotate else args.output / f"{file_name(recording.name)}-annotated"
                 _score(recording, tally, worst, options, work, annotated, bar.update)
         except KeyboardInterrupt:
             interrupted = True
@@ -183,7 +183,7 @@ def _options(args: argparse.Namespace) -> evaluate.Options:
         tf=args.tf,
         device=args.device,
         workers=args.workers,
-        scheduler=args.scheduler,
+        scheduler=scheduler.of_arguments(args),
         results=args.results,
     )
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
@@ -44,10 +46,12 @@ _TABLES = {
         "position_inside_95": "95% region", "calibration_error_of_weights": "calibration error of weights",
     },
 }  # fmt: skip
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _EMPTY = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEAAAAALAAAAAABAAEAAAI="
 _MAX_POINTS = 4000  # of a line in a plot
 
 
+@matplotlib.rc_context({"text.parse_math": False})  # a name with $ is no formula
 def render(result: Mapping[str, Any], worst: Sequence[Picture]) -> str:
     """The report's text.
 
@@ -55,10 +59,11 @@ def render(result: Mapping[str, Any], worst: Sequence[Picture]) -> str:
         result: what `evaluate.conclude` gives.
     """
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        finalize=_printable,
+    )  # fmt: skip
     template = environment.get_template("report.html.jinja")
-    scored = [record for record in result["frames"] if record["state"] == "scored"]
+    scored = [r | {"object": _label(r["object"])} for r in result["frames"] if r["state"] == "scored"]
     return template.render(
         result=result,
         machine=machine.one_line(result["machine"]),
@@ -67,6 +72,17 @@ def render(result: Mapping[str, Any], worst: Sequence[Picture]) -> str:
         plots=[(title, *_drawn(note, draw)) for title, note, draw in _plots(result, scored)],
         worst=[(one, _jpeg(one.overlay), _jpeg(one.distribution)) for one in worst],
     )
+
+
+def _printable(value: Any) -> Any:
+    """Text that UTF-8 and HTML can hold: names of files may be any bytes, and those of objects any characters."""
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", value) if type(value) is str else value
+
+
+def _label(name: str) -> str:
+    """An object's name in a plot; matplotlib leaves out what begins with "_"."""
+    text = str(_printable(name))
+    return f" {text}" if text.startswith("_") else text
 
 
 def _drawn(note: str, draw: Callable[[], Figure]) -> tuple[str, str]:
@@ -147,7 +163,7 @@ def _cumulated(scored: list[dict[str, Any]]) -> Figure:
 def _calibration(result: Mapping[str, Any]) -> Figure:
     figure = Figure(figsize=(10, 3.8), layout="constrained")
     regions, weights = figure.subplots(1, 2)
-    rows = result["rows"]
+    rows = [row | {"object": _label(row["object"])} for row in result["rows"]]
     for row in rows:
         bold = {"linewidth": 2.2, "color": "black"} if row["object"] == "all" else {"linewidth": 1.0}
         shares = [row.get(f"rotation_inside_{level * 100:.0f}") for level in LEVELS]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import pickle
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -24,9 +23,11 @@ from lie_picard.geometry.camera import CameraError
 from lie_picard.model import checkpoint
 from lie_picard.node.pipeline import Estimate, Pipeline
 from lie_picard.node.settings import Settings
+from lie_picard.recording import kept
 from lie_picard.recording.bag import Bag
 from lie_picard.recording.frames import Topics, frames
 from lie_picard.recording.message_types import writer
+from lie_picard.recording.scheduler import Scheduler
 from lie_picard.recording.stored import one_line
 
 # Of a job: what is lost when it is interrupted, and how much of what belongs to its images is in memory at once.
@@ -123,16 +124,16 @@ def _pipeline(settings: Settings, device: str) -> Pipeline:
 
 
 class Store:
-    """Results of jobs as files, so that a run that was cut goes on where it was. Its own cache: never share it."""
+    """Results of jobs as files, so that a run that was cut goes on where it was. They hold data, no code."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def get(self, job: Job) -> Done | None:
-        """A job's result, if it is there; what a version with other modules or classes wrote is not."""
+        """A job's result, if it is there; what is damaged, or of a version with other fields, is not."""
         try:
-            return pickle.loads(self._file(job).read_bytes())  # type: ignore[no-any-return]
-        except Exception:  # pickle raises whatever rubbish leads to
+            return kept.decode(self._file(job).read_bytes(), Done)
+        except (OSError, kept.KeptError):
             return None
 
     def put(self, job: Job, done: Done) -> None:
@@ -140,7 +141,7 @@ class Store:
         file = self._file(job)
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as part:
-            part.write(pickle.dumps(done))
+            part.write(kept.encode(done))
         os.replace(part.name, file)
 
     def _file(self, job: Job) -> Path:
@@ -148,7 +149,7 @@ class Store:
         return (
             self._folder
             / f"{job.bag.key}-{_fingerprint(job.settings, job.topics, job.device)}"
-            / f"{job.start_ns}.pickle"
+            / f"{job.start_ns}.safetensors"
         )
 
 
@@ -166,12 +167,12 @@ def _digest(file: Path) -> str:
 
 
 def run_all(
-    jobs: Sequence[Job], workers: int, scheduler: str | None, on_images: Callable[[int], None]
+    jobs: Sequence[Job], workers: int, scheduler: Scheduler | None, on_images: Callable[[int], None]
 ) -> Iterator[tuple[Job, Done]]:
     """Results of jobs as they come.
 
     Args:
-        workers: processes on this machine; 1: in this one. scheduler: address of a Dask scheduler, instead.
+        workers: processes on this machine; 1: in this one. scheduler: of a Dask cluster, instead.
         on_images: called with the number of images done since the last call.
     """
     if scheduler is None and workers == 1:

@@ -52,6 +52,8 @@ class Recorder:
         if self._at_once:
             return
         if kind is None:
+            if self._folder.is_symlink():  # what it leads to is not this recording's
+                self._folder.unlink()
             shutil.rmtree(self._folder, ignore_errors=True)
             os.replace(self._workshop / self._folder.name, self._folder)
         shutil.rmtree(self._workshop, ignore_errors=True)

@@ -32,6 +32,7 @@ from lie_picard.recording.frames import Topics, frames, resolve
 from lie_picard.recording.jobs import MAX_IMAGES, SPAN_NS, Estimated, Job, Store, run_all
 from lie_picard.recording.message_types import header_of, writer
 from lie_picard.recording.record import Scorer
+from lie_picard.recording.scheduler import Scheduler
 from lie_picard.recording.stored import LATEST_NS
 from lie_picard.recording.truth import NoTruthError, Truth, read_truth
 
@@ -48,7 +49,7 @@ class Options:
         truth_gap_s: longest time between two samples of a moving true frame.
         tf: topics of transforms that the truth is taken from, each with the `tf_static` beside it; empty: all.
         workers: processes on this machine; 0: one for a single recording, else one a core.
-        scheduler: address of a Dask scheduler that all recordings are in reach of, instead.
+        scheduler: of a Dask cluster that all recordings are in reach of, instead.
         results: a recording of a node's hypotheses for the same images, which are scored instead of estimating.
     """
 
@@ -59,7 +60,7 @@ class Options:
     tf: Sequence[str] = ()
     device: str = "auto"
     workers: int = 0
-    scheduler: str | None = None
+    scheduler: Scheduler | None = None
     results: Path | None = None
 
 
@@ -318,11 +319,12 @@ def conclude(
     stages = {name: [spans[name] for spans in work if name in spans] for name in names}
     if "latency" not in stages:
         stages["total"] = [sum(spans.values()) for spans in work]
+    at = options.scheduler.address if options.scheduler else processes(recordings, options)
     return {
         "machine": machine.describe(pick_device(options.device)),
         "settings": _described(options.settings),
         "complete": not useless and all(bag["complete"] for bag in bags),
-        "processes": "a live node" if options.results else options.scheduler or processes(recordings, options),
+        "processes": "a live node" if options.results else at,
         "bags": [*bags, *useless],
         "rows": summary.rows(records, {target.object_id: target.diameter for target in options.settings.targets}),
         "milliseconds": {name: metrics.percentiles(values) for name, values in stages.items()},

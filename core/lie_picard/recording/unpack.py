@@ -29,7 +29,8 @@ def place_of(file: Path, folder: Path) -> Path:
 def logs_of(file: Path) -> list[Path]:
     """What SQLite keeps beside a database that was not closed."""
     logs = [file.with_name(file.name + end) for end in COMPANIONS]
-    return [log for log in logs if log.is_file() and log.stat().st_size]
+    # Not `Path.is_file`: it raises where the name with its ending is too long.
+    return [log for log in logs if os.path.isfile(log) and log.stat().st_size]
 
 
 def unpacked(file: Path, folder: Path, budget: Budget) -> tuple[Path, str]:
@@ -43,7 +44,7 @@ def unpacked(file: Path, folder: Path, budget: Budget) -> tuple[Path, str]:
         return target, note.read_text()
     folder.mkdir(parents=True, exist_ok=True)
     problem = ""
-    partial = target.with_name(target.name + ".part")
+    partial = folder / "unpacked.part"
     try:
         with file.open("rb") as stream, partial.open("wb") as out:
             try:
@@ -113,7 +114,7 @@ def whole_pages(file: Path, folder: Path, budget: Budget) -> Path:
     rest = size % (page_size(file) or 1)
     if not rest:
         return file
-    target = folder / f"whole-{file.name}"
+    target = folder / f"whole{file.suffix}"
     folder.mkdir(parents=True, exist_ok=True)
     budget.take(size, file)
     shutil.copyfile(file, target)

@@ -26,6 +26,7 @@ from ament_index_python import get_package_prefix
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseArray
 from rcl_interfaces.srv import GetParameters
+from rclpy.client import Client
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.serialization import serialize_message
@@ -90,7 +91,7 @@ class LoadTest(Node):
         for name, kind in pictures.items() if watch else ():
             self.create_subscription(kind, f"pose_node/{name}", lambda _: None, QoSProfile(depth=1))
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, QoSProfile(depth=10))
-        self._client = self.create_client(GetParameters, "pose_node/get_parameters")
+        self._client: Client = self.create_client(GetParameters, "pose_node/get_parameters")
         self.results: list[tuple[float, float, float]] = []  # when it came, its age, processing: s, ms, ms
         self.answers: list[tuple[float, float]] = []
         self.memory: list[tuple[float, float]] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -70,7 +71,8 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
         ValueError: one line that names the parameter and the remedy.
     """
     if values["regions_from"] == "detections" and detection_type() is None:
-        raise ValueError("regions_from is detections but vision_msgs is not installed: install ros-jazzy-vision-msgs")
+        package = f"ros-{os.environ.get('ROS_DISTRO', 'jazzy')}-vision-msgs"
+        raise ValueError(f"regions_from is detections but vision_msgs is not installed: install {package}")
     return settings.settings_of(values)
 
 
