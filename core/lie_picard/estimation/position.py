@@ -134,7 +134,7 @@ def _ranges(depth: NDArray[np.float32], camera: Camera, region: Region) -> tuple
         return np.zeros((0, 3)), np.zeros(0)
     values = depth[np.ix_(rows, columns)].astype(np.float64).reshape(-1)
     u, v = np.meshgrid(columns, rows)
-    rays = camera.rays(np.stack([u, v], -1).reshape(-1, 2).astype(np.float64))
+    rays = camera.rays_or_nan(np.stack([u, v], -1).reshape(-1, 2).astype(np.float64))
     valid = np.isfinite(values) & (values > 0) & (rays[:, 2] > 0.1)
     return rays[valid], values[valid] / rays[valid, 2]
 
