@@ -100,3 +100,101 @@ def test_an_uncalibrated_camera_is_refused(matrix, message):
 def test_a_region_outside_or_empty_is_refused(region):
     with pytest.raises(CameraError, match="region"):
         look_at(CAMERA, region, 64, 0.9)
+
+
+# --- lenses: rays and projection are inverses wherever the lens is invertible, and errors elsewhere
+
+SKEWED = np.array([[400.0, 9, 315.0], [0, 410.0, 243.0], [0, 0, 1]])
+WIDE = np.array([[300.0, 0, 319.5], [0, 300.0, 239.5], [0, 0, 1]])
+LENSES = {
+    "none": (SKEWED, [], False),
+    "plumb_bob": (SKEWED, [-0.25, 0.08, 0.001, -0.0005, 0.0], False),
+    "barrel": (WIDE, [-0.3, 0.09, 0.001, 0.001, -0.01], False),
+    "pincushion": (WIDE, [0.5, 0.3, 0, 0, 0.2], False),
+    "rational": (SKEWED, [5.2, 2.1, 0.0005, -0.0003, 0.1, 5.5, 3.6, 0.5], False),
+    "thin prism": (SKEWED, [0.1, -0.1, 0.001, 0.002, 0.01, 0, 0, 0, 0.003, 0.002, -0.001, 0.002], False),
+    "tilt": (SKEWED, [0.1, -0.1, 0.001, 0.002, 0.01, 0, 0, 0, 0.003, 0.002, -0.001, 0.002, 0.05, -0.04], False),
+    "fisheye": (SKEWED, [0.02, -0.01, 0.003, -0.001], True),
+    "wide fisheye": (np.array([[150.0, 0, 319.5], [0, 150.0, 239.5], [0, 0, 1]]), [0.01, 0.001, 0.0, 0.0], True),
+}
+EVERYWHERE = np.stack(np.meshgrid(np.linspace(-0.5, 639.5, 33), np.linspace(-0.5, 479.5, 25)), -1).reshape(-1, 2)
+
+
+def camera_with(name):
+    matrix, distortion, fisheye = LENSES[name]
+    return Camera(matrix, np.array(distortion), 640, 480, fisheye)
+
+
+@pytest.mark.parametrize("name", LENSES)
+def test_every_pixel_of_every_lens_has_a_ray_that_comes_back_to_it(name):
+    camera = camera_with(name)
+    rays = camera.rays_or_nan(EVERYWHERE)
+    seen = ~np.isnan(rays).any(1)
+    assert seen.all() or (name == "barrel" and seen.mean() > 0.9)
+    np.testing.assert_allclose(np.linalg.norm(rays[seen], axis=1), 1, atol=1e-12)
+    np.testing.assert_allclose(camera.project(camera.rays(EVERYWHERE[seen])), EVERYWHERE[seen], atol=0.01)
+
+
+@pytest.mark.parametrize("name", LENSES)
+def test_every_direction_that_is_seen_comes_back_from_its_pixel(name, generator):
+    camera = camera_with(name)
+    points = so3.uniform(2000, generator=generator).double().numpy()[:, :, 2]
+    pixels = camera.project_or_nan(points)
+    seen = ~np.isnan(pixels).any(1)
+    assert (seen.sum() > 100 and not (seen & (points[:, 2] < 0)).any()) or LENSES[name][2]
+    np.testing.assert_allclose(camera.rays(pixels[seen]), points[seen], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", [name for name, (_, _, fisheye) in LENSES.items() if not fisheye])
+def test_without_skew_projection_is_opencvs(name):
+    camera = camera_with(name)
+    matrix = np.array(camera.matrix)
+    matrix[0, 1] = 0
+    straight = Camera(matrix, camera.distortion, 640, 480)
+    points = np.array([[0.1, -0.2, 1.0], [0.3, 0.25, 0.9], [-0.2, 0.1, 2.0]])
+    wanted = cv2.projectPoints(points, np.zeros(3), np.zeros(3), matrix, camera.distortion)[0][:, 0]
+    np.testing.assert_allclose(straight.project(points), wanted, atol=1e-9)
+    skewed = wanted + np.outer((wanted[:, 1] - matrix[1, 2]) / matrix[1, 1] * camera.matrix[0, 1], [1, 0])
+    np.testing.assert_allclose(camera.project(points), skewed, atol=1e-9)
+
+
+@given(st.floats(-0.45, -0.05), st.floats(0, 2 * math.pi), st.floats(0.5, 1.5))
+def test_where_a_lens_turns_back_there_is_an_error(k1, angle, share):
+    """r (1 + k1 r^2) is largest at r = 1 / sqrt(-3 k1), where it is 2 r / 3."""
+    camera = Camera(WIDE, np.array([k1, 0, 0, 0, 0]), 640, 480)
+    last = 1 / math.sqrt(-3 * k1)
+    assume(abs(share - 1) > 1e-3)
+    towards = np.array([math.cos(angle), math.sin(angle)])
+    pixel = (WIDE[:2, 2] + 300 * share * last * 2 / 3 * towards)[None]
+    point = np.append(share * last * towards, 1)[None]
+    if share < 1:
+        np.testing.assert_allclose(camera.project(camera.rays(pixel)), pixel, atol=0.01)
+        np.testing.assert_allclose(camera.rays(camera.project(point)), point / np.linalg.norm(point), atol=1e-3)
+        return
+    with pytest.raises(CameraError, match=r"no direction is seen at pixel .*not invertible there; calibrate"):
+        camera.rays(pixel)
+    with pytest.raises(CameraError, match=r"does not see the point .*beyond where the lens"):
+        camera.project(point)
+
+
+def test_what_is_behind_a_camera_is_not_seen():
+    for camera in (CAMERA, DISTORTED):
+        with pytest.raises(CameraError, match="does not see the point"):
+            camera.project(np.array([[0.1, 0, -1.0]]))
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False, width=32), min_size=14, max_size=14), st.booleans())
+def test_whatever_the_coefficients_say_rays_come_back_or_are_an_error(numbers, fisheye):
+    camera = Camera(WIDE, np.array(numbers[:4] if fisheye else numbers), 640, 480, fisheye)
+    rays = camera.rays_or_nan(EVERYWHERE[::9])
+    seen = ~np.isnan(rays).any(1)
+    np.testing.assert_allclose(camera.project(rays[seen]), EVERYWHERE[::9][seen], atol=0.01)
+
+
+def test_a_region_in_the_blind_corner_of_a_lens_is_one_line():
+    camera = Camera(WIDE, np.array([-0.3, 0, 0, 0, 0]), 640, 480)
+    with pytest.raises(CameraError, match="not invertible there"):
+        look_at(camera, Region(560, 400, 60, 60), 64, 0.9)
+    wide = camera_with("wide fisheye")
+    with pytest.raises(CameraError, match="90 degrees off"):
+        look_at(wide, Region(570, 200, 60, 60), 64, 0.9)

@@ -100,3 +100,54 @@ def test_a_camera_that_cannot_be_used_is_refused():
 def test_the_core_knows_the_messages_constants():
     named = {kind: getattr(PoseHypothesisArray, f"AMBIGUITY_{kind.name}") for kind in Ambiguity}
     assert named == read.AMBIGUITIES
+
+
+@pytest.mark.parametrize("model", ["equidistant", "fisheye", "kannala_brandt4"])
+def test_a_fisheye_has_three_names(model):
+    camera = read.camera_of(info(distortion_model=model, d=[0.02, -0.01, 0.003, -0.001]), rectified=False)
+    assert camera.fisheye and camera.distortion.tolist() == [0.02, -0.01, 0.003, -0.001]
+    assert read.camera_of(info(distortion_model=model, d=[]), rectified=False).distortion.tolist() == [0, 0, 0, 0]
+    for d in ([0.1], [0.1] * 5):
+        with pytest.raises(CameraError, match=f"has 4 coefficients but D holds {len(d)}"):
+            read.camera_of(info(distortion_model=model, d=d), rectified=False)
+
+
+@pytest.mark.parametrize("model", ["none", "None", "", "plumb_bob"])
+def test_without_coefficients_it_is_a_pinhole(model):
+    for d in ([], [0.0] * 5):
+        camera = read.camera_of(info(distortion_model=model, d=d), rectified=False)
+        assert not camera.fisheye and not camera.distortion.size
+
+
+def test_no_model_with_coefficients_is_refused():
+    with pytest.raises(CameraError, match="'none' but D holds 5 coefficients"):
+        read.camera_of(info(distortion_model="none", d=[0.1, 0, 0, 0, 0]), rectified=False)
+
+
+@pytest.mark.parametrize("rectified", [False, True])
+@pytest.mark.parametrize("scale", [0.25, 0.5, 0.75, 4 / 3, 1.5, 2, 3])
+def test_a_matrix_of_another_resolution_is_refused_with_both_sizes(scale, rectified):
+    k = [600 * scale, 0, 318 * scale, 0, 600 * scale, 243 * scale, 0, 0, 1]
+    made = info(k=k, p=[*k[:3], 0, *k[3:6], 0, *k[6:], 0], d=[], width=640, height=480)
+    with pytest.raises(CameraError, match=r"is not that of 640 x 480 pixels.*publish the calibration") as caught:
+        read.camera_of(made, rectified)
+    likely = [int(word) for word in str(caught.value).split("as if for about ")[1].split()[:3:2]]
+    np.testing.assert_allclose(likely, [640 * scale, 480 * scale], rtol=0.05)
+
+
+@pytest.mark.parametrize("middle", [(640, 360), (-5, 240), (320, 479), (960, 540)])
+def test_a_principal_point_at_the_border_or_beyond_is_refused(middle):
+    x, y = middle
+    with pytest.raises(CameraError, match=rf"principal point of K, \({x}, {y}\), is not that of 640 x 480"):
+        read.camera_of(info(k=[600, 0, x, 0, 600, y, 0, 0, 1], d=[], width=640, height=480), False)
+
+
+def test_a_declared_part_of_an_image_may_lie_beside_the_axis():
+    """REP-104: K is of the full resolution."""
+    made = info(k=[600, 0, 320, 0, 600, 240, 0, 0, 1], d=[], width=640, height=480)
+    made.roi.x_offset, made.roi.y_offset, made.roi.width, made.roi.height = 400, 300, 240, 180
+    camera = read.camera_of(made, rectified=False)
+    assert camera.matrix[:2, 2].tolist() == [-80, -60] and (camera.width, camera.height) == (240, 180)
+    made.roi.width = 241
+    with pytest.raises(CameraError, match=r"roi, 241 x 180 at \(400, 300\), reaches beyond its 640 x 480"):
+        read.camera_of(made, rectified=False)

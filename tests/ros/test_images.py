@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sensor_msgs.msg import CompressedImage, Image
 
 from lie_picard import ImageError
-from lie_picard.messages.images import COLOUR, DEPTH, MASK, to_depth, to_mask, to_rgb
+from lie_picard.messages.images import COLOUR, DEPTH, MASK, BitDepth, scaled, to_depth, to_mask, to_rgb
 
 HEIGHT, WIDTH = 6, 8
 
@@ -91,7 +91,83 @@ def test_yuv_is_converted(encoding):
     assert np.ptp(rgb.astype(int)) <= 2 and abs(int(rgb.mean()) - 120) <= 10
 
 
-@pytest.mark.parametrize("encoding", ["", "16UC1", "32FC1", "32SC1", "8UC2", "rgb9", "jpeg"])
+def planes(rgb, lines, columns, v_first, padding=0):
+    """A semi-planar image by the definition of BT.601, limited range: luma, then one colour for so many pixels."""
+    r, g, b = np.moveaxis(rgb.astype(float), -1, 0)
+    y = 16 + (65.481 * r + 128.553 * g + 24.966 * b) / 255
+    u, v = 128 + (-37.797 * r - 74.203 * g + 112 * b) / 255, 128 + (112 * r - 93.786 * g - 18.214 * b) / 255
+    pairs = np.stack((v, u) if v_first else (u, v), -1)
+    height, width = y.shape
+    pairs = np.pad(pairs, ((0, -height % lines), (0, -width % columns), (0, 0)), "edge")
+    pairs = (
+        pairs.reshape(len(pairs) // lines, lines, -1, columns, 2)
+        .mean((1, 3))
+        .reshape(-1, pairs.shape[1] // columns * 2)
+    )
+    y = np.pad(y, ((0, 0), (0, padding)), constant_values=77)
+    pairs = np.pad(pairs, ((0, 0), (0, y.shape[1] * 2 // columns - pairs.shape[1])), constant_values=77)
+    return np.concatenate([y.ravel(), pairs.ravel()]).round().astype(np.uint8), y.shape[1]
+
+
+@pytest.mark.parametrize("padding", [0, 6])
+@pytest.mark.parametrize("size", [(6, 8), (7, 8), (480, 640)])
+@pytest.mark.parametrize(
+    ("encoding", "lines", "columns", "v_first"),
+    [("nv12", 2, 2, False), ("NV12", 2, 2, False), ("nv21", 2, 2, True), ("nv24", 1, 1, False), ("nv42", 1, 1, True),
+     ("nv16", 1, 2, False), ("nv61", 1, 2, True)],
+)  # fmt: skip
+def test_planes_of_luma_and_colour_give_the_colours_back(encoding, lines, columns, v_first, size, padding):
+    height, width = size
+    y, x = np.mgrid[0:height, 0:width]
+    wanted = np.stack([40 + 150 * x / width, 60 + 120 * y / height, 200 - 60 * x / width - 60 * y / height], -1)
+    if size[1] < 100:  # so small that a colour of four pixels is none of theirs: one everywhere
+        wanted[:] = 200, 100, 50
+    data, step = planes(wanted, lines, columns, v_first, padding)
+    made = Image(height=height, width=width, encoding=encoding, step=step)
+    made.data.frombytes(data.tobytes())
+    np.testing.assert_allclose(to_rgb(made).astype(float), wanted, atol=3)
+    if not padding and height % lines == 0:  # the other reading of `step`: a pixel's share of all planes
+        made.step = len(data) // height
+        np.testing.assert_allclose(to_rgb(made).astype(float), wanted, atol=3)
+    made.data = made.data[:-1]
+    with pytest.raises(ImageError, match="does not fit its header"):
+        to_rgb(made)
+
+
+@pytest.mark.parametrize("bigendian", [False, True])
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("encoding", ["mono16", "16UC1", "rgb16", "bayer_rggb16"])
+def test_of_sixteen_bits_those_count_that_are_used(encoding, bits, bigendian):
+    """A camera that uses few gives the picture of one that uses all."""
+    grey = np.full((HEIGHT, WIDTH), 128, np.uint8)
+    grey[:, WIDTH // 2 :] = 250
+    pixels = np.repeat(grey[..., None], 3, 2) if encoding == "rgb16" else grey
+    used = (pixels.astype(np.uint32) * (2**bits - 1) // 255).astype(np.uint16)
+    found = to_rgb(message(used, encoding, 4, bigendian)).astype(int)[:, [0, -1], 1]
+    np.testing.assert_allclose(found, [[128, 250]] * HEIGHT, atol=2)
+
+
+def test_the_bits_of_a_stream_are_those_of_its_brightest_image_whatever_few_pixels_say():
+    bits = BitDepth()
+    big = np.full((480, 640), 3000, np.uint16)
+    assert bits("a", big) == 12
+    assert bits("a", big // 100) == 12 and bits("b", big // 100) == 8
+    big[0, :5] = 65535  # broken
+    assert bits("a", big) == 12
+    assert bits("a", big * 4) == 14
+    assert BitDepth(10)("a", big) == 10
+
+
+def test_a_companion_image_is_scaled_where_its_shape_is_the_images():
+    labels = np.arange(12).reshape(3, 4)
+    np.testing.assert_array_equal(scaled(labels, 8, 6, "mask"), labels.repeat(2, 0).repeat(2, 1))
+    np.testing.assert_array_equal(scaled(labels.repeat(3, 0).repeat(3, 1), 4, 3, "mask"), labels)
+    for width, height in ((8, 5), (4, 4), (40, 30), (3, 4)):
+        with pytest.raises(ImageError, match=rf"the mask is 4 x 3 pixels, the image {width} x {height}: .*registered"):
+            scaled(labels, width, height, "mask")
+
+
+@pytest.mark.parametrize("encoding", ["", "32FC1", "32SC1", "8UC2", "rgb9", "jpeg"])
 def test_an_unknown_encoding_names_the_known_ones(encoding):
     with pytest.raises(ImageError, match=r"unknown image encoding .* publish one of .*rgb8"):
         to_rgb(message(scene(), encoding))

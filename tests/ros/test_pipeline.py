@@ -1,6 +1,7 @@
 """From messages to results without a node: the same result as offline, what is bad is refused, nothing else happens."""
 
 import random
+import re
 
 import cv2
 import numpy as np
@@ -191,3 +192,109 @@ def test_ten_thousand_malformed_frames_are_refused_in_one_line_each(pipeline):
         else:
             assert all(np.isfinite(position(m.best.pose)).all() for m in found)
     assert refused > 9_000
+
+
+# --- companion images, their units and sizes
+
+
+def labels_of(mask):
+    """A mono8 mask."""
+    message = Image(height=mask.shape[0], width=mask.shape[1], encoding="mono8", step=mask.shape[1])
+    message.data.frombytes(mask.astype(np.uint8).tobytes())
+    return message
+
+
+def ranges_of(depth, encoding="32FC1"):
+    """A depth image of these values."""
+    values = depth.astype(np.float32 if encoding == "32FC1" else np.uint16)
+    message = Image(height=depth.shape[0], width=depth.shape[1], encoding=encoding, step=values[0].nbytes)
+    message.data.frombytes(values.tobytes())
+    return message
+
+
+SILHOUETTE = render_scene(messages.CAMERA, [CUBE])[0] > 30
+DEPTH = messages.depth(CUBE)
+
+
+@pytest.mark.parametrize("factor", [0.5, 2, 4])
+def test_a_mask_and_depth_of_another_size_but_the_same_shape_are_scaled_and_it_is_said_once(pipeline, factor):
+    size = round(320 * factor), round(240 * factor)
+    mask = labels_of(cv2.resize(SILHOUETTE.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST))
+    depth = ranges_of(cv2.resize(DEPTH, size, interpolation=cv2.INTER_NEAREST))
+    there = settings(regions_from="mask")
+    first, second = (pipeline(Frame(messages.image(CUBE), INFO, mask, depth), there, follow=False) for _ in range(2))
+    assert np.linalg.norm(position(first.messages[0].best.pose) - CUBE.position) < 0.02
+    said = sorted(first.complaints)
+    assert len(said) == 2 and all(f"is {size[0]} x {size[1]} pixels, the image 320 x 240" in line for line in said)
+    assert said[0].startswith("the depth image") and said[1].startswith("the mask") and not second.complaints
+
+
+@pytest.mark.parametrize("size", [(320, 200), (240, 320), (319, 240), (1, 1), (16, 12)])
+def test_nothing_is_estimated_with_a_companion_image_of_another_shape(pipeline, size):
+    small = np.ones(size[::-1])
+    for frame in (
+        Frame(messages.image(CUBE), INFO, labels_of(small)),
+        Frame(messages.image(CUBE), INFO, None, ranges_of(small)),
+    ):
+        with pytest.raises(ImageError, match=f"is {size[0]} x {size[1]} pixels, the image 320 x 240: .*registered"):
+            pipeline(frame, settings(), follow=False)
+
+
+@pytest.mark.parametrize(
+    ("factor", "encoding", "unit"),
+    [(1000, "32FC1", "millimetres"), (100, "32FC1", "centimetres"), (10_000, "16UC1", "in 0.1 mm"),
+     (4_000, "16UC1", "in 0.25 mm"), (100, "16UC1", "centimetres")],
+)  # fmt: skip
+def test_depth_in_another_unit_is_told_with_the_likely_one(pipeline, factor, encoding, unit):
+    """The range is that of the region, as without depth."""
+    frame = Frame(messages.image(CUBE), INFO, None, ranges_of(np.ceil(DEPTH * factor), encoding))
+    result = pipeline(frame, settings(), follow=False)
+    (complaint,) = result.complaints
+    assert unit in complaint and "'cube' has its range from its size" in complaint and "\n" not in complaint
+    assert abs(position(result.messages[0].best.pose)[2] - CUBE.position[2]) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("depth", "wanted"),
+    [
+        (np.full((240, 320), np.nan), "holds 0 ranges"),
+        (np.full((240, 320), 3.0), r"says 3.002 m where the object is.* says 1 m"),
+        (np.full((240, 320), 0.4), "check the object's diameter"),
+    ],
+)
+def test_depth_that_is_nowhere_near_the_object_is_told(pipeline, depth, wanted):
+    (complaint,) = pipeline(
+        Frame(messages.image(CUBE), INFO, None, ranges_of(depth)), settings(), follow=False
+    ).complaints
+    assert re.search(wanted, complaint)
+    right = Frame(messages.image(CUBE), INFO, None, ranges_of(DEPTH))
+    assert not pipeline(right, settings(), follow=False).complaints
+
+
+def test_a_calibration_of_another_size_than_the_image_names_both(pipeline):
+    info = messages.camera_info(
+        Camera(np.array([[3000.0, 0, 319.5], [0, 3000.0, 239.5], [0, 0, 1]]), np.zeros(0), 640, 480)
+    )
+    with pytest.raises(CameraError, match="the image is 320 x 240 pixels but camera_info says 640 x 480: publish"):
+        pipeline(Frame(messages.image(CUBE), info), settings())
+    info.binning_x = info.binning_y = 2
+    assert pipeline(Frame(messages.image(CUBE), info), settings(), follow=False).messages
+    info.roi.width, info.roi.height = 320, 200
+    with pytest.raises(CameraError, match=r"says 160 x 100 \(640 x 480, of these the roi's 320 x 200, binned 2 x 2\)"):
+        pipeline(Frame(messages.image(CUBE), info), settings())
+    empty = labels_of(np.zeros((240, 320)))  # even where nothing is looked for
+    with pytest.raises(CameraError, match="320 x 240 pixels but camera_info says 160 x 100"):
+        pipeline(Frame(messages.image(CUBE), info, empty), settings())
+
+
+@pytest.mark.parametrize("bits", [10, 12])
+def test_grey_of_twelve_bits_gives_the_pose_of_grey_of_eight(pipeline, bits):
+    grey = render_scene(messages.CAMERA, [CUBE])[0]
+    deep = Image(height=240, width=320, encoding="mono16", step=640)
+    deep.data.frombytes((grey.astype(np.uint32) * (2**bits - 1) // 255).astype(np.uint16).tobytes())
+    poses = [
+        pipeline(Frame(image, INFO), settings(), follow=False).messages[0].best.pose
+        for image in (messages.image(CUBE, encoding="mono8"), deep)
+    ]
+    first, second = (torch.from_numpy(rotation_of(pose.orientation)) for pose in poses)
+    assert torch.rad2deg(solid("cube").bare.distance(first, second)) < 0.5

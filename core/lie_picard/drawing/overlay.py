@@ -154,7 +154,7 @@ def _pixels(camera: Camera, ends: Array, planes: Array) -> Array:
     ends = _clipped(ends, planes)
     if not len(ends):
         return np.zeros((0, 2, 2))
-    pixels = camera.project(ends.reshape(-1, 3)).reshape(-1, 2, 2)
+    pixels = camera.project_or_nan(ends.reshape(-1, 3)).reshape(-1, 2, 2)
     return pixels[(np.abs(pixels) < _FAR_PX).all((1, 2))]  # also drops what is not finite
 
 
@@ -162,8 +162,9 @@ def _view_planes(camera: Camera) -> Array:
     """Planes (5, 4) within which the camera sees: beyond them lens polynomials fold back into the image."""
     width, height = camera.width, camera.height
     border = np.array([[x, y] for x in (0, width / 2, width) for y in (0, height / 2, height)]) - 0.5
-    rays = camera.rays(border)
-    slopes = np.abs(rays[:, :2] / rays[:, 2:]).max(0) * _MARGIN
+    rays = camera.rays_or_nan(border)
+    ahead = np.where(rays[:, 2:] > 0, rays[:, 2:], np.nan)
+    slopes = np.abs(rays[:, :2] / ahead).max(0) * _MARGIN
     (x, y) = np.nan_to_num(slopes, nan=_MAX_TANGENT).clip(0, _MAX_TANGENT)
     return np.array([[-1, 0, x, 0], [1, 0, x, 0], [0, -1, y, 0], [0, 1, y, 0], [0, 0, 1, -_NEAR]])
 
@@ -217,7 +218,7 @@ def _axes(image: Image, camera: Camera, rotation: Array, position: Array, size: 
     ends = np.concatenate([position[None], tips])
     if not (ends[:, 2] > _NEAR).all():
         return
-    pixels = camera.project(ends)
+    pixels = camera.project_or_nan(ends)
     if not (np.abs(pixels) < _FAR_PX).all():
         return
     centre, *others = (tuple(np.round(p * (1 << _SHIFT)).astype(int).tolist()) for p in pixels)
@@ -231,7 +232,7 @@ def _label(image: Image, camera: Camera, item: Drawn, size: float, scale: float,
     if item.position[2] <= _NEAR + size:
         return
     marks = item.position + size * np.array([[0.0, 0, 0], [-1, 0, 0], [1, 0, 0], [0, 1, 0], [0, -1.15, 0]])
-    pixels = camera.project(marks)
+    pixels = camera.project_or_nan(marks)
     low, high = pixels.min(0), pixels.max(0)
     if not (np.abs(pixels) < _FAR_PX).all() or (high < 0).any() or (low >= image.shape[1::-1]).any():
         return

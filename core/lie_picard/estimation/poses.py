@@ -9,13 +9,14 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from lie_picard.estimation.estimator import ImageError, PoseEstimator
-from lie_picard.estimation.position import REGION_SIGMA_PX, position_covariance, position_from_depth
+from lie_picard.estimation.position import REGION_SIGMA_PX, position_covariance, position_from_depth, unused_depth
 from lie_picard.geometry.camera import Camera, CameraError, Region, View, look_at
 from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.posterior.hypotheses import Hypotheses
@@ -51,6 +52,7 @@ class ObjectPoses:
         position: (3,) object's centre in the camera frame, metres.
         position_covariance: (3, 3) m^2, from a region known to `REGION_SIGMA_PX` pixels, or of the depth image.
         symmetry: of the object: what turns of it look the same.
+        complaints: what of the input was not used for it, and why.
     """
 
     object_id: str
@@ -58,6 +60,7 @@ class ObjectPoses:
     position: NDArray[np.float64]
     position_covariance: NDArray[np.float64]
     symmetry: Symmetry
+    complaints: tuple[str, ...] = ()
 
 
 class ViewCache:
@@ -119,8 +122,12 @@ def estimate_views(
     warm: WarmStart | None = None,
     depth: NDArray[np.float32] | None = None,
     symmetries: Mapping[str, Symmetry] | None = None,
+    stored: Any = np.float32,
 ) -> list[ObjectPoses]:
     """`estimate_poses` where the virtual camera of each target is known already. Other arguments are the same.
+
+    Args:
+        stored: type of the values that the depth image came in; it tells the likely unit where none fits.
 
     Raises:
         ImageError: the image does not match the calibration, or the depth image.
@@ -140,16 +147,19 @@ def estimate_views(
     results = []
     for target, look, name, hypotheses in zip(targets, views, known, found, strict=True):
         turned = _turned(hypotheses, look.camera_from_view)
-        measured = None
+        measured, complaints = None, tuple[str, ...]()
         if depth is not None:
             region = target.region or whole(camera)
             best = turned.best.rotation.double().numpy()
             measured = position_from_depth(
                 depth, camera, look, region, target.diameter, best, estimator.catalogue.find(name)
             )
+            if measured is None:
+                why = unused_depth(depth, camera, look, region, target.diameter, stored)
+                complaints = (f"'{target.object_id}' has its range from its size: {why}",)
         position, covariance = measured or (look.position(target.diameter), _position_covariance(look, target, camera))
         symmetry = (symmetries or {}).get(target.object_id) or estimator.catalogue.symmetry(name)
-        results.append(ObjectPoses(target.object_id, turned, position, covariance, symmetry))
+        results.append(ObjectPoses(target.object_id, turned, position, covariance, symmetry, complaints))
     return results
 
 

@@ -8,6 +8,7 @@ separates surface and centre on average. A region that is too large or too small
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +32,13 @@ MIN_RANGES, MIN_SHARE = 16, 0.15
 _GRID = 48  # pixels a side that are looked at
 _ROUNDS = 8
 _GRAZING = 0.25  # cosine; depth sensors see little of a surface beyond
+# What a range is too long by where it is in another unit than it is read in (metres of 32FC1, mm of 16UC1).
+_UNITS = {
+    np.dtype(np.float32): {1000.0: "millimetres", 100.0: "centimetres", 39.37: "inches", 1e4: "0.1 mm", 1e-3: "km"},
+    np.dtype(np.uint16): {10.0: "0.1 mm", 5.0: "0.2 mm", 4.0: "0.25 mm", 0.1: "centimetres", 1e-3: "metres",
+                          1000.0: "micrometres"},
+}  # fmt: skip
+_MEANT = {np.dtype(np.float32): "32FC1 is read in metres", np.dtype(np.uint16): "16UC1 is read in millimetres"}
 
 
 def position_from_depth(
@@ -77,6 +85,37 @@ def position_from_depth(
     return axis * distance, position_covariance(view, camera, distance, math.hypot(sigma, BIAS * distance))
 
 
+def unused_depth(
+    depth: NDArray[np.float32], camera: Camera, view: View, region: Region, diameter: float, stored: Any = np.float32
+) -> str:
+    """Why `position_from_depth` (whose arguments these are) found too few ranges: one line with the likely cause.
+
+    Args:
+        stored: the type of the values that the depth image came in: float32 metres, uint16 millimetres.
+    """
+    expected, stored = diameter / 2 / math.sin(view.angular_radius), np.dtype(stored)
+    _, ranges = _ranges(depth, camera, region)
+    if len(ranges) < MIN_RANGES:
+        return (
+            f"the depth image holds {len(ranges)} ranges where the object is, at least {MIN_RANGES} are needed: "
+            "check that the sensor sees it, and that the depth is registered to the image"
+        )
+    middle = float(np.median(ranges))
+    ratio = middle / expected
+    # The median may be of the background, or the region too large: an unlikely unit is worse than none.
+    units = {name: abs(math.log(ratio / factor)) for factor, name in _UNITS[stored].items()}
+    likely = min(units, key=units.__getitem__)
+    if units[likely] < math.log(1 + GATE):
+        return (
+            f"the depth image says {middle:.4g} m where the object is, its size in the image says {expected:.4g} m: "
+            f"the depth is likely in {likely}, but {_MEANT[stored]}; convert it"
+        )
+    return (
+        f"the depth image says {middle:.4g} m where the object is, its size in the image says {expected:.4g} m: "
+        f"check the object's diameter and region, the depth's unit ({_MEANT[stored]}) and its registration to the image"
+    )
+
+
 def position_covariance(view: View, camera: Camera, distance: float, along: float) -> Array:
     """Of a centre at a distance on the viewing ray of a region known to `REGION_SIGMA_PX`; (3, 3) m^2, camera frame.
 
@@ -95,7 +134,7 @@ def _ranges(depth: NDArray[np.float32], camera: Camera, region: Region) -> tuple
         return np.zeros((0, 3)), np.zeros(0)
     values = depth[np.ix_(rows, columns)].astype(np.float64).reshape(-1)
     u, v = np.meshgrid(columns, rows)
-    rays = camera.rays(np.stack([u, v], -1).reshape(-1, 2).astype(np.float64))
+    rays = camera.rays_or_nan(np.stack([u, v], -1).reshape(-1, 2).astype(np.float64))
     valid = np.isfinite(values) & (values > 0) & (rays[:, 2] > 0.1)
     return rays[valid], values[valid] / rays[valid, 2]
 

@@ -14,12 +14,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lie_picard.geometry.lens import Fisheye, Perspective, lens
+
 Array = NDArray[np.float64]
 Image = NDArray[np.uint8]
-
-
 Map = NDArray[np.float32]
-_IN_FRONT = 1e-3  # depth of a ray over its distance, along the axis, below which a camera does not see it
+
+_FAR_PX = 30_000.0  # OpenCV counts source pixels in 16 bits
+_TOLERANCE_PX = 1e-3  # of rays and projection as inverses of each other
 
 
 class CameraError(ValueError):
@@ -76,26 +78,50 @@ class Camera:
             )
 
     def rays(self, pixels: Array) -> Array:
-        """Unit viewing directions in the camera frame. (N, 2) pixels -> (N, 3)."""
-        points = pixels[:, None].astype(np.float64)
-        if self.fisheye:
-            points = np.asarray(cv2.fisheye.undistortPoints(points, self.matrix, self.distortion), np.float64)
-        else:
-            points = np.asarray(cv2.undistortPoints(points, self.matrix, self.distortion), np.float64)
-        rays = np.concatenate([points[:, 0], np.ones((len(points), 1))], 1)
-        return rays / np.linalg.norm(rays, axis=1, keepdims=True)
+        """Unit viewing directions in the camera frame. (N, 2) pixels -> (N, 3).
+
+        Raises:
+            CameraError: the lens is not invertible at one of them.
+        """
+        rays = self.rays_or_nan(pixels)
+        if np.isnan(rays).any():
+            x, y = pixels[np.isnan(rays).any(1)][0]
+            raise CameraError(
+                f"no direction is seen at pixel ({x:.5g}, {y:.5g}) of {self.width} x {self.height}: the lens distortion "
+                "is not invertible there; calibrate with points up to the border, or use a region farther inside"
+            )
+        return rays
 
     def project(self, points: Array) -> Array:
-        """Pixels of points in the camera frame, distortion included. (N, 3) -> (N, 2)."""
-        if not self.distortion.size:  # OpenCV computes a Jacobian with it, for 65,000 points of a map
-            projected = points @ self.matrix.T
-            return np.asarray(projected[:, :2] / projected[:, 2:])
-        zero = np.zeros(3)
-        if self.fisheye:
-            pixels, _ = cv2.fisheye.projectPoints(points[:, None], zero, zero, self.matrix, self.distortion)
-        else:
-            pixels, _ = cv2.projectPoints(points[:, None], zero, zero, self.matrix, self.distortion)
-        return np.asarray(pixels[:, 0], np.float64)
+        """Pixels of points in the camera frame, distortion included: the inverse of `rays`. (N, 3) -> (N, 2).
+
+        Raises:
+            CameraError: one of them is behind the camera, or beyond where the lens is invertible.
+        """
+        pixels = self.project_or_nan(points)
+        if np.isnan(pixels).any():
+            x, y, z = points[np.isnan(pixels).any(1)][0]
+            raise CameraError(
+                f"the camera does not see the point ({x:.4g}, {y:.4g}, {z:.4g}): it is behind it, or beyond where the "
+                "lens distortion is invertible"
+            )
+        return pixels
+
+    def rays_or_nan(self, pixels: Array) -> Array:
+        """`rays`, NaN where there is none. (N, 2) -> (N, 3)."""
+        (fx, skew, cx), (_, fy, cy), _ = self.matrix
+        y = (pixels[:, 1] - cy) / fy
+        x = (pixels[:, 0] - cx - skew * y) / fx
+        rays = self._lens.rays(np.stack([x, y], 1), _TOLERANCE_PX / float(max(fx, fy)))
+        return np.asarray(rays / np.linalg.norm(rays, axis=1, keepdims=True))
+
+    def project_or_nan(self, points: Array) -> Array:
+        """`project`, NaN for what is not seen. (N, 3) -> (N, 2)."""
+        return np.asarray(self._lens.project(points) @ self.matrix[:2, :2].T + self.matrix[:2, 2])
+
+    @property
+    def _lens(self) -> Perspective | Fisheye:
+        return lens(np.ascontiguousarray(self.distortion, np.float64).tobytes(), self.fisheye)
 
 
 @dataclass(frozen=True)
@@ -145,6 +171,15 @@ def look_at(camera: Camera, region: Region, size: int, fill: float) -> View:
 
 def _maps(camera: Camera, rotation: Array, half_tangent: float, side: int) -> tuple[Map, Map]:
     """Where a camera sees the pixels of a square pinhole camera that is turned: two (side, side), outside where not."""
+    offsets = ((np.arange(side) + 0.5) / side * 2 - 1) * half_tangent
+    edge, ends = np.repeat(offsets, 2), np.tile(offsets[[0, -1]], side)
+    border = _directions(np.concatenate([edge, ends]), np.concatenate([ends, edge]), rotation)
+    if not (np.abs(camera.project_or_nan(border)) < _FAR_PX).all():  # the lens does not see all of it
+        grid_x, grid_y = np.meshgrid(offsets, offsets)
+        pixels = camera.project_or_nan(_directions(grid_x.ravel(), grid_y.ravel(), rotation))
+        pixels[~(np.abs(pixels) < _FAR_PX).all(1)] = -10
+        maps = pixels.astype(np.float32).reshape(side, side, 2)
+        return maps[..., 0].copy(), maps[..., 1].copy()
     focal = side / 2 / half_tangent
     pinhole = np.array([[focal, 0, side / 2 - 0.5], [0, focal, side / 2 - 0.5], [0, 0, 1]])
     # Twenty times faster than projecting every pixel's ray, which counts where the region moves with each image.
@@ -153,12 +188,12 @@ def _maps(camera: Camera, rotation: Array, half_tangent: float, side: int) -> tu
     map_x, map_y = (np.asarray(one, np.float32) for one in made)
     if skew := camera.matrix[0, 1]:  # OpenCV leaves it out
         map_x += skew / camera.matrix[1, 1] * (map_y - camera.matrix[1, 2])
-    right, down, ahead = rotation[2]
-    if ahead - half_tangent * (abs(right) + abs(down)) < _IN_FRONT:  # at one of the corners
-        offsets = ((np.arange(side) + 0.5) / side * 2 - 1) * half_tangent
-        behind = right * offsets + down * offsets[:, None] + ahead < _IN_FRONT
-        map_x[behind] = map_y[behind] = -10
     return map_x, map_y
+
+
+def _directions(x: Array, y: Array, rotation: Array) -> Array:
+    """Rays of a turned pinhole camera, (N,) tangents each. -> (N, 3)."""
+    return np.stack([x, y, np.ones_like(x)], -1) @ rotation.T
 
 
 def sphere_region(camera: Camera, centre: Array, radius: float) -> Region:
@@ -195,6 +230,8 @@ def _sphere_within(edges: Array) -> tuple[Array, float]:
     An edge of the box spans a plane with the camera's centre that touches the sphere: n . c = sin(alpha) for its
     inward normal n and the sphere's unit direction c. Four such planes, linear in (c, sin(alpha)) up to scale.
     """
+    if (edges[:, 2] < 0.01).any():
+        raise CameraError("the region reaches 90 degrees off the optical axis: use a region farther inside the image")
     left, right = edges[0, 0] / edges[0, 2], edges[1, 0] / edges[1, 2]
     top, bottom = edges[2, 1] / edges[2, 2], edges[3, 1] / edges[3, 2]
     normals = np.array([[1, 0, -left], [-1, 0, right], [0, 1, -top], [0, -1, bottom]])

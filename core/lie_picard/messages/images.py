@@ -30,13 +30,20 @@ _LAYOUT = {
     "yuv422": ("u1", 2), "uyvy": ("u1", 2), "yuv422_yuy2": ("u1", 2), "yuyv": ("u1", 2),
     "16UC1": ("u2", 1), "32SC1": ("i4", 1), "32FC1": ("f4", 1),
 }  # fmt: skip
+# Semi-planar YUV: lines and columns of one value of colour, and whether it is V before U. A plane of 8-bit luma comes
+# before one of colour; `step` is the luma's.
+_PLANES = {
+    "nv12": (2, 2, False), "nv21": (2, 2, True), "nv16": (1, 2, False), "nv61": (1, 2, True),
+    "nv24": (1, 1, False), "nv42": (1, 1, True),
+}  # fmt: skip
 DEPTH = ("16UC1", "32FC1", "mono16")
 MASK = ("16UC1", "32SC1", "8UC1", "mono16", "mono8")
-COLOUR = tuple(sorted(_LAYOUT.keys() - {"16UC1", "32SC1", "32FC1"}))
+COLOUR = tuple(sorted((_LAYOUT.keys() | _PLANES.keys()) - {"32SC1", "32FC1"}))  # 16UC1: infrared
 # What both libraries know under one of its names only; a plain 8-bit matrix is grey or, as in OpenCV, BGR.
-_ALIAS = {"8UC1": "mono8", "8UC3": "bgr8", "uyvy": "yuv422", "yuyv": "yuv422_yuy2"}
+_ALIAS = {"8UC1": "mono8", "16UC1": "mono16", "8UC3": "bgr8", "uyvy": "yuv422", "yuyv": "yuv422_yuy2"}
 # More than any camera has; a file of some bytes can promise gigabytes.
 MAX_COMPRESSED_PIXELS = 1 << 26
+MAX_SCALE = 8  # of a mask or depth image to its image; beyond, a pixel is larger than what it should tell
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 
 
@@ -52,21 +59,57 @@ class Raw:
     data: bytes
 
 
+class BitDepth:
+    """How many bits of 16 a camera uses, from its images: 12, say, where (nearly) all values are below 4096.
+
+    It only grows from image to image, so that a stream keeps its brightness; few brighter pixels are broken ones.
+    """
+
+    _STEPS = 8, 10, 12, 14, 16
+    _BROKEN = 50_000  # one pixel of so many
+
+    def __init__(self, fixed: int = 0) -> None:
+        """`fixed`: the number of bits, where it is known."""
+        self._fixed, self._seen = fixed, dict[str, int]()
+
+    def __call__(self, camera: str, pixels: NDArray[Any]) -> int:
+        """Bits used by a camera, of which this is an image more."""
+        if self._fixed:
+            return self._fixed
+        broken = pixels.size // self._BROKEN
+        found = next(bits for bits in self._STEPS if np.count_nonzero(pixels >> np.uint16(bits - 1) > 1) <= broken)
+        self._seen[camera] = max(found, self._seen.get(camera, 0))
+        return self._seen[camera]
+
+
 def _by_rosbags(message: Any) -> Any:
     return message_to_cvimage(message, "rgb8")
 
 
-def to_rgb(message: Any, convert: Callable[[Any], Any] = _by_rosbags) -> NDArray[np.uint8]:
+def to_rgb(
+    message: Any, convert: Callable[[Any], Any] = _by_rosbags, bits: BitDepth | None = None
+) -> NDArray[np.uint8]:
     """The image as (H, W, 3) uint8 RGB; JPEG and PNG as stored, whatever orientation their EXIF asks for.
 
     Args:
         convert: from a checked raw image to RGB.
+        bits: what is known of the camera's 16-bit images, of those that use fewer; None: this one alone tells.
 
     Raises:
         ImageError: unknown encoding, empty image, or data that does not fit its header; one line with the remedy.
     """
+    camera = message.header.frame_id if hasattr(message, "header") else ""
     message = _raw(message, lossless=False)
-    packed = _packed(message, _pixels(message, COLOUR))
+    if message.encoding.lower() in _PLANES:
+        return _from_planes(message)
+    pixels = _pixels(message, COLOUR)
+    if pixels.dtype == np.uint16:
+        largest = (1 << (bits or BitDepth())(f"{camera} {message.encoding}", pixels)) - 1
+        if largest < 0xFFFF:
+            spread = np.minimum(pixels, largest).astype(np.float32) * (0xFFFF / largest)
+            pixels = spread.astype(np.uint16)
+            message = Raw(message.height, message.width, message.encoding, -1, 0, b"")  # to be packed anew
+    packed = _packed(message, pixels)
     try:
         rgb = np.ascontiguousarray(convert(packed))
     except Exception as error:  # whatever a conversion library raises, the frame is bad and the node lives
@@ -76,6 +119,34 @@ def to_rgb(message: Any, convert: Callable[[Any], Any] = _by_rosbags) -> NDArray
     if rgb.shape != (message.height, message.width, 3) or rgb.dtype != np.uint8:
         raise ImageError(f"image of encoding '{message.encoding}' became {rgb.dtype} {rgb.shape}: publish rgb8")
     return rgb
+
+
+def _from_planes(message: Any) -> NDArray[np.uint8]:
+    """RGB of a semi-planar YUV image (BT.601, as OpenCV converts NV12), each value of colour repeated."""
+    lines, columns, v_first = _PLANES[message.encoding.lower()]
+    width, height, step, size = message.width, message.height, message.step, len(message.data)
+    if width == 0 or height == 0:
+        raise ImageError(f"the image is empty ({width} x {height}): check the camera driver")
+    per_line, pairs = -(-height // lines), -(-width // columns)
+    if step * height == size and step * 2 == width * (2 + 4 // (lines * columns)):
+        step = width  # all planes' share of a row, as the definition of `step` may be understood
+    # The colour's rows are as long as the luma's, or 2 / columns times where both are padded alike.
+    colour = step * 2 // columns
+    if step < width or colour < 2 * pairs or size != step * height + colour * per_line:
+        raise ImageError(
+            f"image data does not fit its header ({size} bytes; {height} rows of luma of step {step} for {width} "
+            f"pixels and {per_line} of colour of '{message.encoding}' need {step * height + colour * per_line}): fix "
+            "width, height, step or encoding"
+        )
+    data = np.frombuffer(message.data, np.uint8)
+    luma = data[: step * height].reshape(height, step)[:, :width]
+    chroma = data[step * height :].reshape(per_line, colour)[:, : 2 * pairs].reshape(per_line, pairs, 2)
+    # OpenCV knows two by two pixels a colour: repeat the luma where there are fewer, or half of them at an odd border.
+    luma = luma.repeat(2 // lines, 0).repeat(2 // columns, 1)
+    luma = np.pad(luma, ((0, 2 * per_line - len(luma)), (0, 2 * pairs - luma.shape[1])), "edge")
+    code = cv2.COLOR_YUV2RGB_NV21 if v_first else cv2.COLOR_YUV2RGB_NV12
+    rgb = cv2.cvtColor(np.concatenate([luma, chroma.reshape(per_line, 2 * pairs)]), code)
+    return np.ascontiguousarray(rgb[:: 2 // lines, :: 2 // columns][:height, :width])
 
 
 def to_depth(message: Any) -> NDArray[np.float32]:
@@ -103,6 +174,25 @@ def to_mask(message: Any) -> NDArray[np.int32]:
     """
     message = _raw(message, lossless=True)
     return np.maximum(_pixels(message, MASK)[..., 0].astype(np.int32), 0)
+
+
+def scaled(pixels: NDArray[Any], width: int, height: int, what: str) -> NDArray[Any]:
+    """A label or depth image (H, W) in the size of the image that it belongs to: each pixel has the nearest's value.
+
+    Args:
+        what: to be named in the error.
+
+    Raises:
+        ImageError: it is of another shape than the image, and so shows something else; or far larger or smaller.
+    """
+    rows, columns = pixels.shape
+    if columns * height != rows * width or not 1 / MAX_SCALE <= width / columns <= MAX_SCALE:
+        raise ImageError(
+            f"the {what} is {columns} x {rows} pixels, the image {width} x {height}: publish one that is registered to "
+            f"the image, in its size or in the same shape and up to {MAX_SCALE} times larger or smaller"
+        )
+    return pixels[((np.arange(height) + 0.5) * rows / height).astype(int)[:, None],
+                  ((np.arange(width) + 0.5) * columns / width).astype(int)]  # fmt: skip
 
 
 def _pixels(message: Any, known: Collection[str]) -> NDArray[Any]:

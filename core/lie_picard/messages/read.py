@@ -26,8 +26,12 @@ AMBIGUITIES = {
     Ambiguity.AXIAL: 2,
     Ambiguity.UNRESOLVED: 3,
 }
-_FISHEYE = ("equidistant", "fisheye")
+_FISHEYE = ("equidistant", "fisheye", "kannala_brandt4")  # one model under three names
 _PERSPECTIVE = ("plumb_bob", "rational_polynomial", "")
+_NO_LENS = "none"
+# A principal point nearer to the border than this share of the image is of another resolution. So is one that is off
+# the middle by `_SHIFT`, in both directions by the same factor up to `_ALIKE`: where K was scaled, both are.
+_BORDER, _SHIFT, _ALIKE = 0.05, 0.2, 0.03
 
 
 def camera_of(info: Any, rectified: bool) -> Camera:
@@ -37,34 +41,87 @@ def camera_of(info: Any, rectified: bool) -> Camera:
         rectified: use P and no distortion (an `image_rect`) instead of K and D (an `image_raw`).
 
     Raises:
-        CameraError: not calibrated, or an unknown distortion model.
+        CameraError: not calibrated, an unknown distortion model, or numbers of another resolution.
     """
     if rectified:
         matrix, distortion, fisheye = np.array(info.p, float).reshape(3, 4)[:, :3], np.zeros(0), False
     else:
-        matrix, distortion = np.array(info.k, float).reshape(3, 3), np.array(info.d, float)
-        fisheye = info.distortion_model in _FISHEYE
-        if not fisheye and info.distortion_model not in _PERSPECTIVE:
-            raise CameraError(
-                f"unknown distortion model '{info.distortion_model}': use plumb_bob, rational_polynomial or "
-                "equidistant, or send a rectified image and set `rectified`"
-            )
-        if fisheye:  # without coefficients it is still not a pinhole
-            distortion = np.append(distortion, np.zeros(4))[:4]
-        elif not distortion.any():
-            distortion = np.zeros(0)
+        matrix = np.array(info.k, float).reshape(3, 3)
+        distortion, fisheye = _lens(info.distortion_model, np.array(info.d, float))
     # REP-104: K and P hold for the full resolution; the image may be a part of it, then binned.
-    matrix = matrix.copy()
-    width, height = info.width, info.height
-    if info.roi.width and info.roi.height:
-        matrix[0, 2] -= info.roi.x_offset
-        matrix[1, 2] -= info.roi.y_offset
-        width, height = info.roi.width, info.roi.height
-    for row, binning in ((0, info.binning_x), (1, info.binning_y)):
-        if binning > 1:
-            matrix[row] /= binning
-    width, height = width // max(1, info.binning_x), height // max(1, info.binning_y)
-    return Camera(matrix, distortion, width, height, fisheye)
+    roi, binned = info.roi, (max(1, info.binning_x), max(1, info.binning_y))
+    Camera(matrix, distortion, info.width, info.height, fisheye)  # raises what is wrong with the whole one
+    _check_middle(matrix, info.width, info.height, "P" if rectified else "K")
+    matrix, width, height = matrix.copy(), info.width, info.height
+    if roi.width and roi.height:
+        if roi.x_offset + roi.width > width or roi.y_offset + roi.height > height:
+            raise CameraError(
+                f"camera_info's roi, {roi.width} x {roi.height} at ({roi.x_offset}, {roi.y_offset}), reaches beyond "
+                f"its {width} x {height} pixels: width and height are those of the full resolution"
+            )
+        matrix[0, 2] -= roi.x_offset
+        matrix[1, 2] -= roi.y_offset
+        width, height = roi.width, roi.height
+    for row, binning in enumerate(binned):
+        matrix[row] /= binning
+    return Camera(matrix, distortion, width // binned[0], height // binned[1], fisheye)
+
+
+def check_size(info: Any, camera: Camera, width: int, height: int) -> None:
+    """Whether an image of this size is the one that its camera_info is of.
+
+    Raises:
+        CameraError: it is not; names both sizes, and how the expected one came about.
+    """
+    if (width, height) == (camera.width, camera.height):
+        return
+    roi, how = info.roi, ""
+    if (info.width, info.height) != (camera.width, camera.height):
+        part = f", of these the roi's {roi.width} x {roi.height}" if roi.width and roi.height else ""
+        binned = f", binned {info.binning_x} x {info.binning_y}" if max(info.binning_x, info.binning_y) > 1 else ""
+        how = f" ({info.width} x {info.height}{part}{binned})"
+    raise CameraError(
+        f"the image is {width} x {height} pixels but camera_info says {camera.width} x {camera.height}{how}: "
+        "publish a camera_info that belongs to the image"
+    )
+
+
+def _lens(model: str, coefficients: Array) -> tuple[Array, bool]:
+    """Distortion coefficients as `Camera` has them, and whether they are a fisheye's."""
+    name = model.lower()
+    if name in _FISHEYE:
+        if np.any(coefficients[4:]) or 0 < coefficients.size < 4:
+            raise CameraError(
+                f"distortion model '{model}' has 4 coefficients but D holds {coefficients.size}: publish k1 to k4"
+            )
+        return (coefficients[:4] if coefficients.size else np.zeros(4)), True  # without any it is still no pinhole
+    if name == _NO_LENS:
+        if np.any(coefficients):
+            raise CameraError(
+                f"distortion model '{model}' but D holds {coefficients.size} coefficients that are not 0: "
+                "name their model, or leave D empty"
+            )
+        return np.zeros(0), False
+    if name not in _PERSPECTIVE:
+        raise CameraError(
+            f"unknown distortion model '{model[:40]}': use {', '.join(filter(None, _PERSPECTIVE))}, "
+            f"{', '.join(_FISHEYE)} or {_NO_LENS}, or send a rectified image and set `rectified`"
+        )
+    return (coefficients if np.any(coefficients) else np.zeros(0)), False
+
+
+def _check_middle(matrix: Array, width: int, height: int, name: str) -> None:
+    """Refuse a principal point that tells that the matrix is of another resolution than camera_info says."""
+    x, y = float(matrix[0, 2]) + 0.5, float(matrix[1, 2]) + 0.5
+    across, down = x / width, y / height
+    inside = all(_BORDER <= share <= 1 - _BORDER for share in (across, down))
+    scaled = abs(2 * across - 1) > _SHIFT and abs(across / down - 1) < _ALIKE if inside else True
+    if scaled:
+        likely = f" as if for about {2 * x:.0f} x {2 * y:.0f} pixels" if x > 0 and y > 0 else ""
+        raise CameraError(
+            f"the principal point of {name}, ({x - 0.5:.4g}, {y - 0.5:.4g}), is not that of {width} x {height} pixels"
+            f"{likely}: publish the calibration of this resolution; of a part of a larger image, with its roi"
+        )
 
 
 def region_of(roi: Any) -> Region | None:

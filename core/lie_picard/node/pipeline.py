@@ -17,7 +17,7 @@ from lie_picard.estimation.poses import ObjectPoses, Target, ViewCache, estimate
 from lie_picard.estimation.regions import regions_of_detections, regions_of_mask
 from lie_picard.geometry.camera import Camera, CameraError, View
 from lie_picard.messages import images
-from lie_picard.messages.read import camera_of, region_of, seconds_of
+from lie_picard.messages.read import camera_of, check_size, region_of, seconds_of
 from lie_picard.messages.write import Writer
 from lie_picard.node.settings import Settings
 from lie_picard.posterior.tracking import ModeTracker, Tracked
@@ -130,11 +130,13 @@ class Pipeline:
         self,
         estimator: PoseEstimator,
         writer: Writer,
-        to_rgb: Callable[[Any], NDArray[np.uint8]] = images.to_rgb,
+        to_rgb: Callable[..., NDArray[np.uint8]] = images.to_rgb,
     ) -> None:
         self.estimator, self._writer, self._to_rgb = estimator, writer, to_rgb
         self._views = ViewCache()
         self._builder = MessageBuilder(writer)
+        self._bits = images.BitDepth()
+        self._said: set[str] = set()
         self.reset()
 
     def reset(self) -> None:
@@ -163,14 +165,17 @@ class Pipeline:
             ImageError, CameraError: what is wrong with the input, and what to do.
         """
         began = time.monotonic()
-        shot = self.decode(frame, settings)
+        shot = self.decode(frame, settings, follow)
         estimate = self._estimate(frame, shot, settings, follow, began)
         return replace(self._builder(frame.image.header, estimate, settings, follow), shot=shot)
 
-    def decode(self, frame: Frame, settings: Settings) -> Shot:
-        """The frame's image and camera. Errors are those of the whole."""
+    def decode(self, frame: Frame, settings: Settings, follow: bool = False) -> Shot:
+        """The frame's image and camera, which are of one size. Errors are those of the whole."""
         camera = camera_of(frame.info, settings.rectified)
-        return Shot(self._to_rgb(frame.image), camera)
+        bits = self._bits if follow and not settings.image_bits else images.BitDepth(settings.image_bits)
+        image = self._to_rgb(frame.image, bits=bits)
+        check_size(frame.info, camera, image.shape[1], image.shape[0])
+        return Shot(image, camera)
 
     def estimate(self, frame: Frame, settings: Settings) -> Estimate:
         """What a frame says on its own: nothing is followed, nothing is kept. Errors are those of the whole."""
@@ -179,8 +184,9 @@ class Pipeline:
 
     def _estimate(self, frame: Frame, shot: Shot, settings: Settings, follow: bool, began: float) -> Estimate:
         stages, camera = [began], shot.camera
-        depth = None if frame.depth is None else images.to_depth(frame.depth)
-        targets, views, complaints = self._visible(self._targets(frame, settings), camera)
+        notes: list[str] = []
+        depth = None if frame.depth is None else self._matched(images.to_depth(frame.depth), "depth image", shot, notes)
+        targets, views, complaints = self._visible(self._targets(frame, shot, settings, notes), camera)
         stages.append(time.monotonic())
         if follow:
             stamp = seconds_of(frame.image.header.stamp)
@@ -202,10 +208,27 @@ class Pipeline:
                 warm,
                 depth,
                 settings.symmetries,
+                np.float32 if getattr(frame.depth, "encoding", "") == "32FC1" else np.uint16,
             )
         stages.append(time.monotonic())
         spans = {name: (b - a) * 1e3 for name, a, b in zip(("image", "estimate"), stages[:-1], stages[1:], strict=True)}
-        return Estimate(found, complaints, spans)
+        for note in notes:
+            if note not in self._said:
+                self._said.add(note)
+                complaints.append(note)
+        return Estimate(found, [*complaints, *(text for one in found for text in one.complaints)], spans)
+
+    @staticmethod
+    def _matched(pixels: NDArray[Any], what: str, shot: Shot, notes: list[str]) -> NDArray[Any]:
+        """A companion image in the image's size; a note where it was scaled."""
+        width, height = shot.camera.width, shot.camera.height
+        if pixels.shape == (height, width):
+            return pixels
+        notes.append(
+            f"the {what} is {pixels.shape[1]} x {pixels.shape[0]} pixels, the image {width} x {height}: it is scaled "
+            "to the nearest pixel; publish it in the image's size to be exact"
+        )
+        return images.scaled(pixels, width, height, what)
 
     def _visible(self, targets: tuple[Target, ...], camera: Camera) -> tuple[list[Target], list[View], list[str]]:
         """The targets that a virtual camera can look at, these cameras, and why others cannot be; all: the error."""
@@ -221,7 +244,7 @@ class Pipeline:
             raise errors[0]
         return seen, views, [str(error) for error in errors]
 
-    def _targets(self, frame: Frame, settings: Settings) -> tuple[Target, ...]:
+    def _targets(self, frame: Frame, shot: Shot, settings: Settings, notes: list[str]) -> tuple[Target, ...]:
         """The objects to look for, where this image's regions say."""
         if frame.regions is None:
             return settings.targets
@@ -230,7 +253,8 @@ class Pipeline:
             given = {name: region_of(roi) for name, roi in frame.regions.items()}
             return tuple(replace(t, region=given.get(t.object_id) or t.region) for t in settings.targets)
         if not hasattr(frame.regions, "detections"):
-            regions = regions_of_mask(images.to_mask(frame.regions), names)
+            mask = self._matched(images.to_mask(frame.regions), "mask", shot, notes)
+            regions = regions_of_mask(mask, names)
         else:
             best: dict[str, float] = {}
             regions = {}

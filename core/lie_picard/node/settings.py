@@ -68,6 +68,9 @@ TABLE: dict[str, Entry] = {
         "diameter; empty: the embedded solid of the object's name, or none.",
     ),
     "rectified": Entry(False, "The image is rectified (image_rect): use P of camera_info and no distortion."),
+    "image_bits": Entry(
+        0, "Bits that mono16, 16UC1, Bayer and colour images of 16 bits use; 0: found from the images.", 0, 16
+    ),
     "samples": Entry(32, "Rotations drawn for each object.", 1, MAX_SAMPLES),
     "method": Entry(
         "auto",
@@ -110,6 +113,7 @@ class Settings:
     symmetries: Mapping[str, Symmetry]
     meshes: Mapping[str, Mesh]
     rectified: bool
+    image_bits: int
     samples: int
     options: SamplerOptions
     warm_start: bool
@@ -168,6 +172,7 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
         symmetries=_symmetries(values["symmetries"], objects, known),
         meshes=_meshes(list(values["meshes"]), targets, known),
         rectified=values["rectified"],
+        image_bits=values["image_bits"],
         samples=values["samples"],
         options=SamplerOptions(
             values["method"],

@@ -92,7 +92,7 @@ class Worst:
         poses = next(poses for poses in image.result.poses if poses.object_id == name)
         size = next(target.diameter for target in self._settings.targets if target.object_id == name)
         edge = poses.position + np.array([0.75 * size, 0.0, 0.0])
-        (x, y), (right, _) = camera.project(np.stack([poses.position, edge]))
+        (x, y), (right, _) = camera.project_or_nan(np.stack([poses.position, edge]))
         factor = round(float(np.clip(_SIDE_PX / (2 * max(1.0, right - x)), 1, 4)))
         large = Shot(*enlarged(image.shot.image, camera, factor))
         overlay = pictures.overlay(large, image.result, self._settings, image.truth)

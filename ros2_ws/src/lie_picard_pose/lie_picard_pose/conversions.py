@@ -23,10 +23,10 @@ _PACKAGES = geometry_msgs.msg, lie_picard_msgs.msg, sensor_msgs.msg, std_msgs.ms
 WRITER = Writer(SimpleNamespace(**{name: kind for package in _PACKAGES for name, kind in vars(package).items()}))
 
 
-def to_rgb(message: Any) -> NDArray[np.uint8]:
+def to_rgb(message: Any, bits: images.BitDepth | None = None) -> NDArray[np.uint8]:
     """`images.to_rgb`, by cv_bridge where a ROS is installed."""
     convert = _cv_bridge()
-    return images.to_rgb(message) if convert is None else images.to_rgb(message, convert)
+    return images.to_rgb(message, bits=bits) if convert is None else images.to_rgb(message, convert, bits)
 
 
 def image_of(header: Any, pixels: NDArray[np.uint8]) -> Any:
