@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-_ANGLES, _RADII = 96, 256
+_ANGLES, _RADII = 48, 128
 _MAX_TANGENT = 20.0  # 87 degrees: no distortion polynomial of tangents holds farther out
 _NEAREST = 1e-3  # cosine to the optical axis; nearer to 90 degrees no perspective camera sees
 _ROUNDS = 60  # of Newton's method: few nearly everywhere, more where the lens turns back
@@ -43,7 +43,7 @@ class Perspective:
         bad = ~(self._distorted(grid)[1] > 0).reshape(_ANGLES, -1)
         first = np.where(bad.any(1), bad.argmax(1), len(radii))
         inside, outside = radii[np.maximum(first - 1, 0)], radii[np.minimum(first, len(radii) - 1)]
-        for _ in range(40):
+        for _ in range(25):
             middle = (inside + outside) / 2
             good = self._distorted(self._around * middle[:, None])[1] > 0
             inside, outside = np.where(good, middle, inside), np.where(good, outside, middle)
@@ -134,7 +134,9 @@ class Perspective:
         found = np.asarray(values[:, 0], np.float64)
         if not (jacobian or slopes):
             return found, np.zeros(0), np.zeros((0, 2, 2))
-        matrix = full[:, 3:5].reshape(-1, 2, 2)  # by the translation; at z = 1 that is by the tangents
+        matrix = np.asarray(full[:, 3:5], np.float64).reshape(
+            -1, 2, 2
+        )  # by the translation; at z = 1 that is by the tangents
         with np.errstate(invalid="ignore", over="ignore"):
             determinant = matrix[:, 0, 0] * matrix[:, 1, 1] - matrix[:, 0, 1] * matrix[:, 1, 0]
         return found, determinant, matrix

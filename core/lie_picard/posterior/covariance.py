@@ -86,7 +86,7 @@ class Scatter:
         # The middle eigenvalue of the sum of F outer products of normal vectors in 3 dimensions is F - 1 in the mean.
         with np.errstate(invalid="ignore"):  # 0 / 0 where nothing tells
             middle = (middle + weight * spread**2) / (np.maximum(self.freedom - 1, 0) + weight)
-        ball = middle[..., None, None] * np.eye(3)
+            ball = middle[..., None, None] * np.eye(3)
         pooled = (self.total + _LENT * ball) / (self.freedom + _LENT)[..., None, None]
         own = (self.within + _LENT * pooled) / (self.count - 1 + _LENT)[..., None, None]
         predicted = own * (1 + 1 / self.count)[..., None, None]
