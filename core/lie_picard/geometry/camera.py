@@ -88,7 +88,8 @@ class Camera:
             x, y = pixels[np.isnan(rays).any(1)][0]
             raise CameraError(
                 f"no direction is seen at pixel ({x:.5g}, {y:.5g}) of {self.width} x {self.height}: the lens "
-                "distortion is not invertible there; calibrate with points up to the border, or use a region farther inside"
+                "distortion is not invertible there; calibrate with points up to the border, or use a region farther "
+                "inside"
             )
         return rays
 
