@@ -86,8 +86,8 @@ class Camera:
         if np.isnan(rays).any():
             x, y = pixels[np.isnan(rays).any(1)][0]
             raise CameraError(
-                f"no direction is seen at pixel ({x:.5g}, {y:.5g}) of {self.width} x {self.height}: the lens distortion "
-                "is not invertible there; calibrate with points up to the border, or use a region farther inside"
+                f"no direction is seen at pixel ({x:.5g}, {y:.5g}) of {self.width} x {self.height}: the lens "
+                "distortion is not invertible there; calibrate up to the border, or use a region farther inside"
             )
         return rays
 
@@ -169,8 +169,7 @@ def look_at(camera: Camera, region: Region, size: int, fill: float) -> View:
     directions = np.stack([grid_x, grid_y, np.ones_like(grid_x)], -1).reshape(-1, 3) @ rotation.T
     pixels = camera.project_or_nan(directions)
     pixels[~(np.abs(pixels) < _FAR_PX).all(1)] = -10  # beside the image, and what is not seen
-    pixels = pixels.astype(np.float32)
-    maps = pixels.reshape(*grid_x.shape, 2)
+    maps = pixels.astype(np.float32).reshape(*grid_x.shape, 2)
     return View(rotation, angular_radius, maps[..., 0].copy(), maps[..., 1].copy(), size)
 
 

@@ -134,7 +134,9 @@ class Perspective:
         found = np.asarray(values[:, 0], np.float64)
         if not (jacobian or slopes):
             return found, np.zeros(0), np.zeros((0, 2, 2))
-        matrix = full[:, 3:5].reshape(-1, 2, 2)  # by the translation; at z = 1 that is by the tangents
+        matrix = np.asarray(full[:, 3:5], np.float64).reshape(
+            -1, 2, 2
+        )  # by the translation; at z = 1 that is by the tangents
         with np.errstate(invalid="ignore", over="ignore"):
             determinant = matrix[:, 0, 0] * matrix[:, 1, 1] - matrix[:, 0, 1] * matrix[:, 1, 0]
         return found, determinant, matrix
