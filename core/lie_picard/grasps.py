@@ -63,16 +63,24 @@ class Grasp:
         if self.jaws < 1:
             raise ValueError(f"grasp '{self.grasp_id}': jaws must be at least 1, got {self.jaws}")
 
-    def turned(self, rotations: Tensor) -> list[Grasp]:
-        """The same grasp after turns (S, 3, 3) of the object's frame that leave the object graspable as before."""
-        turns = torch.eye(4, dtype=torch.float64).repeat(len(rotations), 1, 1)
-        turns[:, :3, :3] = rotations.double()
+    def turned(self, rotations: Tensor, centre: Tensor | None = None) -> list[Grasp]:
+        """The same grasp after turns (S, 3, 3) of the object's frame that leave the object graspable as before.
+
+        Args:
+            centre: (3,) that they leave in place, metres; None: the origin.
+        """
+        place = torch.zeros(3, dtype=torch.float64) if centre is None else centre.double()
+        turns = rigid(rotations.double(), place - rotations.double() @ place)
         return [dataclasses.replace(self, object_from_gripper=turn @ self.object_from_gripper) for turn in turns]
 
-    def around(self, axis: Tensor, count: int) -> list[Grasp]:
-        """The same grasp at `count` equal turns about a (3,) axis of the object; 36 stand for any turn."""
+    def around(self, axis: Tensor, count: int, offset: Tensor | None = None) -> list[Grasp]:
+        """The same grasp at `count` equal turns about a (3,) axis of the object; 36 stand for any turn.
+
+        Args:
+            offset: (3,) a point of the axis, metres; None: it passes through the origin.
+        """
         angles = torch.arange(count, dtype=torch.float64) * (2 * math.pi / count)
-        return self.turned(so3.about_axis(torch.nn.functional.normalize(axis.double(), dim=0), angles))
+        return self.turned(so3.about_axis(torch.nn.functional.normalize(axis.double(), dim=0), angles), offset)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,10 +120,12 @@ class Posterior:
         position: Tensor,
         position_covariance: Tensor,
         unknown_sigma: float = UNKNOWN_SIGMA,
+        centre: Tensor | None = None,
     ) -> Posterior:
         """From the estimator's result, at a (3,) position [m] with (3, 3) covariance [m^2] in the camera frame.
 
         Args:
+            centre: (3,) the point of the object's frame that is there (`Symmetry.centre`), metres; None: the origin.
             unknown_sigma: standard deviation [rad] for modes whose spread is unknown.
         """
         modes = hypotheses.modes
@@ -127,7 +137,14 @@ class Posterior:
         covariances[:, :3, :3] = position_covariance
         covariances[:, 3:, 3:] = to_camera(rotations, spread)
         weights = torch.tensor([mode.weight for mode in modes], dtype=torch.float64)
-        return cls(weights, rigid(so3.project(rotations), position.expand(len(modes), 3)), covariances)
+        rotations, places = so3.project(rotations), position.expand(len(modes), 3)
+        if centre is not None:
+            places = places - rotations @ centre.double()
+            lever = rotations @ so3.hat(centre.double()) @ rotations.mT
+            cross = lever @ covariances[:, 3:, 3:]
+            covariances[:, :3, 3:], covariances[:, 3:, :3] = cross, cross.mT
+            covariances[:, :3, :3] += cross @ lever.mT
+        return cls(weights, rigid(rotations, places), covariances)
 
     @property
     def best(self) -> Tensor:

@@ -12,6 +12,8 @@ from strategies import BARE, tangents
 
 from lie_picard import so3
 from lie_picard.estimation.poses import ObjectPoses
+from lie_picard.geometry.mesh import Mesh
+from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.objects.symsol.solids import solid
 from lie_picard.posterior.hypotheses import summarise
 from lie_picard.posterior.tracking import ModeTracker
@@ -124,3 +126,44 @@ def test_rows_say_how_many_images_of_each_state():
     row, every = summary.rows(records, {"cube": 0.1})
     assert (row["images"], row["scored"], row["lost"], row["no_truth"], row["unusable"]) == (5, 1, 2, 1, 1)
     assert row["mean_deg"] == 1.0 and row["best_median_deg"] == 2.0 and every["object"] == "all"
+
+
+OFF = np.array([0.004, -0.003, 0.002])
+
+
+def moved(name):
+    """A solid whose model's origin is not where its symmetries turn: its symmetry and its mesh."""
+    symmetry, mesh = solid(name).symmetry, solid(name).mesh(DIAMETER)
+    across = OFF - symmetry.axes[0] * (symmetry.axes[0] @ OFF) if len(symmetry.axes) == 1 else OFF
+    return Symmetry(symmetry.rotations, symmetry.axes, across), Mesh(mesh.vertices + across, mesh.triangles)
+
+
+@given(name=st.sampled_from(["cube", "cyl", "cone", "tet"]), tangent=tangents(), pick=st.integers(0, 1000))
+def test_an_equal_pose_of_an_object_whose_symmetries_miss_the_origin_is_no_error(name, tangent, pick):
+    """Equal poses differ in rotation and position: scores are over whole poses."""
+    symmetry, mesh = moved(name)
+    truth = pose(so3.exp(tangent)[0].numpy(), (0.05, -0.02, 0.8))
+    equal = symmetry.equivalents(torch.from_numpy(truth[:3, :3]), 5.0).numpy()
+    rotation = equal[pick % len(equal)]
+    hypotheses = summarise(torch.from_numpy(np.repeat(rotation[None], 4, 0)).float())
+    centre = truth[:3, :3] @ symmetry.centre + truth[:3, 3]  # where the image shows the solid
+    poses = ObjectPoses(name, hypotheses, centre, 1e-6 * np.eye(3), symmetry)
+    tracked = ModeTracker().update(hypotheses, 0.0, symmetry)
+    record = Scorer({name: mesh})(poses, tracked, truth)
+    assert record["best_deg"] < 0.05
+    assert record["translation_mm"] < 0.01 and record["position_confidence"] < 0.01
+    assert record["mssd_mm"] < 0.3 if name in ("cube", "tet") else record["mssd_mm"] < 5  # a grid about an axis
+    assert record["adds_mm"] < 0.006 * DIAMETER * 1e3
+
+
+def test_a_shift_of_such_an_object_is_told_in_millimetres():
+    symmetry, mesh = moved("cube")
+    truth = pose(np.eye(3))
+    rotation = symmetry.rotations[5]
+    hypotheses = summarise(torch.from_numpy(np.repeat(rotation[None], 4, 0)).float())
+    poses = ObjectPoses(
+        "cube", hypotheses, symmetry.centre_of(truth) + np.array([0, 0.003, 0.004]), 1e-6 * np.eye(3), symmetry
+    )
+    record = Scorer({"cube": mesh})(poses, ModeTracker().update(hypotheses, 0.0, symmetry), truth)
+    assert record["translation_mm"] == pytest.approx(5, abs=1e-3)
+    assert record["mssd_mm"] == pytest.approx(5, abs=1e-3)

@@ -230,7 +230,7 @@ def test_damaged_entries_are_refused_in_one_line(tmp_path, entry, message):
 def test_files_that_cannot_be_read_are_named(tmp_path):
     with pytest.raises(SymmetryError, match="cannot read"):
         Symmetry.from_models_info("/nowhere/models_info.json", 1)
-    with pytest.raises(SymmetryError, match="no object '4'"):
+    with pytest.raises(SymmetryError, match="no object '4': it has 3"):
         Symmetry.from_models_info(info(tmp_path, {}), 4)
     (tmp_path / "list.json").write_text("[]")
     with pytest.raises(SymmetryError, match="no object '4'"):
@@ -238,3 +238,113 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(SymmetryError, match="not JSON"):
         Symmetry.from_models_info(tmp_path / "broken.json", 4)
+
+
+# --- symmetries that do not pass through the origin, and BOP's files as they come
+
+
+def about(centre, rotation):
+    """BOP's 16 numbers of a turn about a point, in the point's unit."""
+    move = np.eye(4)
+    move[:3, :3], move[:3, 3] = rotation, centre - rotation @ centre
+    return move.ravel().tolist()
+
+
+CENTRE_MM = np.array([3.0, -2.0, 4.0])
+CUBE_TURNS = (turn(Z, 90), turn([1, 0, 0], 90))
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e-2, 0.0254])
+def test_symmetries_turn_about_the_point_that_the_file_says_in_its_unit(tmp_path, unit):
+    centre = CENTRE_MM * 1e-3 / unit
+    entry = {"diameter": 0.09 / unit, "symmetries_discrete": [about(centre, one) for one in CUBE_TURNS]}
+    symmetry = Symmetry.from_models_info(info(tmp_path, entry), 3, 0.1)
+    np.testing.assert_allclose(symmetry.centre, CENTRE_MM * 1e-3, atol=1e-9)
+    assert len(symmetry.rotations) == 24
+    points = np.random.default_rng(0).normal(0, 0.03, (20, 3))
+    for rotation, shift in zip(symmetry.rotations, symmetry.translations, strict=True):
+        moved = points @ rotation.T + shift  # a turn about the centre
+        np.testing.assert_allclose(moved - symmetry.centre, (points - symmetry.centre) @ rotation.T, atol=1e-12)
+
+
+@given(st.tuples(*[st.floats(-20, 20)] * 3), tangents())
+def test_an_axis_keeps_its_offset_wherever_a_point_of_it_is_given(offset, vector):
+    axis = so3.exp(vector)[0].numpy()[:, 2]
+    symmetry = Symmetry.generated([], [axis], None, [np.array(offset) * 1e-3])
+    apart = np.array(offset) * 1e-3 - symmetry.centre
+    np.testing.assert_allclose(np.cross(apart, axis), 0, atol=1e-9)
+    assert abs(symmetry.centre @ axis) < 1e-9  # of all its points, the one nearest to the origin
+
+
+def test_what_leaves_no_point_in_place_is_no_symmetry_of_a_solid(tmp_path):
+    shift = np.eye(4)
+    shift[0, 3] = 30
+    screw = np.eye(4)
+    screw[:3, :3], screw[2, 3] = turn(Z, 180), 30
+    for entry in (
+        {"symmetries_discrete": [shift.ravel().tolist()]},
+        {"symmetries_discrete": [screw.ravel().tolist()]},
+        {"symmetries_continuous": [{"axis": [0, 0, 1], "offset": [0, 0, 0]}, {"axis": [0, 0, 1], "offset": [9, 0, 0]}]},
+        {"symmetries_continuous": [{"axis": [0, 0, 1], "offset": [0, 0, 0]}, {"axis": [0, 1, 0], "offset": [9, 0, 0]}]},
+    ):
+        with pytest.raises(SymmetryError, match="leave no point in place"):
+            Symmetry.from_models_info(info(tmp_path, {"diameter": 90.0} | entry), 3, 0.1)
+
+
+def test_lengths_in_no_unit_and_points_outside_the_object_are_refused(tmp_path):
+    entry = {"diameter": 500.0, "symmetries_discrete": [about(CENTRE_MM, turn(Z, 180))]}
+    with pytest.raises(SymmetryError, match=r"diameter, 500, fits the object's, 0.1 m, in no unit"):
+        Symmetry.from_models_info(info(tmp_path, entry), 3, 0.1)
+    entry = {"symmetries_discrete": [about(100 * CENTRE_MM, turn(Z, 180))]}
+    with pytest.raises(SymmetryError, match="off its origin"):
+        Symmetry.from_models_info(info(tmp_path, entry), 3, 0.1)
+
+
+def test_an_offset_symmetry_is_written_and_read_back(tmp_path):
+    for symmetry in (
+        Symmetry.generated(CUBE_TURNS, (), [(np.eye(3) - one) @ (CENTRE_MM * 1e-3) for one in CUBE_TURNS]),
+        Symmetry.generated([], [Z], None, [CENTRE_MM * 1e-3]),
+        Symmetry.generated([], np.eye(3), None, [CENTRE_MM * 1e-3] * 3),
+    ):
+        again = Symmetry.from_models_info(info(tmp_path, symmetry.to_models_info()), 3)
+        np.testing.assert_allclose(again.centre, symmetry.centre, atol=1e-9)
+        assert again.rotations.shape == symmetry.rotations.shape and len(again.axes) == len(symmetry.axes)
+
+
+@pytest.mark.parametrize("key", ["5", "000005", "obj_000005"])
+@pytest.mark.parametrize("name", ["5", "000005", "obj_000005", "obj_5", "Object 5", 5])
+def test_bops_numbers_are_found_however_they_are_written(tmp_path, key, name):
+    path = tmp_path / "models_info.json"
+    path.write_text(json.dumps({key: {"symmetries_discrete": listed(turn(Z, 180))}, "50": {}, "1": {}}))
+    assert len(Symmetry.from_models_info(path, name).rotations) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"3": {"symmetries_discret": []}}', "no key 'symmetries_discret': did you mean symmetries_discrete"),
+        ('{"3": {"Symmetries_Continuous": []}}', "no key 'Symmetries_Continuous'"),
+        ('{"3": {"symmetry": []}}', "no key 'symmetry'"),
+        ('{"3": {"simetries_discrete": []}}', "no key 'simetries_discrete'"),
+        ('{"3": {"symmetries_continuous": [{"axis": [0, 0, 1], "ofset": [0, 0, 1]}]}}', "no key 'ofset'"),
+        ('{"3": {"symmetries_discrete": []}, "3": {}}', "has the key '3' twice"),
+        ('{"3": {"symmetries_discrete": [], "symmetries_discrete": []}}', "'symmetries_discrete' twice"),
+        ('{"03": {}, "obj_3": {}}', "object '3' is several keys"),
+        ('{"cube": {}, "ball": {}}', "no object '3': it has cube, ball"),
+        ("{}", "no object '3': it has none"),
+        ('{"3": {"diameter": -1}}', "diameter must be a positive number"),
+        ('{"3": {"symmetries_discrete": [[1,0,0,0, 0,1,0,0, 0,0,1,0, 5,0,0,1]]}}', "row by row"),
+        ('{"3": {"symmetries_discrete": [[1,0,0,1e999, 0,1,0,0, 0,0,1,0, 0,0,0,1]]}}', "finite"),
+    ],
+)
+def test_what_a_file_says_wrongly_is_named_and_never_no_symmetry(tmp_path, text, message):
+    path = tmp_path / "models_info.json"
+    path.write_text(text)
+    with pytest.raises(SymmetryError, match=message) as caught:
+        Symmetry.from_models_info(path, 3)
+    assert "\n" not in str(caught.value) and str(path) in str(caught.value)
+
+
+def test_other_keys_of_an_object_are_passed_over(tmp_path):
+    entry = {"diameter": 90, "min_x": -1, "size_x": 2, "name": "bolt", "symmetries_discrete": listed(turn(Z, 180))}
+    assert len(Symmetry.from_models_info(info(tmp_path, entry), 3).rotations) == 2

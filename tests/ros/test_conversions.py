@@ -151,3 +151,20 @@ def test_a_declared_part_of_an_image_may_lie_beside_the_axis():
     made.roi.width = 241
     with pytest.raises(CameraError, match=r"roi, 241 x 180 at \(400, 300\), reaches beyond its 640 x 480"):
         read.camera_of(made, rectified=False)
+
+
+def test_the_covariance_of_an_origin_beside_the_centre_is_that_of_drawn_poses():
+    """The centre is known to some millimetres, the rotation about it to some degrees: so the origin moves with it."""
+    centre, turn = np.array([0.02, -0.01, 0.03]), rotation()
+    tangent, position = np.diag([0.02, 0.01, 0.03]) ** 2, np.diag([0.001, 0.002, 0.003]) ** 2
+    random = np.random.default_rng(0)
+    drawn = random.multivariate_normal(
+        np.zeros(6), np.block([[position, np.zeros((3, 3))], [np.zeros((3, 3)), tangent]]), 40_000
+    )
+    turned = torch.from_numpy(turn) @ so3.exp(torch.from_numpy(drawn[:, 3:]))
+    moved = drawn[:, :3] - turned.numpy() @ centre
+    about = (torch.from_numpy(turn) @ torch.from_numpy(drawn[:, 3:, None]))[..., 0].numpy()
+    wanted = np.cov(np.concatenate([moved, about], 1).T)
+    found = write.covariance_of(turn, tangent, position, centre).reshape(6, 6)
+    np.testing.assert_allclose(found, wanted, atol=0.03 * np.sqrt(np.outer(np.diag(wanted), np.diag(wanted))).max())
+    assert np.linalg.eigvalsh(found).min() > 0

@@ -1,5 +1,6 @@
 """From messages to results without a node: the same result as offline, what is bad is refused, nothing else happens."""
 
+import json
 import random
 import re
 
@@ -14,7 +15,7 @@ from lie_picard import PoseEstimator
 from lie_picard.data.scene import Placed, render_scene
 from lie_picard.estimation.estimator import ImageError
 from lie_picard.geometry.camera import Camera, CameraError, sphere_region
-from lie_picard.messages.read import rotation_of
+from lie_picard.messages.read import poses_of, rotation_of
 from lie_picard.node.pipeline import Frame, Pipeline
 from lie_picard.objects.symsol.solids import solid
 from lie_picard.posterior.covariance import Calibration
@@ -298,3 +299,44 @@ def test_grey_of_twelve_bits_gives_the_pose_of_grey_of_eight(pipeline, bits):
     ]
     first, second = (torch.from_numpy(rotation_of(pose.orientation)) for pose in poses)
     assert torch.rad2deg(solid("cube").bare.distance(first, second)) < 0.5
+
+
+def test_symmetries_beside_the_origin_reach_every_message(pipeline, tmp_path):
+    """Each mode is a whole pose that looks the same: all place the point alike about which the symmetries turn."""
+    centre = np.array([3.0, -2.0, 4.0])  # mm, as BOP has it
+    moves = []
+    for turn in solid("cube").symmetry.rotations[1:]:
+        move = np.eye(4)
+        move[:3, :3], move[:3, 3] = turn, centre - turn @ centre
+        moves.append(move.ravel().tolist())
+    file = tmp_path / "models_info.json"
+    file.write_text(json.dumps({"cube": {"diameter": 95.0, "symmetries_discrete": moves}}))
+    wanted = settings(symmetries=str(file))
+    result = pipeline(Frame(messages.image(CUBE), INFO), wanted, follow=False)
+    (message,) = result.messages
+    poses = [one.pose.pose for one in message.hypotheses] + [message.best.pose]
+    samples = WRITER.sample_poses(message.header, result.poses).poses
+    assert len(poses) > 2 and len(samples) == wanted.samples
+    for pose in poses + samples:
+        at = position(pose) + rotation_of(pose.orientation) @ (centre * 1e-3)
+        np.testing.assert_allclose(at, result.poses[0].position, atol=1e-6)
+    again = poses_of(message, wanted.symmetries["cube"])
+    np.testing.assert_allclose(again.position, result.poses[0].position, atol=1e-6)
+    np.testing.assert_allclose(again.position_covariance, result.poses[0].position_covariance, atol=1e-9)
+    latched = WRITER.object_info(wanted.targets[0], "cube", wanted.symmetries["cube"])
+    assert len(latched.symmetries_discrete) == 23
+    for one in latched.symmetries_discrete:
+        shift = np.array([one.translation.x, one.translation.y, one.translation.z])
+        np.testing.assert_allclose(shift, (np.eye(3) - rotation_of(one.rotation)) @ (centre * 1e-3), atol=1e-9)
+
+
+def test_objects_that_neither_the_file_nor_the_model_knows_are_refused(tmp_path):
+    file = tmp_path / "models_info.json"
+    file.write_text('{"5": {"symmetries_continuous": [{"axis": [0, 0, 1], "offset": [0, 2, 0]}]}, "7": {}}')
+    known = settings(objects=["obj_000005"], symmetries=str(file)).symmetries["obj_000005"]
+    np.testing.assert_allclose(known.centre, [0, 0.002, 0])
+    offset = WRITER.object_info(settings().targets[0], "", known).symmetries_continuous[0].offset
+    assert (offset.x, offset.y, offset.z) == pytest.approx((0, 0.002, 0))
+    assert len(settings(symmetries=str(file)).symmetries["cube"].rotations) == 24  # the model's own
+    with pytest.raises(ValueError, match=r"no object 'bolt': it has 5, 7"):
+        settings(objects=["bolt"], symmetries=str(file))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import colorsys
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -98,7 +98,8 @@ class Drawn:
     """What is drawn of one object.
 
     Attributes:
-        name, outline, colour: of the object. position: (3,) its centre in the camera frame, metres.
+        name, outline, colour: of the object; the outline about its centre. position: (3,) that centre in the camera
+            frame, metres. centre: (3,) where it is in the object's frame, to which best and truth belong.
         rotations: (M, 3, 3) modes, camera_from_object. weights: (M,) theirs. best: (3, 3) followed pose.
         truth: (4, 4) camera_from_object, metres. note: behind the name in the label.
     """
@@ -112,6 +113,7 @@ class Drawn:
     best: Array | None = None
     truth: Array | None = None
     note: str = ""
+    centre: Array = field(default_factory=lambda: np.zeros(3))
 
 
 def draw_overlay(image: Image, camera: Camera, items: Sequence[Drawn]) -> Image:
@@ -129,13 +131,14 @@ def draw_overlay(image: Image, camera: Camera, items: Sequence[Drawn]) -> Image:
         opacity = np.maximum(_MIN_OPACITY, weights / max(weights.max(initial=0.0), 1e-12))
         _blend(result, lines, opacity, item.colour, scale)
         if item.truth is not None:
-            rim = item.outline.lines(camera, item.truth[None, :3, :3], item.truth[:3, 3])
+            there = item.truth[:3, :3] @ item.centre + item.truth[:3, 3]
+            rim = item.outline.lines(camera, item.truth[None, :3, :3], there)
             _blend(result, [(np.zeros((0, 2, 2)), rim[0][0])], np.ones(1), (255, 255, 255), scale, inner_strength=0.95)
     taken: list[_Box] = []
     for item in items:
         size = float(np.linalg.norm(item.outline.vertices, axis=1).max())
         if item.best is not None:
-            _axes(result, camera, item.best, item.position, size, scale)
+            _axes(result, camera, item.best, item.position - item.best @ item.centre, size, scale)
         _label(result, camera, item, size, scale, taken)
     return result
 

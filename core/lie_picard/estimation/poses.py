@@ -49,7 +49,8 @@ class ObjectPoses:
     Attributes:
         object_id: of the target.
         hypotheses: rotations are camera_from_object.
-        position: (3,) object's centre in the camera frame, metres.
+        position: (3,) object's centre in the camera frame, metres: where its region says that its sphere is, which is
+            about the point that its symmetries leave in place. It is one point for all hypotheses.
         position_covariance: (3, 3) m^2, from a region known to `REGION_SIGMA_PX` pixels, or of the depth image.
         symmetry: of the object: what turns of it look the same.
         complaints: what of the input was not used for it, and why.
@@ -61,6 +62,10 @@ class ObjectPoses:
     position_covariance: NDArray[np.float64]
     symmetry: Symmetry
     complaints: tuple[str, ...] = ()
+
+    def origins(self, rotations: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Positions of the object's frame at hypotheses (..., 3, 3), metres. -> (..., 3)."""
+        return self.symmetry.origin_at(self.position, rotations)
 
 
 class ViewCache:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from lie_picard import so3
+from lie_picard.geometry import models_info
+from lie_picard.geometry.models_info import SymmetryError
 
 Array = NDArray[np.float64]
 
@@ -22,24 +23,23 @@ _ROUNDING = 0.02  # of a matrix, from the nearest rotation (Frobenius norm)
 _MAX_GROUP = 120  # elements of a discrete group; what is not closed fills up to more than 180
 
 
-class SymmetryError(ValueError):
-    """Symmetries that cannot be read; the message says which and why, in one line."""
-
-
 @dataclass(frozen=True, eq=False)
 class Symmetry:
-    """The rotations S of the object's frame after which it looks the same: camera_from_object S for every pose.
+    """The transforms S of the object's frame after which it looks the same: camera_from_object S for every pose.
 
-    The symmetries are the products of an element of `rotations` and a turn about an axis. They turn about the object's
-    centre: of files that list transforms about other points, only the rotations count here.
+    The symmetries are the products of an element of `rotations` and a turn about an axis, all about `centre`: a solid
+    has a point that all its symmetries leave in place. So poses (R, t) look the same whose rotations do and that place
+    this point alike, R centre + t.
 
     Attributes:
         rotations: (K, 3, 3) discrete symmetries, a group up to turns about the axis, identity first.
         axes: (3,) unit axes any turn about which is a symmetry: none, one, or the three of a ball.
+        centre: (3,) the point that stays, nearest to the origin where there are several; metres, object's frame.
     """
 
     rotations: Array = field(default_factory=lambda: np.eye(3)[None])
     axes: tuple[Array, ...] = ()
+    centre: Array = field(default_factory=lambda: np.zeros(3))
 
     @classmethod
     def none(cls) -> Symmetry:
@@ -47,65 +47,94 @@ class Symmetry:
         return cls()
 
     @classmethod
-    def generated(cls, rotations: ArrayLike, axes: ArrayLike = ()) -> Symmetry:
-        """The group that discrete rotations (K, 3, 3) and axes (A, 3) of continuous symmetry generate.
+    def generated(
+        cls,
+        rotations: ArrayLike,
+        axes: ArrayLike = (),
+        translations: ArrayLike | None = None,
+        offsets: ArrayLike | None = None,
+        tolerance: float = 1e-3,
+    ) -> Symmetry:
+        """The group that discrete transforms and axes (A, 3) of continuous symmetry generate.
+
+        Args:
+            rotations, translations: (K, 3, 3) and (K, 3) metres of the transforms; None: no translations.
+            offsets: (A, 3) a point of each axis, metres; None: they pass through the origin.
+            tolerance: largest error of the translations and offsets, metres.
 
         Raises:
             SymmetryError: a matrix is no rotation, an axis is zero, or they generate no symmetry of a solid.
         """
-        group = _closed([_rotation(one, f"rotation {k}") for k, one in enumerate(np.asarray(rotations, float))])
-        lines: list[Array] = []
+        turns = [_rotation(one, f"rotation {k}") for k, one in enumerate(np.asarray(rotations, float))]
+        group = _closed(turns)
+        directions: list[Array] = []
         for axis in np.asarray(axes, float).reshape(-1, 3):
             length = float(np.linalg.norm(axis))
             if not (math.isfinite(length) and length > 1e-6):
                 raise SymmetryError(f"an axis of continuous symmetry must be a nonzero vector, got {axis.tolist()}")
-            if all(abs(float(axis @ line)) < length * math.cos(_SAME) for line in lines):
-                lines.append(axis / length)
+            directions.append(axis / length)
+        centre = _fixed_point(turns, directions, translations, offsets, tolerance)
+        lines: list[Array] = []
+        for axis in directions:
+            if all(abs(float(axis @ line)) < math.cos(_SAME) for line in lines):
+                lines.append(axis)
         if len(lines) > 1:
-            return cls(axes=tuple(np.eye(3)))
+            return cls(axes=tuple(np.eye(3)), centre=centre)
         if not lines:
-            return cls(group)
+            return cls(group, centre=centre)
         along = group @ lines[0] @ lines[0]
         if (np.abs(along) < math.cos(_SAME)).any():
             raise SymmetryError("a discrete symmetry does not map the axis of continuous symmetry onto itself")
         # Turns about the axis are in already, and all flips are the same up to such a turn.
-        return cls(np.concatenate([np.eye(3)[None], group[along < 0][:1]]), tuple(lines))
+        return cls(np.concatenate([np.eye(3)[None], group[along < 0][:1]]), tuple(lines), centre)
 
     @classmethod
-    def from_models_info(cls, path: str | Path, key: str | int) -> Symmetry:
+    def from_models_info(cls, path: str | Path, key: str | int, diameter: float | None = None) -> Symmetry:
         """Of one object in BOP's models_info.json: `symmetries_discrete` and `symmetries_continuous`.
+
+        Args:
+            key: its name; one that is a number, as obj_000005, finds BOP's, 5.
+            diameter: of its circumscribed sphere, metres; with the file's, it tells the file's unit. None: millimetres.
 
         Raises:
             SymmetryError: no such file or object, or it cannot be understood.
         """
+        listed = models_info.symmetries_of(path, key, diameter)
         try:
-            entry = json.loads(Path(path).read_text(encoding="utf-8"))[str(key)]
-        except OSError as error:
-            raise SymmetryError(f"cannot read '{path}': {error.strerror}") from None
-        except ValueError as error:
-            raise SymmetryError(f"'{path}' is not JSON: {error}") from None
-        except (KeyError, TypeError, IndexError):
-            raise SymmetryError(f"'{path}' has no object '{key}'") from None
-        try:
-            transforms = [np.array(one, float).reshape(4, 4) for one in entry.get("symmetries_discrete", ())]
-            axes = [np.array(one["axis"], float).reshape(3) for one in entry.get("symmetries_continuous", ())]
-            return cls.generated([one[:3, :3] for one in transforms], axes)
+            found = cls.generated(*listed)
+            away = float(np.linalg.norm(found.centre))
+            if diameter is not None and away > diameter:
+                raise SymmetryError(
+                    f"its symmetries turn about a point {away:.4g} m off its origin, of {diameter:.4g} m diameter: "
+                    "check the unit of its lengths and its diameter"
+                )
         except SymmetryError as error:
             raise SymmetryError(f"object '{key}' in '{path}': {error}") from None
-        except (ValueError, TypeError, KeyError, AttributeError):
-            raise SymmetryError(
-                f"object '{key}' in '{path}': expected symmetries_discrete as lists of 16 numbers "
-                "and symmetries_continuous as a list of {axis, offset}"
-            ) from None
+        return found
 
     def to_models_info(self) -> dict[str, list[Any]]:
-        """The two entries of BOP's models_info.json; the identity is not listed."""
+        """The two entries of BOP's models_info.json, in millimetres; the identity is not listed."""
         transforms = np.tile(np.eye(4), (len(self.rotations) - 1, 1, 1))
         transforms[:, :3, :3] = self.rotations[1:]
+        transforms[:, :3, 3] = 1e3 * self.translations[1:]
+        offset = (1e3 * self.centre).tolist()
         return {
             "symmetries_discrete": transforms.reshape(-1, 16).tolist(),
-            "symmetries_continuous": [{"axis": axis.tolist(), "offset": [0.0, 0.0, 0.0]} for axis in self.axes],
+            "symmetries_continuous": [{"axis": axis.tolist(), "offset": offset} for axis in self.axes],
         }
+
+    @property
+    def translations(self) -> Array:
+        """Of the discrete symmetries as transforms of the object's frame, metres. -> (K, 3)."""
+        return self.centre - self.rotations @ self.centre
+
+    def centre_of(self, pose: Array) -> Array:
+        """Where a pose (..., 4, 4) places the centre: all that look the same, at one place. -> (..., 3)."""
+        return np.asarray(pose[..., :3, :3] @ self.centre + pose[..., :3, 3])
+
+    def origin_at(self, centre: Array, rotation: Array) -> Array:
+        """Position of the object's frame where its centre (..., 3) and rotation (..., 3, 3) are known. -> (..., 3)."""
+        return np.asarray(centre - rotation @ self.centre)
 
     @property
     def is_trivial(self) -> bool:
@@ -177,6 +206,31 @@ def _rotation(matrix: Array, what: str) -> Array:
     return rotation
 
 
+def _fixed_point(
+    turns: list[Array],
+    axes: list[Array],
+    translations: ArrayLike | None,
+    offsets: ArrayLike | None,
+    tolerance: float,
+) -> Array:
+    """The point that all symmetries leave in place, nearest to the origin: (I - R) c = t, (I - a a^T) (c - o) = 0."""
+    moves = np.zeros((len(turns), 3)) if translations is None else np.asarray(translations, float).reshape(-1, 3)
+    points = np.zeros((len(axes), 3)) if offsets is None else np.asarray(offsets, float).reshape(-1, 3)
+    if not (moves.any() or points.any()):
+        return np.zeros(3)
+    across = [np.eye(3) - np.outer(axis, axis) for axis in axes]
+    matrices = [*(np.eye(3) - turn for turn in turns), *across]
+    values = [*moves, *(projection @ point for projection, point in zip(across, points, strict=True))]
+    centre = np.linalg.pinv(np.concatenate(matrices), rcond=5e-3) @ np.concatenate(values)
+    off = max(float(np.linalg.norm(matrix @ centre - value)) for matrix, value in zip(matrices, values, strict=True))
+    if not off <= tolerance:
+        raise SymmetryError(
+            f"its symmetries leave no point in place, by {off:.3g} m: translations and offsets are of transforms of "
+            "the object's frame, in the unit of its diameter"
+        )
+    return np.asarray(centre)
+
+
 def _closed(generators: list[Array]) -> Array:
     """The group of some rotations, identity first; (K, 3, 3)."""
     group = np.eye(3)[None]
@@ -188,8 +242,8 @@ def _closed(generators: list[Array]) -> Array:
             # tr(A^T B) = 1 + 2 cos(angle)
             if np.einsum("kij,ij->k", group, product).max() < 1 + 2 * math.cos(_SAME):
                 group, level = np.concatenate([group, product[None]]), [*level, product]
-        if len(group) > _MAX_GROUP:
-            raise SymmetryError(
-                f"the discrete symmetries generate more than {_MAX_GROUP} rotations: no group of a solid"
-            )
+            if len(group) > _MAX_GROUP:
+                raise SymmetryError(
+                    f"the discrete symmetries generate more than {_MAX_GROUP} rotations: no group of a solid"
+                )
     return group

@@ -139,6 +139,13 @@ def vector_of(message: Any) -> Array:
     return np.array([message.x, message.y, message.z])
 
 
+def pose_of(rotation: Array, position: Array) -> Array:
+    """(3, 3) and (3,) -> (4, 4)."""
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = rotation, position
+    return pose
+
+
 def nanoseconds_of(stamp: Any) -> int:
     """A stamp in nanoseconds."""
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
@@ -196,6 +203,10 @@ def poses_of(message: Any, symmetry: Symmetry) -> ObjectPoses:
         mode_of=so3.pairwise_angle(rotations, centres).argmin(1),
         presence=float(message.presence),
     )
-    position = vector_of(first.pose.position)
+    rotation, spread = rotation_of(first.pose.orientation), modes[0].covariance.numpy()
+    position = symmetry.centre_of(pose_of(rotation, vector_of(first.pose.position)))
     covariance = np.array(first.covariance).reshape(6, 6)[:3, :3]
+    if symmetry.centre.any() and np.isfinite(spread).all():  # the origin errs with the rotation, the centre does not
+        lever = rotation @ so3.hat(torch.from_numpy(symmetry.centre)).numpy()
+        covariance = covariance - lever @ spread @ lever.T
     return ObjectPoses(message.object_id, hypotheses, position, covariance, symmetry)

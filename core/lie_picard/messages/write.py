@@ -29,8 +29,14 @@ Array = NDArray[np.float64]
 UNKNOWN = -1.0
 
 
-def covariance_of(rotation: Array, tangent_covariance: Array, position_covariance: Array) -> Array:
+def covariance_of(
+    rotation: Array, tangent_covariance: Array, position_covariance: Array, centre: Array | None = None
+) -> Array:
     """Row-major 6 x 6 about the fixed axes of the header's frame, from body-frame (right) tangent covariances.
+
+    Args:
+        position_covariance: of `centre`, a (3,) point of the object's frame, metres, about which the rotation errs: the
+            position of the frame's origin errs with it. None: the origin itself.
 
     An unknown S (NaN) becomes -1 on its diagonal.
     (..., 3, 3), (..., 3, 3), (3, 3) -> (..., 36).
@@ -40,6 +46,12 @@ def covariance_of(rotation: Array, tangent_covariance: Array, position_covarianc
     turned = to_camera(rotation, tangent_covariance)
     known = np.isfinite(turned).all((-2, -1), keepdims=True)
     covariance[..., 3:, 3:] = np.where(known, turned, UNKNOWN * np.eye(3))
+    if centre is not None and centre.any():
+        # origin = position - R centre; its change with a body-frame turn d is R (centre x d).
+        lever = rotation @ so3.hat(torch.from_numpy(centre)).numpy() @ np.swapaxes(rotation, -1, -2)
+        cross = np.where(known, lever @ turned, 0.0)
+        covariance[..., :3, 3:], covariance[..., 3:, :3] = cross, np.swapaxes(cross, -1, -2)
+        covariance[..., :3, :3] += np.where(known, cross @ np.swapaxes(lever, -1, -2), 0.0)
     return covariance.reshape(*rotation.shape[:-2], 36)
 
 
@@ -105,13 +117,15 @@ class Writer:
         # All at once, the followed pose last: one by one the modes would take longer than the encoder.
         rotations = np.stack([*(mode.rotation.double().numpy() for mode in found.modes), tracked.best])
         spreads = np.stack([*(mode.covariance.double().numpy() for mode in found.modes), tracked.best_covariance])
-        covariances = covariance_of(rotations, spreads, poses.position_covariance)
-        position = self.point_of(poses.position)
+        covariances = covariance_of(rotations, spreads, poses.position_covariance, poses.symmetry.centre)
+        places = map(self.point_of, poses.origins(rotations))
         *modes, message.best = (
             self.types.PoseWithCovariance(
                 pose=self.types.Pose(position=position, orientation=orientation), covariance=covariance
             )
-            for orientation, covariance in zip(self.quaternions_of(rotations), covariances, strict=True)
+            for position, orientation, covariance in zip(
+                places, self.quaternions_of(rotations), covariances, strict=True
+            )
         )
         message.hypotheses = [
             self.types.PoseHypothesis(mode_id=index, weight=mode.weight, samples=mode.count, pose=pose)
@@ -124,10 +138,15 @@ class Writer:
     def object_info(self, target: Target, model_object: str, symmetry: Symmetry) -> Any:
         """What is known of an object beforehand; a ball is continuous about two axes."""
         info = self.types.ObjectInfo(object_id=target.object_id, model_object=model_object, diameter=target.diameter)
-        turns = [turn for turn in symmetry.rotations if not np.allclose(turn, np.eye(3), atol=1e-6)]
-        info.symmetries_discrete = [self.types.Transform(rotation=self.quaternion_of(turn)) for turn in turns]
+        listed = zip(symmetry.rotations, symmetry.translations, strict=True)
+        info.symmetries_discrete = [
+            self.types.Transform(translation=self.vector_of(shift.tolist()), rotation=self.quaternion_of(turn))
+            for turn, shift in listed
+            if not np.allclose(turn, np.eye(3), atol=1e-6)
+        ]
+        offset = self.vector_of(symmetry.centre.tolist())
         info.symmetries_continuous = [
-            self.types.SymmetryAxis(axis=self.vector_of(axis.tolist())) for axis in symmetry.axes
+            self.types.SymmetryAxis(axis=self.vector_of(axis.tolist()), offset=offset) for axis in symmetry.axes
         ]
         return info
 
@@ -140,6 +159,10 @@ class Writer:
         """Every sample of every object as a pose."""
         poses: list[Any] = []
         for one in found:
-            place, turns = self.point_of(one.position), self.quaternions_of(one.hypotheses.rotations.double().numpy())
-            poses += [self.types.Pose(position=place, orientation=turn) for turn in turns]
+            rotations = one.hypotheses.rotations.double().numpy()
+            places = map(self.point_of, one.origins(rotations))
+            turns = self.quaternions_of(rotations)
+            poses += [
+                self.types.Pose(position=place, orientation=turn) for place, turn in zip(places, turns, strict=True)
+            ]
         return self.types.PoseArray(header=header, poses=poses)

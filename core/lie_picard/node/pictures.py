@@ -45,15 +45,16 @@ def overlay(shot: Shot, result: Result, settings: Settings, truth: Mapping[str, 
 
 def drawn(poses: ObjectPoses, best: Array, mesh: Mesh, colour: Colour) -> Drawn:
     """An object's modes and the (3, 3) pose that is followed, to be drawn."""
-    modes = poses.hypotheses.modes
+    modes, centre = poses.hypotheses.modes, poses.symmetry.centre
     return Drawn(
         poses.object_id,
-        _outline(mesh),
+        _outline(mesh, tuple(centre.tolist())),
         colour,
         poses.position,
         torch.stack([mode.rotation for mode in modes]).double().numpy(),
         np.array([mode.weight for mode in modes]),
         best=best,
+        centre=centre,
     )
 
 
@@ -91,8 +92,8 @@ def jpeg(image: Image, quality: int = 85) -> Any:
 
 
 @functools.lru_cache(maxsize=64)
-def _outline(mesh: Mesh) -> Outline:
-    return Outline.of(mesh)
+def _outline(mesh: Mesh, centre: tuple[float, ...]) -> Outline:
+    return Outline.of(dataclasses.replace(mesh, vertices=mesh.vertices - centre) if any(centre) else mesh)
 
 
 @functools.lru_cache(maxsize=64)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from typing import Any
 
 from lie_picard.estimation.poses import Target
 from lie_picard.files import file_version
+from lie_picard.geometry import models_info
 from lie_picard.geometry.camera import Region
 from lie_picard.geometry.mesh import Mesh
 from lie_picard.geometry.symmetry import Symmetry
@@ -169,7 +169,7 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
         transport=values["transport"],
         depth=values["depth"],
         sync_tolerance=values["sync_tolerance"],
-        symmetries=_symmetries(values["symmetries"], objects, known),
+        symmetries=_symmetries(values["symmetries"], targets, known),
         meshes=_meshes(list(values["meshes"]), targets, known),
         rectified=values["rectified"],
         image_bits=values["image_bits"],
@@ -193,20 +193,17 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
     )
 
 
-def _symmetries(path: str, objects: list[str], known: Catalogue) -> dict[str, Symmetry]:
-    """Of every object: as the file lists it, else as the catalogue knows it.
-
-    An empty or damaged file is refused by the first object's name.
-    """
-    found = {name: known.symmetry(name) for name in objects}
+def _symmetries(path: str, targets: list[Target], known: Catalogue) -> dict[str, Symmetry]:
+    """Of every object: as the file lists it, else as the catalogue knows it; one that neither knows is refused."""
+    found = {target.object_id: known.symmetry(target.object_id) for target in targets}
     if not path:
         return found
-    try:
-        listed = set(json.loads(Path(path).read_text()))
-    except (OSError, ValueError, TypeError):
-        listed = set(objects[:1])
-    version = file_version(path)
-    return found | {name: _read_symmetry(path, version, name) for name in objects if name in listed}
+    listed = models_info.read(path)
+    for target in targets:
+        name = target.object_id
+        if models_info.key_of(listed, name) is not None or known.find(name) is None:
+            found[name] = _read_symmetry(path, file_version(path), name, target.diameter)
+    return found
 
 
 def _meshes(files: list[str], targets: list[Target], known: Catalogue) -> dict[str, Mesh]:
@@ -236,8 +233,8 @@ def _read_mesh(path: str, version: tuple[int, int], diameter: float) -> Mesh:
 
 
 @functools.lru_cache(maxsize=64)
-def _read_symmetry(path: str, version: tuple[int, int], name: str) -> Symmetry:
-    return Symmetry.from_models_info(path, name)
+def _read_symmetry(path: str, version: tuple[int, int], name: str, diameter: float) -> Symmetry:
+    return Symmetry.from_models_info(path, name, diameter)
 
 
 def read_values(path: Path, node: str = "") -> dict[str, Any]:

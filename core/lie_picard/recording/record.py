@@ -54,10 +54,10 @@ class Scorer:
             "jump_deg": self._jump(name, best, truth[:3, :3]),
         }
         record |= _precision(poses, truth[:3, :3]) | _recall(poses, truth[:3, :3])
-        record |= _calibration(poses, truth) | _translation(poses, truth)
+        record |= _calibration(poses, truth) | _translation(poses, best, truth)
         if name in self._meshes:
             estimate = np.eye(4)
-            estimate[:3, :3], estimate[:3, 3] = best, poses.position
+            estimate[:3, :3], estimate[:3, 3] = best, poses.origins(best)
             record["adds_mm"] = 1e3 * add_s(self._points[name], self._surfaces[name], estimate, truth)
             record["mssd_mm"] = 1e3 * mssd(self._meshes[name].vertices, estimate, truth, symmetry)
         return record
@@ -90,7 +90,7 @@ def _calibration(poses: ObjectPoses, truth: Array) -> dict[str, Any]:
     """Smallest confidences whose regions hold the truth, and which mode is the recorded pose's."""
     modes, symmetry = poses.hypotheses.modes, poses.symmetry
     best, covariance = modes[0], poses.position_covariance
-    gap = torch.from_numpy(poses.position - truth[:3, 3])[None]
+    gap = torch.from_numpy(poses.position - symmetry.centre_of(truth))[None]
     record: dict[str, Any] = {
         "position_confidence": float(confidence(gap, torch.from_numpy(covariance)[None], torch.zeros(1, 3))[0]),
     }
@@ -110,8 +110,12 @@ def _calibration(poses: ObjectPoses, truth: Array) -> dict[str, Any]:
     return record
 
 
-def _translation(poses: ObjectPoses, truth: Array) -> dict[str, Any]:
-    error, distance = np.linalg.norm(poses.position - truth[:3, 3]), np.linalg.norm(truth[:3, 3])
+def _translation(poses: ObjectPoses, best: Array, truth: Array) -> dict[str, Any]:
+    """Of the followed pose (3, 3): from the position of the equal pose of the truth that is nearest in angle."""
+    symmetry = poses.symmetry
+    equal = symmetry.nearest(torch.from_numpy(truth[:3, :3]), torch.from_numpy(best)).numpy()
+    there = symmetry.origin_at(symmetry.centre_of(truth), equal)
+    error, distance = np.linalg.norm(poses.origins(best) - there), np.linalg.norm(truth[:3, 3])
     return {"translation_mm": 1e3 * float(error), "translation_percent": 100 * float(error / distance)}
 
 
@@ -130,9 +134,9 @@ def mssd(vertices: Array, estimate: Array, truth: Array, symmetry: Symmetry) -> 
     """BOP's MSSD: the largest distance of a vertex (V, 3), least over all equal poses."""
     here = _placed(vertices, estimate)
     if symmetry.is_ball:
-        return float(np.linalg.norm(estimate[:3, 3] - truth[:3, 3]))
+        return float(np.linalg.norm(symmetry.centre_of(estimate) - symmetry.centre_of(truth)))
     equal = symmetry.equivalents(torch.from_numpy(truth[:3, :3]), _MSSD_STEP_DEG).numpy()
-    there = vertices @ np.swapaxes(equal, -1, -2) + truth[:3, 3]
+    there = vertices @ np.swapaxes(equal, -1, -2) + symmetry.origin_at(symmetry.centre_of(truth), equal)[:, None]
     return float(np.linalg.norm(there - here, axis=-1).max(-1).min())
 
 
