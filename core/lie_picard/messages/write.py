@@ -48,7 +48,7 @@ def covariance_of(
     covariance[..., 3:, 3:] = np.where(known, turned, UNKNOWN * np.eye(3))
     if centre is not None and centre.any():
         # origin = position - R centre; its change with a body-frame turn d is R (centre x d).
-        lever = rotation @ so3.hat(torch.from_numpy(centre)).numpy() @ np.swapaxes(rotation, -1, -2)
+        lever = rotation @ np.cross(centre, np.eye(3)).T @ np.swapaxes(rotation, -1, -2)
         cross = np.where(known, lever @ turned, 0.0)
         covariance[..., :3, 3:], covariance[..., 3:, :3] = cross, np.swapaxes(cross, -1, -2)
         covariance[..., :3, :3] += np.where(known, cross @ np.swapaxes(lever, -1, -2), 0.0)
