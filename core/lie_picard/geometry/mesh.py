@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,15 +10,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lie_picard.geometry import mesh_files
+from lie_picard.geometry.mesh_files import MeshError
+
 Array = NDArray[np.float64]
 
 ROUND = 48  # corners of a circle
 _TOLERANCE = 0.1  # of a mesh's diameter, relative to the one it should have
 _UNITS = 1.0, 1e-3, 1e-2, 0.0254  # metres, milli- and centimetres, inches: farther apart than the tolerance
-
-
-class MeshError(ValueError):
-    """A mesh that cannot be used; the message says why and what to do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,15 +64,17 @@ class Mesh:
                 do, in another usual unit, which `scale` then tells. None: the file is in metres.
 
         Raises:
-            MeshError: no such file, no mesh, or none of this size.
+            MeshError: no such file, no mesh, a truncated one, or none of this size.
         """
         import trimesh
 
+        content, kind = mesh_files.read(path)
+        more = {"skip_materials": True} if kind == "obj" else {}
         try:
-            loaded = trimesh.load_mesh(str(path), process=False)
+            loaded = trimesh.load_mesh(io.BytesIO(content), kind, process=False, **more)
         except Exception as error:  # whatever a parser raises, the file is bad
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise MeshError(f"mesh {path} cannot be read: {reason}; export it as PLY, OBJ or STL") from None
+            raise MeshError(f"mesh {path} cannot be read: {reason[:200]}; export it as PLY, OBJ or STL") from None
         triangles = np.asarray(getattr(loaded, "faces", ()), np.int64).reshape(-1, 3)
         vertices = np.asarray(getattr(loaded, "vertices", ()), np.float64).reshape(-1, 3)
         if len(triangles) and not (triangles.min() >= 0 and triangles.max() < len(vertices)):
