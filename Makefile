@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PROGRAMS := ros2_ws/install/lie_picard_pose/lib/lie_picard_pose
 PACKAGES := $(shell find ros2_ws/src ros2_ws/without_ros launch -type f -not -path '*/__pycache__/*' 2>/dev/null)
 
-.PHONY: matching-ros help setup demo test fuzz bench bench-gpu lint clean
+.PHONY: matching-ros help setup demo test fuzz soak bench bench-gpu lint clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -28,6 +28,9 @@ test: setup  ## all tests
 
 fuzz: setup  ## search for examples that break the properties of the core
 	@source scripts/env.sh && FUZZ=$(or $(FUZZ),20) python -m pytest $(or $(TEST),tests/core)
+
+soak: setup  ## the node at 30 Hz for ten minutes: latency, memory, frames in TF; SOAK="--hours 4" for longer
+	@source scripts/env.sh && $(PROGRAMS)/load_test $(or $(SOAK),--seconds 600)
 
 bench: setup  ## the sampler's speed on this machine
 	@source scripts/env.sh && lie-picard bench $(BENCH)

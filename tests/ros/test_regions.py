@@ -13,8 +13,15 @@ from hypothesis import strategies as st
 
 from lie_picard import ImageError, so3
 from lie_picard.data.seeds import test_generator
-from lie_picard.estimation.regions import SPHERE_PER_CIRCLE, SPHERE_PER_SIDE, regions_of_detections, regions_of_mask
-from lie_picard.geometry.camera import Camera, sphere_region
+from lie_picard.estimation.regions import (
+    SPHERE_PER_CIRCLE,
+    SPHERE_PER_SIDE,
+    Detected,
+    misnamed,
+    regions_of_detections,
+    regions_of_mask,
+)
+from lie_picard.geometry.camera import Camera, Region, sphere_region
 from lie_picard.objects.symsol.solids import solid
 from lie_picard_pose.parameters import detection_type
 
@@ -167,3 +174,15 @@ def test_a_useless_detection_is_skipped_with_a_reason(changes, reason):
 
 def test_no_detections_are_no_regions():
     assert regions_of_detections(detections()) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [(["Cube"], True), (["cubes", "person"], True), (["0", "1"], True), (["person"], False), ([], False),
+     (["cube", "Cube"], False)],
+)  # fmt: skip
+def test_detections_that_name_the_object_otherwise_are_said(names, said):
+    detected = [Detected(name, 0.9, Region(0, 0, 10, 10)) for name in names]
+    problem = misnamed(detected, ["cube"])
+    assert (problem is not None) == said
+    assert not said or ("'cube'" in problem and repr(names[0]) in problem)

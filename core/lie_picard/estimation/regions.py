@@ -8,6 +8,7 @@ The object is taken to be seen whole: one that is hidden or cut off in part give
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -82,6 +83,23 @@ def regions_of_detections(message: Any) -> tuple[list[Detected], list[str]]:
             region = _square(x, y, SPHERE_PER_SIDE * max(sides))
             found.append(Detected(best.class_id, float(best.score), region))
     return found, skipped
+
+
+def misnamed(detected: Sequence[Detected], objects: Sequence[str]) -> str | None:
+    """Why no detection is of an object that is looked for, where its name seems to be spelt otherwise; else None.
+
+    A detector that sees other things only, or nothing, is no fault.
+    """
+    names = {one.object_id for one in detected}
+    if not names or names & set(objects):
+        return None
+    folded = {name.casefold(): name for name in objects}
+    for name in sorted(names):
+        near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.75)
+        if near or (name.isdigit() and not any(one.isdigit() for one in objects)):
+            there, wanted = (", ".join(map(repr, some)) for some in (sorted(names), objects))
+            return f"the detections name {there}, but looked for is {wanted}: name the objects as the detector does"
+    return None
 
 
 def _best(results: Sequence[Any]) -> Any | None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lie_picard.estimation.estimator import ImageError, PoseEstimator
 from lie_picard.estimation.poses import ObjectPoses, Target, ViewCache, estimate_views, whole
-from lie_picard.estimation.regions import regions_of_detections, regions_of_mask
+from lie_picard.estimation.regions import misnamed, regions_of_detections, regions_of_mask
 from lie_picard.geometry.camera import Camera, CameraError, View
 from lie_picard.messages import images
 from lie_picard.messages.read import camera_of, check_size, region_of, seconds_of
@@ -259,6 +259,8 @@ class Pipeline:
             best: dict[str, float] = {}
             regions = {}
             detected, unusable = regions_of_detections(frame.regions)
+            if (problem := misnamed(detected, names)) is not None:
+                raise ImageError(problem)
             if unusable and not detected:
                 raise ImageError(unusable[0])
             for name, score, region in detected:
