@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -42,3 +43,19 @@ def file_version(path: str | Path) -> tuple[int, int]:
     except OSError:
         return 0, 0
     return state.st_mtime_ns, state.st_size
+
+
+def read_at_most(path: str | Path, limit: int) -> bytes:
+    """A regular file's content, or the first `limit + 1` bytes of a longer one; memory is taken as it is read.
+
+    Raises:
+        OSError: it cannot be read, or is a device or a pipe, which might never end.
+    """
+    if Path(path).exists() and not Path(path).is_file():
+        raise OSError(errno.EINVAL, "not a file")
+    parts, left = [], limit + 1
+    with Path(path).open("rb") as file:
+        while left > 0 and (part := file.read(min(left, 1 << 20))):
+            parts.append(part)
+            left -= len(part)
+    return b"".join(parts)

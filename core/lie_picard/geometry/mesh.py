@@ -17,6 +17,7 @@ Array = NDArray[np.float64]
 
 ROUND = 48  # corners of a circle
 _TOLERANCE = 0.1  # of a mesh's diameter, relative to the one it should have
+_FARTHEST = 1e9  # from the origin, in any unit; beyond, the difference of corners is lost
 _UNITS = 1.0, 1e-3, 1e-2, 0.0254  # metres, milli- and centimetres, inches: farther apart than the tolerance
 
 
@@ -79,7 +80,7 @@ class Mesh:
         vertices = np.asarray(getattr(loaded, "vertices", ()), np.float64).reshape(-1, 3)
         if len(triangles) and not (triangles.min() >= 0 and triangles.max() < len(vertices)):
             raise MeshError(f"mesh {path} has triangles of corners that are not in the file: export it again")
-        if not np.isfinite(vertices).all() or not _areas(vertices[triangles]).any():
+        if not (np.abs(vertices) < _FARTHEST).all() or not _areas(vertices[triangles]).any():
             raise MeshError(f"mesh {path} has no surface of finite corners: export it as PLY, OBJ or STL")
         surface = trimesh.Trimesh(vertices, triangles, process=False)
         surface.merge_vertices(merge_norm=True, merge_tex=True)  # STL repeats each corner; neighbours share theirs

@@ -11,6 +11,8 @@ from typing import Literal
 
 import numpy as np
 
+from lie_picard.files import read_at_most
+
 KINDS = "ply", "obj", "stl"
 _Order = Literal["little", "big"]
 _MAX_BYTES = 1 << 27
@@ -36,8 +38,7 @@ def read(path: str | Path) -> tuple[bytes, str]:
     if kind not in KINDS:
         raise MeshError(f"mesh {path} cannot be read: it is no PLY, OBJ or STL file by its name; export it as one")
     try:
-        with Path(path).open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
+        content = read_at_most(path, _MAX_BYTES)
     except OSError as error:
         raise MeshError(f"mesh {path} cannot be read: {error.strerror}; export it as PLY, OBJ or STL") from None
     if len(content) > _MAX_BYTES:

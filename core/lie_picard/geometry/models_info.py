@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lie_picard.files import read_at_most
+
 Array = NDArray[np.float64]
 
 _MAX_BYTES = 1 << 24
@@ -49,8 +51,7 @@ def read(path: str | Path) -> dict[str, Any]:
         SymmetryError: no such file, not JSON, or a key that is there twice.
     """
     try:
-        with Path(path).open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
+        content = read_at_most(path, _MAX_BYTES)
     except OSError as error:
         raise SymmetryError(f"cannot read '{path}': {error.strerror}") from None
     if len(content) > _MAX_BYTES:

@@ -17,7 +17,7 @@ from lie_picard.geometry.camera import Region
 from lie_picard.geometry.mesh import Mesh
 from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.model import checkpoint
-from lie_picard.node import parameter_file
+from lie_picard.node import params_file
 from lie_picard.objects import Catalogue, Object, catalogue
 from lie_picard.sampling import INTEGRATORS, SamplerOptions
 
@@ -33,8 +33,6 @@ class Entry:
     read_only: bool = False
 
 
-NODE = "pose_node"
-OF_ROS = "use_sim_time", "start_type_description_service", "qos_overrides."  # parameters that every node has
 REGION_SOURCES = "parameters", "topics", "mask", "detections"
 TRANSPORTS = "raw", "compressed"
 MAX_SAMPLES = 10_000  # their distances are a matrix
@@ -98,6 +96,9 @@ TABLE: dict[str, Entry] = {
     ),
     "tf_modes": Entry(4, "Modes published to TF as <object>/mode_0, mode_1, ... besides the best.", 0, 100),
 }
+
+_TELLING = frozenset({"checkpoint", "objects", "diameters"})  # a pose node's, and nobody else's
+OF_EVERY_NODE = "use_sim_time", "qos_overrides", "start_type_description_service"
 
 
 @dataclass(frozen=True)
@@ -241,48 +242,25 @@ def read_values(path: Path, node: str = "") -> dict[str, Any]:
     """All values, as a node has them that is started with this parameters file (ROS 2's YAML): defaults for the rest.
 
     Args:
-        node: its full name; empty: the only pose node in the file, whatever its namespace.
+        node: name of the node, with its namespace or without; empty: the file's only pose node.
 
     Raises:
-        ValueError: it cannot be read, names what there is not, or holds several pose nodes or none.
+        ValueError: it cannot be read, names what there is not, or holds several pose nodes and `node` does not say
+            which.
     """
-    found = parameter_file.sections(path)
-    name = f"/{node.strip('/')}" if node else _pose_node(path, found)
-    given = parameter_file.values_for(found, name)
-    if not any(section.is_for(name) for section in found):
-        raise ValueError(
-            f"params file {path} has nothing for '{name}': give --node one of {parameter_file.names(found)}"
-        )
-    # What stands for many nodes may be another one's.
-    own = [section for section in found if section.is_for(name) and not section.is_wild]
-    judged = {key for section in own for key in section.values} if own else given.keys()
-    unknown = sorted(key for key in judged if key not in TABLE and not key.startswith(OF_ROS))
+    sections = params_file.read_sections(path)
+    try:
+        name = params_file.chosen(sections, node, _TELLING)
+    except params_file.ParamsFileError as error:
+        raise ValueError(f"params file {path} {error}") from None
+    given = params_file.values_for(sections, name)
+    # What is for several nodes may be another's.
+    others = any(not one.is_pattern and not one.fits(name) for one in sections)
+    own = params_file.values_for([one for one in sections if not (others and one.is_pattern)], name)
+    unknown = {one for one in own.keys() - TABLE.keys() if one.split(".")[0] not in OF_EVERY_NODE}
     if unknown:
-        raise ValueError(f"params file {path}: there is no parameter '{unknown[0]}', see docs/node.md")
+        raise ValueError(f"params file {path}: there is no parameter '{min(unknown)}', see docs/node.md")
     return {name: given.get(name, entry.default) for name, entry in TABLE.items()}
-
-
-def _pose_node(path: Path, found: list[parameter_file.Section]) -> str:
-    """Full name of the pose node that a file is for.
-
-    Raises:
-        ValueError: there are several, or none.
-    """
-    named = {section.name: section for section in found if not section.is_wild}
-    likely = [name for name in named if name.rpartition("/")[2] == NODE]
-    likely = likely or [name for name, section in named.items() if section.values.keys() & TABLE.keys()]
-    if len(likely) > 1:
-        raise ValueError(f"params file {path} is for several pose nodes: give --node one of {', '.join(likely)}")
-    if likely:
-        return likely[0]
-    wild = [section for section in found if section.is_wild]
-    fitting = [section for section in wild if section.is_for(f"/{NODE}")]
-    if not wild:
-        raise ValueError(
-            f"params file {path} has nothing for a pose node, only for {parameter_file.names(found)}: give --node"
-        )
-    # One of `/robot/*` or `/*/pose_node` is for some node in that place.
-    return f"/{NODE}" if fitting else re.sub(r"\*+$", NODE, wild[0].name).replace("**", "any").replace("*", "any")
 
 
 def checked(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from lie_picard.node import parameter_file, settings
+from lie_picard.node import params_file, settings
 from lie_picard.node.settings import TABLE, Entry, Settings
 
 
@@ -32,16 +32,17 @@ def declare(node: Node, table: Mapping[str, Entry]) -> None:
 def oddities(node: Node) -> list[str]:
     """What is odd about the parameters that were given at the start, one line each."""
     given = node._parameter_overrides  # rclpy tells it nowhere else
-    unknown = sorted(name for name in given if name not in TABLE and not name.startswith(settings.OF_ROS))
+    unknown = sorted(name for name in given if name not in TABLE and name.split(".")[0] not in settings.OF_EVERY_NODE)
     lines = [f"there is no parameter '{name}': see docs/node.md, or `ros2 param list`" for name in unknown]
     full_name = node.get_fully_qualified_name()
     for path in _parameter_files(sys.argv):
-        with contextlib.suppress(parameter_file.ParameterFileError):  # where ROS could read it, so can we
-            found = parameter_file.sections(Path(path))
-            if not any(section.is_for(full_name) for section in found):
+        with contextlib.suppress(params_file.ParamsFileError):  # where ROS could read it, so can we
+            found = params_file.read_sections(Path(path))
+            if not any(section.fits(full_name) for section in found):
+                names = ", ".join(dict.fromkeys(f"'{section.node}'" for section in found)) or "nobody"
                 lines.append(
                     f"params file {path} has nothing for this node: its sections are for "
-                    f"{parameter_file.names(found)}, the node is '{full_name}'; begin the section with '{full_name}:', "
+                    f"{names}, the node is '{full_name}'; begin the section with '{full_name}:', "
                     "or with '/**:' for any node"
                 )
     return lines
