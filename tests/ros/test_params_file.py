@@ -1,4 +1,4 @@
-"""Parameter files: the recording tools read them as rcl does, which is asked itself, and find the node that is meant."""
+"""Parameter files: the recording tools read them as rcl does, which is asked itself; whose a file is."""
 
 import pytest
 import rclpy
