@@ -46,16 +46,16 @@ def file_version(path: str | Path) -> tuple[int, int]:
 
 
 def read_at_most(path: str | Path, limit: int) -> bytes:
-    """A regular file's content, or the first `limit + 1` bytes of a longer one; memory is taken as it is read.
+    """The content of a file of at most `limit` bytes.
 
     Raises:
-        OSError: it cannot be read, or is a device or a pipe, which might never end.
+        OSError: it cannot be read, is larger, or is a device or a pipe, which might never end.
     """
     if Path(path).exists() and not Path(path).is_file():
         raise OSError(errno.EINVAL, "not a file")
-    parts, left = [], limit + 1
     with Path(path).open("rb") as file:
-        while left > 0 and (part := file.read(min(left, 1 << 20))):
-            parts.append(part)
-            left -= len(part)
-    return b"".join(parts)
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(size + 1) if size <= limit else b""
+    if size > limit or len(content) > size:
+        raise OSError(errno.EFBIG, f"more than {limit >> 10} KiB, which no such file has")
+    return content

@@ -41,8 +41,6 @@ def read(path: str | Path) -> tuple[bytes, str]:
         content = read_at_most(path, _MAX_BYTES)
     except OSError as error:
         raise MeshError(f"mesh {path} cannot be read: {error.strerror}; export it as PLY, OBJ or STL") from None
-    if len(content) > _MAX_BYTES:
-        raise MeshError(f"mesh {path} has more than {_MAX_BYTES >> 20} MB: reduce its triangles")
     check, text = {"ply": _ply, "stl": _stl, "obj": _obj}[kind](content)
     if check:
         raise MeshError(f"mesh {path} {check}: copy or export it again")
@@ -110,7 +108,7 @@ def _ply(content: bytes) -> tuple[str, bytes]:
     body = content[head.end() :]
     if kind == "ascii":
         text = _utf8(body)
-        return _lines_missing(text, elements), _utf8(head[0]) + text
+        return _lines_missing(text, elements), _bare(head[0]) + text
     at = 0
     for name, count, properties in elements:
         there, at, alike = _rows(body, at, count, properties, orders[kind])
@@ -118,7 +116,12 @@ def _ply(content: bytes) -> tuple[str, bytes]:
             return f"is truncated: its head promises {count} of {name}, {there} are there", content
         if not alike:
             return f"has lists of different lengths in {name}: triangulate it", content
-    return "", _utf8(head[0]) + body
+    return "", _bare(head[0]) + body
+
+
+def _bare(head: bytes) -> bytes:
+    """A PLY file's head without comments, which may name textures."""
+    return re.sub(rb"^(?:comment|obj_info)\b[^\n]*\n", b"", _utf8(head), flags=re.MULTILINE)
 
 
 def _is_property(words: list[str]) -> bool:

@@ -54,8 +54,6 @@ def read(path: str | Path) -> dict[str, Any]:
         content = read_at_most(path, _MAX_BYTES)
     except OSError as error:
         raise SymmetryError(f"cannot read '{path}': {error.strerror}") from None
-    if len(content) > _MAX_BYTES:
-        raise SymmetryError(f"'{path}' has more than {_MAX_BYTES >> 20} MB: it is no models_info.json")
     try:
         found = json.loads(content.decode("utf-8-sig"), object_pairs_hook=_unique)
     except SymmetryError as error:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -66,7 +67,7 @@ def catalogue_of(path: str | Path) -> str:
         with safe_open(str(resolve(path)), "pt") as opened:
             metadata = opened.metadata() or {}
         return metadata.get("catalogue", _catalogue_before(json.loads(metadata.get("training", "{}"))))
-    except (SafetensorError, OSError, ValueError, AttributeError):
+    except (SafetensorError, OSError, ValueError, AttributeError, RecursionError):
         return ""
 
 
@@ -77,15 +78,13 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> ScoreModel:
         CheckpointError: no such file, not a safetensors file, not one of this package, or weights that do not fit.
     """
     stored = _read(path)
+    _check_sizes(path, stored)
     tensors, model = stored.tensors, ScoreModel(stored.config)
     model.calibration, model.catalogue = stored.calibration, stored.catalogue
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        raise CheckpointError(
-            f"checkpoint {resolve(path)}: weights do not fit its configuration "
-            f"({str(error).splitlines()[0]}); write it again with `lie-picard train`"
-        ) from error
+        _refuse_weights(path, str(error).splitlines()[0])
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values() if tensor.is_floating_point()):
         raise CheckpointError(
             f"checkpoint {resolve(path)}: holds non-finite weights; train again from an earlier state"
@@ -158,9 +157,46 @@ def _read(path: str | Path) -> _Stored:
         config = ModelConfig.from_dict(json.loads(metadata["config"]))
         training = json.loads(metadata.get("training", "{}"))
         calibration = Calibration(**json.loads(metadata.get("calibration", "{}")))
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"checkpoint {file}: unreadable configuration ({error})") from error
+        numbers = (calibration.scale, calibration.floor, calibration.spread or 0.0)
+        if not isinstance(training, dict) or not all(math.isfinite(one) and one >= 0 for one in numbers):
+            raise ValueError("training must be a table, calibration finite numbers of at least 0")
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"checkpoint {file}: unreadable configuration ({reason})") from error
     return _Stored(tensors, config, training, calibration, metadata.get("catalogue", _catalogue_before(training)))
+
+
+def _check_sizes(path: str | Path, stored: _Stored) -> None:
+    """Refuse a configuration that promises more than the file's weights, before a model of that size is made.
+
+    Raises:
+        CheckpointError: as `load`.
+    """
+    config, tensors = stored.config, stored.tensors
+    width, features = config.width, config.features
+    wanted = {
+        "head.mlp.enter.bias": (width,),
+        "head.mlp.image.weight": (config.depth * width, features),
+        "encoder.project.bias": (features,),
+    }
+    if config.head == "equivariant":
+        wanted["head.coefficients.weight"] = (config.copies * (config.degree + 1) ** 2, features)
+    if config.named:
+        wanted["recognition.classify.weight"] = (len(config.objects) + 1, features)
+    for name, shape in wanted.items():
+        found = tuple(tensors[name].shape) if name in tensors else None
+        if found != shape:
+            _refuse_weights(path, f"{name} is {found}, not {shape}")
+    projection = tensors.get("encoder.project.weight")
+    if projection is None or projection.dim() != 2 or projection.shape[1] < (config.image_size // 32) ** 2:
+        _refuse_weights(path, f"encoder.project.weight is too small for images of {config.image_size} pixels")
+
+
+def _refuse_weights(path: str | Path, reason: str) -> NoReturn:
+    raise CheckpointError(
+        f"checkpoint {resolve(path)}: weights do not fit its configuration ({reason}); "
+        "write it again with `lie-picard train`"
+    )
 
 
 def _catalogue_before(training: dict[str, Any]) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 HEADS = ("equivariant", "fourier")
 ENCODERS = ("slim", "resnet34")
+# More than any model has; a file from elsewhere can promise more than fits into memory.
+_MOST = {"image_size": 4096, "features": 1 << 16, "width": 1 << 14, "depth": 256, "degree": 40, "copies": 1024}
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,20 @@ class ModelConfig:
             raise ValueError(f"unknown head '{self.head}': choose from {', '.join(HEADS)}")
         if self.encoder not in ENCODERS:
             raise ValueError(f"unknown encoder '{self.encoder}': choose from {', '.join(ENCODERS)}")
+        for name, most in _MOST.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+                raise ValueError(f"{name} must be a whole number up to {most}, got {str(value)[:40]}")
+        for name in ("distance", "fill", "sigma_max", "sigma_min"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be a finite number above 0, got {getattr(self, name)}")
         if self.image_size < 32 or self.image_size % 32:
             raise ValueError(f"image_size must be a multiple of 32, got {self.image_size}")
         if self.channels not in (1, 3):
             raise ValueError(f"channels must be 1 or 3, got {self.channels}")
         object.__setattr__(self, "objects", tuple(self.objects))
+        if not all(isinstance(one, str) for one in self.objects):
+            raise ValueError("objects must be names")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""

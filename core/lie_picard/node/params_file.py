@@ -13,7 +13,7 @@ import yaml
 
 from lie_picard.files import read_at_most
 
-_MAX_BYTES = 1 << 20
+_MAX_BYTES = 1 << 18
 _PARAMETERS = "ros__parameters"
 _TRUE = frozenset({"Y", "y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"})
 _FALSE = frozenset({"N", "n", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"})
@@ -53,8 +53,6 @@ def read_sections(path: Path) -> list[Section]:
     """
     try:
         content = read_at_most(path, _MAX_BYTES)
-        if len(content) > _MAX_BYTES:
-            raise ParamsFileError(f"has more than {_MAX_BYTES >> 10} KiB")
         documents = yaml.compose_all(content.decode("utf-8-sig"), Loader=_Loader)
         return [section for document in documents for section in _sections(_mapping(document), "")]
     except (OSError, yaml.YAMLError, UnicodeDecodeError, ParamsFileError) as error:

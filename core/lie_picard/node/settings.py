@@ -281,7 +281,7 @@ def _typed(name: str, value: Any, entry: Entry) -> Any:
     default = entry.default
     if isinstance(default, list):
         if not isinstance(value, (list, tuple)):
-            raise ValueError(f"parameter {name} must be a list, got {value!r}")
+            raise ValueError(f"parameter {name} must be a list, got {_short(value)}")
         return [_scalar(name, one, type(default[0])) for one in value]
     number = _scalar(name, value, type(default))
     if entry.low is not None and entry.high is not None and not entry.low <= number <= entry.high:
@@ -289,8 +289,13 @@ def _typed(name: str, value: Any, entry: Entry) -> Any:
     return number
 
 
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def _scalar(name: str, value: Any, kind: type) -> Any:
     kinds = (int, float) if kind is float else (kind,)
     if not isinstance(value, kinds) or (isinstance(value, bool) and kind is not bool):
-        raise ValueError(f"parameter {name}: {value!r} must be a {kind.__name__}")
+        raise ValueError(f"parameter {name}: {_short(value)} must be a {kind.__name__}")
     return kind(value)
