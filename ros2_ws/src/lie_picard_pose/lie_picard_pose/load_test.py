@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import json
 import os
@@ -30,6 +31,7 @@ from rclpy.client import Client
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.serialization import serialize_message
+from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CameraInfo, Image
 from tf2_msgs.msg import TFMessage
@@ -150,7 +152,11 @@ def run(test: LoadTest, process: subprocess.Popen[bytes]) -> dict[str, Any]:
     node = psutil.Process(process.pid)
     began = time.monotonic()
     next_ask, index = began, 0
-    with tqdm(total=round(test.seconds + _WARM_S), unit="s", leave=False) as bar:
+    # Whoever has waited for hours and ends it wants to know what there is.
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        tqdm(total=round(test.seconds + _WARM_S), unit="s", leave=False) as bar,
+    ):
         while (now := time.monotonic()) < began + test.seconds + _WARM_S:
             if process.poll() is not None:
                 raise RuntimeError(f"the node died with status {process.returncode}")
@@ -269,7 +275,7 @@ def main() -> int:
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
     if not args.small_segments:
         transport.prepare()
-    rclpy.init()
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     floors = {"receiving alone": [], "receiving, encoder and head": ["--samples", str(args.samples)]}
     try:
         least = {name: measured(args, "load_floor", options, args.floor) for name, options in floors.items()
