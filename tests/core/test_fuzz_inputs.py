@@ -193,7 +193,7 @@ def test_whatever_a_calibration_says_there_is_a_view_or_one_line(info, rectified
         warnings.simplefilter("error")
         try:
             camera = camera_of(info, rectified)
-            check_size(info, camera, 640, 480)
+            check_size(info, 640, 480)
             view = look_at(camera, Region(*box), 32, 0.9)
         except CameraError as error:
             one_line(error)

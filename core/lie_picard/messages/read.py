@@ -34,6 +34,10 @@ _NO_LENS = "none"
 _BORDER, _SHIFT, _ALIKE = 0.05, 0.2, 0.03
 
 
+class ResolutionError(CameraError):
+    """A calibration that is of another resolution by its own numbers."""
+
+
 def camera_of(info: Any, rectified: bool) -> Camera:
     """The camera of a sensor_msgs/CameraInfo.
 
@@ -52,38 +56,45 @@ def camera_of(info: Any, rectified: bool) -> Camera:
     roi, binned = info.roi, (max(1, info.binning_x), max(1, info.binning_y))
     Camera(matrix, distortion, info.width, info.height, fisheye)  # raises what is wrong with the whole one
     _check_middle(matrix, info.width, info.height, "P" if rectified else "K")
-    matrix, width, height = matrix.copy(), info.width, info.height
+    matrix = matrix.copy()
     if roi.width and roi.height:
-        if roi.x_offset + roi.width > width or roi.y_offset + roi.height > height:
+        if roi.x_offset + roi.width > info.width or roi.y_offset + roi.height > info.height:
             raise CameraError(
                 f"camera_info's roi, {roi.width} x {roi.height} at ({roi.x_offset}, {roi.y_offset}), reaches beyond "
-                f"its {width} x {height} pixels: width and height are those of the full resolution"
+                f"its {info.width} x {info.height} pixels: width and height are those of the full resolution"
             )
         matrix[0, 2] -= roi.x_offset
         matrix[1, 2] -= roi.y_offset
-        width, height = roi.width, roi.height
     for row, binning in enumerate(binned):
         matrix[row] /= binning
-    return Camera(matrix, distortion, width // binned[0], height // binned[1], fisheye)
+    return Camera(matrix, distortion, *_size(info), fisheye)
 
 
-def check_size(info: Any, camera: Camera, width: int, height: int) -> None:
+def check_size(info: Any, width: int, height: int) -> None:
     """Whether an image of this size is the one that its camera_info is of.
 
     Raises:
         CameraError: it is not; names both sizes, and how the expected one came about.
     """
-    if (width, height) == (camera.width, camera.height):
+    expected = _size(info)
+    if (width, height) == expected:
         return
     roi, how = info.roi, ""
-    if (info.width, info.height) != (camera.width, camera.height):
+    if (info.width, info.height) != expected:
         part = f", of these the roi's {roi.width} x {roi.height}" if roi.width and roi.height else ""
         binned = f", binned {info.binning_x} x {info.binning_y}" if max(info.binning_x, info.binning_y) > 1 else ""
         how = f" ({info.width} x {info.height}{part}{binned})"
     raise CameraError(
-        f"the image is {width} x {height} pixels but camera_info says {camera.width} x {camera.height}{how}: "
+        f"the image is {width} x {height} pixels but camera_info says {expected[0]} x {expected[1]}{how}: "
         "publish a camera_info that belongs to the image"
     )
+
+
+def _size(info: Any) -> tuple[int, int]:
+    """Width and height of the image that a camera_info is of."""
+    roi = info.roi
+    width, height = (roi.width, roi.height) if roi.width and roi.height else (info.width, info.height)
+    return width // max(1, info.binning_x), height // max(1, info.binning_y)
 
 
 def _lens(model: str, coefficients: Array) -> tuple[Array, bool]:
@@ -118,7 +129,7 @@ def _check_middle(matrix: Array, width: int, height: int, name: str) -> None:
     scaled = abs(2 * across - 1) > _SHIFT and abs(across / down - 1) < _ALIKE if inside else True
     if scaled:
         likely = f" as if for about {2 * x:.0f} x {2 * y:.0f} pixels" if x > 0 and y > 0 else ""
-        raise CameraError(
+        raise ResolutionError(
             f"the principal point of {name}, ({x - 0.5:.4g}, {y - 0.5:.4g}), is not that of {width} x {height} pixels"
             f"{likely}: publish the calibration of this resolution; of a part of a larger image, with its roi"
         )

@@ -17,7 +17,7 @@ from lie_picard.estimation.poses import ObjectPoses, Target, ViewCache, estimate
 from lie_picard.estimation.regions import misnamed, regions_of_detections, regions_of_mask
 from lie_picard.geometry.camera import Camera, CameraError, View
 from lie_picard.messages import images
-from lie_picard.messages.read import camera_of, check_size, region_of, seconds_of
+from lie_picard.messages.read import ResolutionError, camera_of, check_size, region_of, seconds_of
 from lie_picard.messages.write import Writer
 from lie_picard.node.settings import Settings
 from lie_picard.posterior.tracking import ModeTracker, Tracked
@@ -171,11 +171,17 @@ class Pipeline:
 
     def decode(self, frame: Frame, settings: Settings, follow: bool = False) -> Shot:
         """The frame's image and camera, which are of one size. Errors are those of the whole."""
-        camera = camera_of(frame.info, settings.rectified)
+        found: Camera | ResolutionError
+        try:
+            found = camera_of(frame.info, settings.rectified)
+        except ResolutionError as error:
+            found = error  # where the sizes disagree, they say more
         bits = self._bits if follow and not settings.image_bits else images.BitDepth(settings.image_bits)
         image = self._to_rgb(frame.image, bits=bits)
-        check_size(frame.info, camera, image.shape[1], image.shape[0])
-        return Shot(image, camera)
+        check_size(frame.info, image.shape[1], image.shape[0])
+        if isinstance(found, ResolutionError):
+            raise found
+        return Shot(image, found)
 
     def estimate(self, frame: Frame, settings: Settings) -> Estimate:
         """What a frame says on its own: nothing is followed, nothing is kept. Errors are those of the whole."""
