@@ -283,3 +283,12 @@ def test_a_grasp_that_makes_no_sense_is_refused(change, message):
 def test_a_posterior_that_makes_no_sense_is_refused(weights, rotation, spread, message):
     with pytest.raises(ValueError, match=message):
         posterior(rotation.expand(2, 3, 3), weights, spread=spread)
+
+
+def test_turns_about_an_axis_beside_the_origin_keep_a_grasp_at_its_distance_from_it():
+    offset = torch.tensor([0.02, -0.01, 0.0], dtype=torch.float64)
+    turned = Grasp("rim", pointing((0, 0, -1), (1, 0, 0), (0.06, 0, 0.05)), 0.1, 0.1, 0.01).around(Z, 12, offset)
+    places = torch.stack([grasp.object_from_gripper[:3, 3] for grasp in turned])
+    reach = (places - offset)[:, :2].norm(dim=1)
+    torch.testing.assert_close(reach, reach[:1].expand(12), atol=1e-12, rtol=0)
+    assert len({tuple(place.round(decimals=6).tolist()) for place in places}) == 12
