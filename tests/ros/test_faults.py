@@ -207,12 +207,13 @@ def test_ros_arguments_that_do_not_fit_are_one_line(start, domain, arguments, me
 
 def test_a_misspelt_parameter_is_named(pose_node, bench):
     process = pose_node(sampels=3, **QUICK)
-    assert "there is no parameter 'sampels'" in process.output
+    wait(bench.node, lambda: "there is no parameter 'sampels'" in process.output)
 
 
 def test_an_object_that_the_model_does_not_know_is_named(pose_node, bench):
     process = pose_node(objects="[kube]", **QUICK)
-    assert "knows no object 'kube'" in process.output and "did you mean 'cube'?" in process.output
+    wait(bench.node, lambda: "knows no object 'kube'" in process.output)
+    assert "did you mean 'cube'?" in process.output
     answer = bench.call(SetObject, "set_object", object_id="Cyl", diameter=0.1)
     assert answer.success and "did you mean 'cyl'?" in answer.message
     wait(bench.node, lambda: "knows no object 'Cyl'" in process.output)

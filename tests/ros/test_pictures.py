@@ -88,9 +88,8 @@ def test_an_image_is_decoded_once_however_many_look_at_it(node, seen):
     """The overlay costs what drawing costs: it is drawn into the image that the estimate was made of."""
     frame, _, settings = seen
     decoded = []
-    pipeline = Pipeline(
-        PoseEstimator.from_checkpoint("default", "cpu"), WRITER, lambda m: decoded.append(m) or to_rgb(m)
-    )
+    convert = lambda m, **options: decoded.append(m) or to_rgb(m, **options)  # noqa: E731
+    pipeline = Pipeline(PoseEstimator.from_checkpoint("default", "cpu"), WRITER, convert)
     publisher = Node("pictures")
     outputs, received = Outputs(publisher), []
     try:
