@@ -126,8 +126,11 @@ def test_malformed_messages_on_the_wire_do_not_harm(pose_node, bench):
     assert process.alive and "Traceback" not in process.output
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("moment", [0.0, 0.3, 1.0, 2.0, 3.5, 5.0])
+@pytest.mark.parametrize(
+    ("moment", "stop"),
+    [(0.0, signal.SIGTERM), (0.3, signal.SIGINT), (1.0, signal.SIGTERM), (2.0, signal.SIGINT), (3.5, signal.SIGTERM),
+     (5.0, signal.SIGINT)],
+)  # fmt: skip
 def test_a_signal_at_any_moment_of_the_start_ends_it_within_two_seconds(start, domain, moment, stop):
     """While Python imports, while the model is loaded, or after: exit status 0, or the signal's own before that."""
     process = start("pose_node")

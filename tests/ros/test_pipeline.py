@@ -1,6 +1,7 @@
 """From messages to results without a node: the same result as offline, what is bad is refused, nothing else happens."""
 
 import json
+import os
 import random
 import re
 
@@ -180,10 +181,11 @@ def malformed(chance):
     return Frame(image, info, regions, depth)
 
 
-def test_ten_thousand_malformed_frames_are_refused_in_one_line_each(pipeline):
+def test_thousands_of_malformed_frames_are_refused_in_one_line_each(pipeline):
     """Whatever a frame holds, it is refused with a reason or estimated; poses are finite."""
-    chance, wanted, refused = random.Random(0), settings(samples=2, steps=2, restarts=0), 0
-    for _ in range(10_000):
+    fuzz = int(os.environ.get("FUZZ", "1"))  # `make fuzz TEST=tests/ros/test_pipeline.py`: others, and more of them
+    chance, wanted, refused = random.Random(fuzz), settings(samples=2, steps=2, restarts=0), 0
+    for _ in range(3_000 * fuzz):
         frame = malformed(chance)
         try:
             found = pipeline(frame, wanted, follow=False).messages
@@ -192,7 +194,7 @@ def test_ten_thousand_malformed_frames_are_refused_in_one_line_each(pipeline):
             refused += 1
         else:
             assert all(np.isfinite(position(m.best.pose)).all() for m in found)
-    assert refused > 9_000
+    assert refused > 0.9 * 3_000 * fuzz
 
 
 # --- companion images, their units and sizes

@@ -84,7 +84,7 @@ class Scatter:
         spread, weight = calibration.spread or 0.0, 0.0 if calibration.spread is None else _TYPICAL
         middle = np.linalg.eigvalsh(self.total)[..., 1]
         # The middle eigenvalue of the sum of F outer products of normal vectors in 3 dimensions is F - 1 in the mean.
-        with np.errstate(invalid="ignore"):  # 0 / 0 where nothing tells
+        with np.errstate(invalid="ignore", divide="ignore"):  # by 0 where nothing tells
             middle = (middle + weight * spread**2) / (np.maximum(self.freedom - 1, 0) + weight)
             ball = middle[..., None, None] * np.eye(3)
         pooled = (self.total + _LENT * ball) / (self.freedom + _LENT)[..., None, None]
