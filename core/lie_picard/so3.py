@@ -148,27 +148,18 @@ def scan(rotations: Tensor) -> Tensor:
     return products
 
 
-def mean(rotations: Tensor) -> Tensor:
-    """Riemannian centre of mass. (N, 3, 3) -> (3, 3); see `means`."""
-    return means(rotations, torch.zeros(len(rotations), dtype=torch.long, device=rotations.device), 1)[0]
+def mean(rotations: Tensor, iterations: int = 3) -> Tensor:
+    """Riemannian centre of mass. (N, 3, 3) -> (3, 3).
 
-
-def means(rotations: Tensor, group: Tensor, groups: int, iterations: int = 3) -> Tensor:
-    """Riemannian centres of mass of several groups at once. (N, 3, 3), (N,) indices -> (groups, 3, 3).
-
-    Starts at the chordal means (projections of the sums onto SO(3)), then Gauss-Newton steps in the tangent space;
-    meant for rotations within pi / 2 of one another. An empty group has the identity.
+    Starts at the chordal mean (projection of the sum onto SO(3)), then Gauss-Newton steps in the tangent space; meant
+    for rotations within pi / 2 of one another. No rotations: the identity. Of several groups: `posterior.arrays.means`.
     """
-    count = torch.bincount(group, minlength=groups)[:, None].clamp_min(1)
-    empty = torch.eye(3, dtype=rotations.dtype, device=rotations.device) * (
-        torch.bincount(group, minlength=groups)[:, None, None] == 0
-    )
-    centres = project(empty.index_add(0, group, rotations))
+    if not len(rotations):
+        return torch.eye(3, dtype=rotations.dtype, device=rotations.device)
+    centre = project(rotations.sum(0))
     for _ in range(iterations):
-        tangents = log(centres[group].mT @ rotations)
-        sums = rotations.new_zeros(groups, 3).index_add_(0, group, tangents)
-        centres = centres @ exp(sums / count)
-    return project(centres)
+        centre = centre @ exp(log(centre.mT @ rotations).mean(0))
+    return project(centre)
 
 
 def project(matrix: Tensor) -> Tensor:

@@ -68,7 +68,7 @@ def project(matrix: Array) -> Array:
 
 
 def means(rotations: Array, group: NDArray[np.intp], groups: int, iterations: int = 3) -> Array:
-    """`so3.means`: Riemannian centres of mass of several groups. (N, 3, 3), (N,) indices -> (groups, 3, 3).
+    """As `so3.mean`, of several groups at once; an empty one has the identity. (N, 3, 3), (N,) -> (groups, 3, 3).
 
     Args:
         iterations: Gauss-Newton steps from the chordal means at most; 0: those.

@@ -29,7 +29,7 @@ class Subject:
 
     Attributes:
         name: the node's. state: of its lifecycle. topic: of the images. quality: of service of each input, in words.
-        estimator: None where there is no model; failure: why. configuration: what is odd about the parameters.
+        estimator: None where there is no model.
     """
 
     name: str
@@ -37,8 +37,6 @@ class Subject:
     topic: str
     quality: Mapping[str, str]
     estimator: PoseEstimator | None
-    failure: str
-    configuration: list[str]
 
 
 def report(stamp: Any, subject: Subject, figures: Figures) -> DiagnosticArray:
@@ -49,7 +47,7 @@ def report(stamp: Any, subject: Subject, figures: Figures) -> DiagnosticArray:
     """
     values = _values(subject, figures)
     parts = {
-        "configuration": _configuration(subject),
+        "configuration": _configuration(figures),
         "input": _input(subject, figures),
         "transport": _transport(subject, figures),
         "age": _age(figures),
@@ -57,7 +55,7 @@ def report(stamp: Any, subject: Subject, figures: Figures) -> DiagnosticArray:
         "objects": _objects(figures),
     }
     if subject.estimator is None:
-        whole: _Verdict = ERROR, subject.failure or "no model is loaded"
+        whole: _Verdict = ERROR, figures.failure or "no model is loaded"
     elif subject.state != "active":
         whole = OK, subject.state
     else:
@@ -110,8 +108,8 @@ def _values(subject: Subject, figures: Figures) -> dict[str, Any]:
     return values
 
 
-def _configuration(subject: Subject) -> _Verdict:
-    return (WARN, "; ".join(subject.configuration)) if subject.configuration else (OK, "the parameters fit")
+def _configuration(figures: Figures) -> _Verdict:
+    return (WARN, "; ".join(figures.configuration)) if figures.configuration else (OK, "the parameters fit")
 
 
 def _input(subject: Subject, figures: Figures) -> _Verdict:

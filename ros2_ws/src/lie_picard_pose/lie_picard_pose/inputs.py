@@ -137,15 +137,11 @@ class Inputs:
             incompatible_qos=lambda event: self._on_incompatible_qos(topic, event),
             matched=lambda _: self._looker.reset(),
         )
-        overriding = qos.following(offer)
-        if kind in _LARGE:
-            return self._node.create_subscription(
-                kind, topic, functools.partial(self._on_bytes, _LARGE[kind], callback), qos.profile(), raw=True,
-                event_callbacks=events, qos_overriding_options=overriding,
-            )  # fmt: skip
+        large = kind in _LARGE
         return self._node.create_subscription(
-            kind, topic, callback, qos.profile(), event_callbacks=events, qos_overriding_options=overriding
-        )
+            kind, topic, functools.partial(self._on_bytes, _LARGE[kind], callback) if large else callback,
+            qos.profile(), raw=large, event_callbacks=events, qos_overriding_options=qos.following(offer),
+        )  # fmt: skip
 
     def _on_bytes(self, kind: str, callback: Callable[[Any], None], data: bytes) -> None:
         """rclpy copies an image twice to make its message, 2 ms for 640 x 480; here its bytes stay where they are."""

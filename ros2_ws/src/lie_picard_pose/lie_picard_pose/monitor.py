@@ -34,22 +34,24 @@ class Figures:
     """A report's figures.
 
     Attributes:
-        counts: since activation; a second: since the report before. dropped: for newer ones, likewise.
+        counts: since activation. rates: a second, since the report before. dropped: for newer ones, since activation.
         milliseconds: by name, of the last images. sampler: rounds, evaluations, whether it converged.
         complaints: of the last seconds, newest first. silence_s: since the last image, or since activation.
         transport: images that never came. objects: what was last seen of each, by name.
+        failure, configuration: as of `Monitor`.
     """
 
     counts: Counter[str]
     rates: dict[str, float]
     dropped: int
-    dropped_lately: int
     milliseconds: dict[str, NDArray[np.float64]]
     sampler: list[tuple[int, float, bool]]
     complaints: list[str]
     silence_s: float
     transport: Loss
     objects: dict[str, str]
+    failure: str
+    configuration: list[str]
 
 
 @dataclass
@@ -127,11 +129,12 @@ class Monitor:
                 counts=Counter({kind: counts[kind] for kind in vars(self._counts)}),
                 rates={kind: number / seconds for kind, number in since.items()},
                 dropped=dropped,
-                dropped_lately=max(since["dropped"], 0),
                 milliseconds={name: np.array(kept) for name, kept in self._latencies.items()},
                 sampler=list(self._sampler),
                 complaints=list(self._complaints)[::-1],
                 silence_s=now - self._seen,
                 transport=self._losses.recent(),
                 objects=dict(self._objects),
+                failure=self.failure,
+                configuration=self.configuration,
             )

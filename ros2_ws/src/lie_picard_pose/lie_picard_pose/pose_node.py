@@ -352,8 +352,6 @@ class PoseNode(LifecycleNode):
             topic=self.resolve_topic_name(inputs.image_topic) if inputs else "",
             quality=inputs.quality() if inputs else {},
             estimator=self._pipeline.estimator if self._pipeline else None,
-            failure=self._monitor.failure,
-            configuration=self._monitor.configuration,
         )
         figures = self._monitor.figures(self._worker.dropped)
         self._diagnostics.publish(diagnostics.report(self.get_clock().now().to_msg(), subject, figures))
