@@ -215,12 +215,21 @@ def _paint(material: Any) -> tuple[Array | None, NDArray[np.uint8] | None]:
     given = material.baseColorFactor if physical else getattr(material, "diffuse", None)
     if picture is not None:
         picture = np.asarray(picture.convert("RGB"), np.uint8)
+        if np.array_equal(picture, _placeholder()):
+            return None, None
         given = given if physical else None
     if given is None:
         return None, picture
     values = np.asarray(given, float).reshape(-1)[:3]
     scale = 255.0 if np.asarray(given).dtype.kind in "ui" else 1.0
     return np.clip(values / scale, 0, 1), picture
+
+
+def _placeholder() -> NDArray[np.uint8]:
+    """The picture that trimesh puts where a file names a material that is not there."""
+    from trimesh.visual.material import empty_material
+
+    return np.asarray(empty_material().image.convert("RGB"), np.uint8)
 
 
 def _joined(parts: list[Surface]) -> Surface:

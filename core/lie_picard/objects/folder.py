@@ -39,9 +39,9 @@ else:
 Array = NDArray[np.float64]
 
 HEAD, MESH, TRAINING, INFO, PICTURE = "object.toml", "mesh.glb", "training.glb", "models_info.json", "part.png"
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _MAX_BYTES = 1 << 24
-_CENTRED = 1e-3  # of the diameter: what the mesh may be off its frame, and its size off the one that is stated
+CENTRED = 1e-3  # of the diameter: what the mesh may be off its frame, and its size off the one that is stated
 
 
 class FolderError(ValueError):
@@ -85,7 +85,7 @@ def checked_name(name: str) -> str:
     Raises:
         FolderError: it cannot be one.
     """
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise FolderError(f"'{name[:80]}' cannot be an object's id: use letters, digits and _, a letter first")
     return name
 
@@ -94,7 +94,7 @@ def names(root: Path) -> list[str]:
     """Ids of all objects in a store; none where there is no store."""
     if not root.is_dir():
         return []
-    return sorted(one.name for one in root.iterdir() if _NAME.fullmatch(one.name) and (one / HEAD).is_file())
+    return sorted(one.name for one in root.iterdir() if NAME.fullmatch(one.name) and (one / HEAD).is_file())
 
 
 def write(part: Part, folder: Path) -> None:
@@ -191,7 +191,7 @@ def _check_size(folder: Path, surface: Surface | None, diameter: float) -> None:
     if surface is None:
         return
     reach = 2 * float(np.linalg.norm(surface.vertices, axis=1).max())
-    if abs(reach / diameter - 1) > 10 * _CENTRED:
+    if abs(reach / diameter - 1) > 10 * CENTRED:
         raise FolderError(
             f"{folder}: its mesh fits a sphere of {reach:.4g} m around its origin, {HEAD} says {diameter:.4g} m: "
             "add the object again"
