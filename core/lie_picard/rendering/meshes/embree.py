@@ -17,6 +17,7 @@ from lie_picard.rendering.meshes.tables import Floats, Tables
 from lie_picard.rendering.meshes.threads import each
 
 _RAYS = 16384  # at a time
+_ONE = np.float32(1)
 _MARGIN = 1 + 1e-5  # of the circumscribed sphere, for rounding
 
 
@@ -70,29 +71,35 @@ class EmbreeEngine:
         origin = np.ascontiguousarray(-(place @ turn))
         # One row for all: the strides of a broadcast array, which Embree's binding wants to be writable.
         found = self._scene.run(as_strided(origin, directions.shape, (0, 4)), directions, output=1)
-        triangle = found["primID"]
-        met = np.flatnonzero(triangle >= 0)
+        triangle, u, v, depths, normals = (found[name] for name in ("primID", "u", "v", "tfar", "Ng"))
+        hits = triangle >= 0
+        at: NDArray[np.intp] | slice
+        met = np.flatnonzero(hits)
         if not len(met):
             return
-        at = met if whole else chosen.take(met)
-        triangle, u, v = triangle.take(met), found["u"].take(met), found["v"].take(met)
+        if 2 * len(met) < len(hits):
+            at = met if whole else chosen.take(met)
+            triangle, u, v, depths = triangle.take(met), u.take(met), v.take(met), depths.take(met)
+            normals, directions, hits = normals.take(met, 0), directions.take(met, 0), np.True_
+        else:  # to choose among them takes longer than to do the few others too, and to write 0 there
+            at = slice(None) if whole else chosen
+            if len(met) < len(hits):
+                triangle, u, v, depths = (np.where(hits, one, one.dtype.type(0)) for one in (triangle, u, v, depths))
+        facing = _dot(normals, directions) < 0
         hit, depth, normal, albedo = out
         assert hit is not None and depth is not None and normal is not None
-        hit[at] = True
-        depth[at] = found["tfar"].take(met)
-        directions = directions.take(met, 0)
-        behind = np.einsum("nk,nk->n", found["Ng"].take(met, 0), directions) > 0
-        normal[:, at] = turn @ self._normals(triangle, u, v, behind, directions)
+        hit[at] = hits
+        depth[at] = depths
+        for k, values in enumerate(turn @ self._normals(triangle, u, v, np.where(facing, _ONE, -_ONE) * hits)):
+            normal[k][at] = values
         if albedo is not None:
-            albedo[:, at] = self._colours(triangle, u, v)
+            for k, values in enumerate(self._colours(triangle, u, v)):
+                albedo[k][at] = values * hits
 
-    def _normals(
-        self, triangle: NDArray[np.int32], u: Floats, v: Floats, behind: NDArray[np.bool_], directions: Floats
-    ) -> Floats:
-        """Unit normals on the camera's side, object frame. -> (3, N)."""
+    def _normals(self, triangle: NDArray[np.int32], u: Floats, v: Floats, length: Floats) -> Floats:
+        """Normals of a length, negative: to the other side; object frame. -> (3, N)."""
         normals = _interpolated(self._tables.normals, 3, triangle, u, v)
-        length = np.sqrt((normals * normals).sum(0))
-        normals *= np.where(behind, -1, 1).astype(np.float32) / np.maximum(length, 1e-12)
+        normals *= length / np.maximum(np.sqrt(np.einsum("kn,kn->n", normals, normals)), 1e-12)
         return normals
 
     def _colours(self, triangle: NDArray[np.int32], u: Floats, v: Floats) -> Floats:
@@ -110,6 +117,11 @@ class EmbreeEngine:
         return colours
 
 
+def _dot(one: Floats, other: Floats) -> Floats:
+    """Of rows: (N, 3) -> (N,)."""
+    return one[:, 0] * other[:, 0] + one[:, 1] * other[:, 1] + one[:, 2] * other[:, 2]
+
+
 def _near(place: Floats, stretch: Floats, rays: Floats, squares: Floats, radius: float) -> NDArray[np.intp]:
     """Which rays meet a sphere around `place`."""
     away = float(place @ place) - radius * radius
@@ -124,7 +136,12 @@ def _interpolated(table: Floats, channels: int, triangle: NDArray[np.int32], u: 
     rows = np.ascontiguousarray(table.take(triangle, 0).T)
     if len(rows) == channels:
         return rows
-    return rows[:channels] + u * rows[channels : 2 * channels] + v * rows[2 * channels :]
+    value, first, second = rows[:channels], rows[channels : 2 * channels], rows[2 * channels :]
+    first *= u
+    second *= v
+    value += first
+    value += second
+    return value
 
 
 def _pixels(tables: Tables, kind: NDArray[np.int32], place: Floats) -> Floats:
