@@ -106,12 +106,12 @@ def _write_picture(place: Path) -> None:
     import numpy as np
 
     from lie_picard.drawing.part import draw_part
-    from lie_picard.objects.mesh_object import MeshObject
+    from lie_picard.objects.own import read_object
 
-    part = folder.read(place)
-    almost = [(np.asarray(one["axis"]), part.shape_symmetry.centre, _order(one["order"]) + "?")
-              for one in part.notes.get("nearly", []) if not one["held"]]  # fmt: skip
-    picture = draw_part(MeshObject.of(part), part.diameter, _lines(part.notes, place), almost[:4])
+    shape, head = read_object(place), folder.head_of(place)
+    almost = [(np.asarray(one["axis"]), shape.shape_symmetry.centre, _order(one["order"]) + "?")
+              for one in head.get("nearly", []) if not one["held"]]  # fmt: skip
+    picture = draw_part(shape, shape.diameter, _lines(head, place), almost[:4])
     _, data = cv2.imencode(".png", picture[..., ::-1])
     folder.write_picture(place, data.tobytes())
 

@@ -92,7 +92,7 @@ def made(path: Path, name: str, wishes: Wishes, ask: Callable[[str], str] | None
     if wishes.colour is not None:
         if surface.is_coloured:
             said.append("its own colours give way to the one that was given")
-        colours = np.broadcast_to(np.float32(wishes.colour), (len(surface.triangles), 3, 3)).copy()
+        colours = np.broadcast_to(np.asarray(wishes.colour, np.float32), (len(surface.triangles), 3, 3)).copy()
         surface = Surface(surface.vertices, surface.triangles, colours)
     diameter = size * scale
     limit = {} if wishes.triangles is None else {"triangles": wishes.triangles}

@@ -40,6 +40,7 @@ class MeshObject(Object):
         diameter: float | None = None,
         simplified: Surface | None = None,
         crease_deg: float = 30.0,
+        file: str = "",
     ) -> None:
         """Args:
             name: in catalogues, checkpoints, messages.
@@ -49,12 +50,13 @@ class MeshObject(Object):
             diameter: of the circumscribed sphere, metres; None: of the surface's.
             simplified: a surface of fewer triangles in the same frame, to render instead.
             crease_deg: triangles that meet at less are shaded as one smooth surface.
+            file: absolute path of the surface in metres, for programs that show it themselves; empty: none.
 
         Raises:
             MeshObjectError: the surfaces do not fit the diameter.
         """
         self.name = name
-        self.surface, self.simplified = surface, simplified
+        self.surface, self.simplified, self.file = surface, simplified, file
         self.symmetry = symmetry or Symmetry.none()
         self._shape_symmetry = shape_symmetry or self.symmetry
         found = surface.mesh.diameter if len(surface.vertices) else 0.0
@@ -80,8 +82,7 @@ class MeshObject(Object):
         return self._caster.cast(rotations, translations, rays, zoom)
 
     def mesh(self, diameter: float) -> Mesh:
-        """Its surface, the circumscribed sphere of a diameter in metres around the origin."""
-        mesh = self.surface.mesh
-        if diameter == self.diameter:
-            return mesh
-        return dataclasses.replace(mesh, vertices=mesh.vertices * (diameter / self.diameter))
+        """Its surface, the simplified one where there is one, the circumscribed sphere of a diameter in metres."""
+        scale = diameter / self.diameter
+        mesh = (self.simplified or self.surface).mesh
+        return dataclasses.replace(mesh, vertices=mesh.vertices * scale, file=self.file, scale=scale)
