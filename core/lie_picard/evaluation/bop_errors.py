@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,13 +40,13 @@ def symmetry_transforms(listed: Listed, step: float = STEP) -> Array:
     count = math.ceil(math.pi / step)
     for axis, offset in zip(listed.axes, listed.offsets, strict=True):
         some = np.tile(np.eye(4), (count, 1, 1))
-        some[:, :3, :3] = _about(np.asarray(axis, np.float64), 2 * math.pi / count * np.arange(count))
+        some[:, :3, :3] = _about(axis, 2 * math.pi / count * np.arange(count))
         some[:, :3, 3] = offset - some[:, :3, :3] @ offset
         turns.append(some)
     return (np.concatenate(turns)[None] @ discrete[:, None]).reshape(-1, 4, 4)
 
 
-def _about(axis: Array, angles: Array) -> Array:
+def _about(axis: NDArray[Any], angles: NDArray[Any]) -> Array:
     import torch
 
     unit = torch.from_numpy(np.asarray(axis / np.linalg.norm(axis)))

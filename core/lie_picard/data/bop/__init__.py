@@ -2,6 +2,6 @@
 
 from lie_picard.data.bop.annotations import BopError, Instance
 from lie_picard.data.bop.folder import Dataset, Image, Target
-from lie_picard.data.bop.models import Model, Models, object_names
+from lie_picard.data.bop.models import Model, Models, agrees, object_names
 
-__all__ = ["BopError", "Dataset", "Image", "Instance", "Model", "Models", "Target", "object_names"]
+__all__ = ["BopError", "Dataset", "Image", "Instance", "Model", "Models", "Target", "agrees", "object_names"]

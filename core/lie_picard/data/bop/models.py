@@ -26,10 +26,12 @@ from lie_picard.geometry.mesh import Mesh
 from lie_picard.geometry.mesh_files import MeshError
 from lie_picard.geometry.models_info import Listed
 from lie_picard.geometry.symmetry import Symmetry, SymmetryError
+from lie_picard.objects import Object
 
 Array = NDArray[np.float64]
 
 FOLDERS = "models_eval", "models", "models_cad"  # that with the vertices that errors are defined on first
+_DIRECTIONS, _SAME = 500, 0.02  # that hulls are compared in, and by how much they may differ, in radii
 _FIT = 0.9, 2.0  # diagonal of the vertices' box over BOP's diameter: 1 to 1.74, and some error
 
 
@@ -178,6 +180,17 @@ class Models(Mapping[int, Model]):
         if len(triangles) and not (triangles.min() >= 0 and triangles.max() < len(vertices)):
             raise MeshError(f"mesh {path} has triangles of corners that are not in the file: download it again")
         return vertices, triangles
+
+
+def agrees(model: Model, known: Object) -> bool:
+    """Whether a model has the shape of an object of a catalogue, in the same frame: their convex hulls are compared."""
+    heights = np.linspace(-1, 1, _DIRECTIONS)
+    angles = np.arange(_DIRECTIONS) * (np.pi * (3 - 5**0.5))  # the golden angle: directions spread evenly
+    across = np.sqrt(1 - heights**2)
+    directions = np.stack([across * np.cos(angles), across * np.sin(angles), heights], 1)
+    mine, other = model.mesh.vertices, known.mesh(2 * model.radius).vertices
+    extents = [(vertices @ directions.T).max(0) for vertices in (mine, other)]
+    return bool(np.abs(extents[0] - extents[1]).max() <= _SAME * model.radius)
 
 
 def _about(listed: Listed, centre: Array) -> Listed:
