@@ -109,6 +109,7 @@ class Evaluation:
             except BopError as error:
                 outcome.problems.append(str(error))
             outcome.problems += unit.problems
+            unit.forget()
         if self.options.images is None:
             for scene, number in sorted(missing):
                 outcome.images += 1

@@ -112,6 +112,7 @@ class Unit(Protocol):
     """A scene's folder or a shard: images that are read together."""
 
     name: str
+    path: Path
     problems: list[str]
 
     def entries(self) -> Iterator[tuple[int, int, Files]]:
@@ -120,6 +121,14 @@ class Unit(Protocol):
         Raises:
             BopError: nothing of it can be read.
         """
+        ...
+
+    def forget(self) -> None:
+        """Let go of what was read of it."""
+        ...
+
+    def at(self, scene_id: int, image_id: int) -> Files:
+        """Files of an image that is one of the entries."""
         ...
 
 

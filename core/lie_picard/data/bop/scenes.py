@@ -48,6 +48,15 @@ class SceneFolder:
         for number in sorted(self.of("camera") or {}):
             yield self.scene_id, number, _SceneFiles(self, number)
 
+    def at(self, scene_id: int, image_id: int) -> _SceneFiles:
+        """`folder.Unit.at`."""
+        return _SceneFiles(self, image_id)
+
+    def forget(self) -> None:
+        """Let go of the annotations, which are read again when they are asked for."""
+        for name in ("_cameras", "_truths", "_infos"):
+            self.__dict__.pop(name, None)
+
     @cached_property
     def suffix(self) -> str:
         """What stands behind the names of files and folders of this sensor."""

@@ -53,6 +53,20 @@ class Shard:
             assert found is not None
             yield int(found[1]), int(found[2]), _ShardFiles(self, key, parts)
 
+    def at(self, scene_id: int, image_id: int) -> _ShardFiles:
+        """`folder.Unit.at`."""
+        key = self._keys[scene_id, image_id]
+        return _ShardFiles(self, key, self._members[key])
+
+    def forget(self) -> None:
+        """Let go of the places of its members, which are read again when they are asked for."""
+        for name in ("_members", "_keys"):
+            self.__dict__.pop(name, None)
+
+    @cached_property
+    def _keys(self) -> dict[tuple[int, int], str]:
+        return {(scene, image): files.key for scene, image, files in self.entries()}
+
     @cached_property
     def _members(self) -> dict[str, dict[str, _Part]]:
         """Parts by key and ending. Links, folders and whatever else is no plain file are passed over."""
@@ -126,7 +140,7 @@ class _ShardFiles:
     """One image's members (`folder.Files`)."""
 
     def __init__(self, shard: Shard, key: str, parts: dict[str, _Part]) -> None:
-        self._shard, self._parts, self._key = shard, parts, key
+        self._shard, self._parts, self.key = shard, parts, key
         self.where = f"{shard.path}, {key}"
 
     def annotation(self, kind: str) -> Any:
