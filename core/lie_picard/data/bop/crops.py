@@ -64,7 +64,7 @@ class _Table(NamedTuple):
         unit, scene, image: (N,) which file. label: (N,) index of the object; len(objects): another one.
         good: (N,) whether it can be drawn. rotation: (N, 3, 3), centre: (N, 3) metres, of the object's frame.
         radius: (N,). matrix: (N, 3, 3) K.
-        first: (N,) row of the first instance in the same image, and count: (N,) how many there are.
+        first: (N,) row of the first instance in the same image, and fellows: (N,) how many there are.
     """
 
     unit: NDArray[np.int32]
@@ -77,7 +77,7 @@ class _Table(NamedTuple):
     radius: NDArray[np.float32]
     matrix: NDArray[np.float32]
     first: NDArray[np.int32]
-    count: NDArray[np.int32]
+    fellows: NDArray[np.int32]
 
 
 class _Wish(NamedTuple):
@@ -195,11 +195,11 @@ def _table(
         raise BopError(f"{dataset.root} has no annotated instance in {len(chosen)} scenes or shards")
     columns = [np.array(column) for column in zip(*rows, strict=True)]
     numbers = np.stack(floats)
-    unit, scene, image, label, good, radius, first, count = columns
+    places, scene, number, label, good, radius, begin, fellows = columns
     return _Table(
-        unit.astype(np.int32), scene.astype(np.int32), image.astype(np.int32), label.astype(np.int16), good,
+        places.astype(np.int32), scene.astype(np.int32), number.astype(np.int32), label.astype(np.int16), good,
         numbers[:, :9].reshape(-1, 3, 3), numbers[:, 9:12], radius.astype(np.float32),
-        numbers[:, 12:].reshape(-1, 3, 3), first.astype(np.int32), count.astype(np.int32),
+        numbers[:, 12:].reshape(-1, 3, 3), begin.astype(np.int32), fellows.astype(np.int32),
     )  # fmt: skip
 
 
@@ -227,25 +227,25 @@ def _cut(
     table: _Table, units: Sequence[Unit], wish: _Wish, config: ModelConfig
 ) -> tuple[NDArray[np.uint8], Tensor, int]:
     """One image (S, S[, 3]), its rotation (3, 3) as the virtual camera sees it, and its label."""
-    for attempt, row in enumerate(wish.rows.tolist()):
+    none = len(config.objects)
+    for row in wish.rows.tolist():
         files = units[table.unit[row]].at(int(table.scene[row]), int(table.image[row]))
         content = files.content("image")
         if content is None:
             raise BopError(f"{files.where} has no image file (rgb or gray; png, jpg, tif): download the split again")
         picture = pixels.picture(*content)
         camera = Camera(table.matrix[row].astype(float), np.zeros(0), picture.shape[1], picture.shape[0])
-        region: Region | None = _jittered(_sphere(table, row, camera), wish, config.fill)
-        if wish.absent:
-            region = _beside(table, row, camera, wish.places[attempt], len(config.objects))
-        if region is None:
-            continue
-        try:
-            look = look_at(camera, region, config.image_size, config.fill)
-        except CameraError:
-            continue
-        image = fit(look.cut(picture), config.image_size, config.channels)
-        rotation = torch.from_numpy(look.camera_from_view.T @ table.rotation[row]).float()
-        return image, rotation, len(config.objects) if wish.absent else int(table.label[row])
+        regions = [(_jittered(_sphere(table, row, camera), wish, config.fill), int(table.label[row]))]
+        if wish.absent:  # where there is no room beside the objects, an image of one
+            beside = [_beside(table, row, camera, place, none) for place in wish.places]
+            regions = [*((region, none) for region in beside if region is not None), *regions]
+        for region, label in regions:
+            try:
+                look = look_at(camera, region, config.image_size, config.fill)
+            except CameraError:
+                continue
+            image = fit(look.cut(picture), config.image_size, config.channels)
+            return image, torch.from_numpy(look.camera_from_view.T @ table.rotation[row]).float(), label
     raise BopError(f"none of {_TRIES} instances lies in its image, as in {files.where}: check cam_K, poses and models")
 
 
@@ -270,7 +270,7 @@ def _beside(table: _Table, row: int, camera: Camera, place: NDArray[np.float64],
     side = max(like.width, like.height)
     x, y = place * (camera.width, camera.height)
     first = int(table.first[row])
-    for other in range(first, first + int(table.count[row])):
+    for other in range(first, first + int(table.fellows[row])):
         if table.label[other] >= objects or table.centre[other, 2] <= table.radius[other]:
             continue
         one = _sphere(table, other, camera)
