@@ -195,9 +195,9 @@ def _table(
         raise BopError(f"{dataset.root} has no annotated instance in {len(chosen)} scenes or shards")
     columns = [np.array(column) for column in zip(*rows, strict=True)]
     numbers = np.stack(floats)
-    places, scene, number, label, good, radius, begin, fellows = columns
+    places, scene, number, kinds, good, radius, begin, fellows = columns
     return _Table(
-        places.astype(np.int32), scene.astype(np.int32), number.astype(np.int32), label.astype(np.int16), good,
+        places.astype(np.int32), scene.astype(np.int32), number.astype(np.int32), kinds.astype(np.int16), good,
         numbers[:, :9].reshape(-1, 3, 3), numbers[:, 9:12], radius.astype(np.float32),
         numbers[:, 12:].reshape(-1, 3, 3), begin.astype(np.int32), fellows.astype(np.int32),
     )  # fmt: skip
