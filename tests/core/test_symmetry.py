@@ -319,6 +319,17 @@ def test_bops_numbers_are_found_however_they_are_written(tmp_path, key, name):
     assert len(Symmetry.from_models_info(path, name).rotations) == 2
 
 
+def test_an_entry_is_found_by_the_name_in_it_where_no_key_is_it(tmp_path):
+    path = tmp_path / "models_info.json"
+    listing = {"1": {"name": "bolt", "symmetries_discrete": listed(turn(Z, 180))}, "nut": {}, "2": {"name": "nut"}}
+    path.write_text(json.dumps(listing))
+    assert len(Symmetry.from_models_info(path, "bolt").rotations) == 2
+    assert Symmetry.from_models_info(path, "nut").is_trivial
+    path.write_text(json.dumps({"1": {"name": "bolt"}, "2": {"name": "bolt"}}))
+    with pytest.raises(SymmetryError, match="several keys"):
+        Symmetry.from_models_info(path, "bolt")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -88,7 +88,7 @@ def test_objects_are_moved_added_and_removed_by_a_service(pose_node, bench):
     near = lambda m: abs(m.best.pose.position.x - 0.03) < 0.005  # noqa: E731
     bench.ask(messages.image(there), messages.camera_info(), until=lambda: any(map(near, bench.hypotheses)))
     refused = bench.call(SetObject, "set_object", object_id="spoon")
-    assert not refused.success and "'spoon' is new: give its diameter" in refused.message
+    assert not refused.success and "'spoon' is of any size: give its diameter" in refused.message
     refused = bench.call(SetObject, "set_object", object_id="cube", remove=True)
     assert not refused.success and "only object" in refused.message
     assert bench.call(SetObject, "set_object", object_id="tet", diameter=0.1).success

@@ -112,13 +112,17 @@ class Mesh:
 
     def points(self, count: int, seed: int) -> Array:
         """Points spread evenly over the surface. -> (count, 3)."""
+        return self.sampled(count, seed)[0]
+
+    def sampled(self, count: int, seed: int) -> tuple[Array, NDArray[np.int64]]:
+        """Points spread evenly over the surface, and the triangle of each. -> (count, 3), (count,)."""
         generator = np.random.default_rng(seed)
         corners = self.vertices[self.triangles]
         areas = _areas(corners)
-        chosen = corners[generator.choice(len(corners), count, p=areas / areas.sum())]
+        owner = generator.choice(len(corners), count, p=areas / areas.sum())
         first, second = np.sqrt(generator.random(count)), generator.random(count)
         shares = np.stack([1 - first, first * (1 - second), first * second], 1)
-        return np.einsum("nk,nkd->nd", shares, chosen)
+        return np.einsum("nk,nkd->nd", shares, corners[owner]), owner
 
 
 def _areas(corners: Array) -> Array:

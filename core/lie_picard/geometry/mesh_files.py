@@ -1,7 +1,4 @@
-"""Mesh files before they are parsed: how large, whole or truncated, and in UTF-8, whatever their text is in.
-
-They are parsed from memory alone: materials and textures that a file names are not looked for.
-"""
+"""Mesh files before they are parsed: how large, whole or truncated, and in UTF-8, whatever their text is in."""
 
 from __future__ import annotations
 
@@ -28,8 +25,11 @@ class MeshError(ValueError):
     """A mesh that cannot be used; the message says why and what to do."""
 
 
-def read(path: str | Path) -> tuple[bytes, str]:
+def read(path: str | Path, limit: int = _MAX_BYTES, textures: bool = False) -> tuple[bytes, str]:
     """A mesh file's content, its text in UTF-8, and which of `KINDS` it is.
+
+    Args:
+        limit: its largest size in bytes. textures: keep what a PLY file's head says of them.
 
     Raises:
         MeshError: it cannot be read, is too large, of another kind, or truncated: how much is missing.
@@ -38,12 +38,14 @@ def read(path: str | Path) -> tuple[bytes, str]:
     if kind not in KINDS:
         raise MeshError(f"mesh {path} cannot be read: it is no PLY, OBJ or STL file by its name; export it as one")
     try:
-        content = read_at_most(path, _MAX_BYTES)
+        content = read_at_most(path, limit)
     except OSError as error:
         raise MeshError(f"mesh {path} cannot be read: {error.strerror}; export it as PLY, OBJ or STL") from None
     check, text = {"ply": _ply, "stl": _stl, "obj": _obj}[kind](content)
     if check:
         raise MeshError(f"mesh {path} {check}: copy or export it again")
+    if kind == "ply" and not textures:
+        text = _bare(text)
     return text, kind
 
 
@@ -108,7 +110,7 @@ def _ply(content: bytes) -> tuple[str, bytes]:
     body = content[head.end() :]
     if kind == "ascii":
         text = _utf8(body)
-        return _lines_missing(text, elements), _bare(head[0]) + text
+        return _lines_missing(text, elements), _utf8(head[0]) + text
     at = 0
     for name, count, properties in elements:
         there, at, alike = _rows(body, at, count, properties, orders[kind])
@@ -116,12 +118,13 @@ def _ply(content: bytes) -> tuple[str, bytes]:
             return f"is truncated: its head promises {count} of {name}, {there} are there", content
         if not alike:
             return f"has lists of different lengths in {name}: triangulate it", content
-    return "", _bare(head[0]) + body
+    return "", _utf8(head[0]) + body
 
 
-def _bare(head: bytes) -> bytes:
-    """A PLY file's head without comments, which may name textures."""
-    return re.sub(rb"^(?:comment|obj_info)\b[^\n]*\n", b"", _utf8(head), flags=re.MULTILINE)
+def _bare(content: bytes) -> bytes:
+    """A PLY file without comments in its head, which may name textures."""
+    end = content.index(b"end_header")
+    return re.sub(rb"^(?:comment|obj_info)\b[^\n]*\n", b"", content[:end], flags=re.MULTILINE) + content[end:]
 
 
 def _is_property(words: list[str]) -> bool:

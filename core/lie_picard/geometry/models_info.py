@@ -65,15 +65,17 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def key_of(objects: dict[str, Any], name: str | int) -> str | None:
-    """The key of an object: its name, or BOP's number where the name is one, as 5, 000005 and obj_000005; or None.
+    """The key of an object: its name, that of the entry with this "name", or BOP's number where the name is one, as 5,
+    000005 and obj_000005; or None.
 
     Raises:
-        SymmetryError: several keys are its number.
+        SymmetryError: several keys are it.
     """
     if str(name) in objects:
         return str(name)
     number = _number(str(name))
-    keys = [key for key in objects if number is not None and _number(key) == number]
+    keys = [key for key, entry in objects.items() if isinstance(entry, dict) and entry.get("name") == str(name)]
+    keys = keys or [key for key in objects if number is not None and _number(key) == number]
     if len(keys) > 1:
         raise SymmetryError(f"object '{name}' is several keys, {', '.join(map(repr, keys))}: keep one")
     return keys[0] if keys else None

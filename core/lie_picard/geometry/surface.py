@@ -57,6 +57,23 @@ class Surface:
         """About another origin, (3,) in its frame, and then scaled."""
         return replace(self, vertices=(self.vertices - centre) * scale)
 
+    def some(self, keep: NDArray[np.bool_]) -> Surface:
+        """Only those of its triangles, (T,) bool; the vertices stay."""
+        return replace(
+            self,
+            triangles=self.triangles[keep],
+            colours=None if self.colours is None else self.colours[keep],
+            uv=None if self.uv is None else self.uv[keep],
+            texture=None if self.texture is None else self.texture[keep],
+        )
+
+    def turned(self, which: NDArray[np.bool_]) -> Surface:
+        """With those triangles, (T,) bool, seen from the other side."""
+        order = np.where(which[:, None], [2, 1, 0], [0, 1, 2])
+        rows = np.arange(len(which))[:, None]
+        colours, uv = (None if part is None else part[rows, order] for part in (self.colours, self.uv))
+        return replace(self, triangles=self.triangles[rows, order], colours=colours, uv=uv)
+
     def colour_at(self, triangle: NDArray[np.int64], shares: Array) -> Floats:
         """RGB of points on it; white where nothing is known.
 
@@ -86,11 +103,22 @@ class Surface:
         corners = self.corners
         own = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         own /= np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-300)
-        step = max(float(np.ptp(self.vertices, axis=0).max()), 1e-300) * 1e-7
-        _, place = np.unique(np.round(self.vertices / step).astype(np.int64), axis=0, return_inverse=True)
-        at = place.reshape(-1)[self.triangles].reshape(-1)  # of each corner, three a triangle
+        at = places(self.vertices)[1][self.triangles].reshape(-1)  # of each corner, three a triangle
         weight = _angles(corners).reshape(-1)
         return _averaged(own, at, weight, float(np.cos(np.deg2rad(crease_deg)))).astype(np.float32)
+
+
+def places(vertices: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which vertices (V, 3) are at one place, to half a millionth of their extent.
+
+    -> index of the first vertex at each place (P,), and the place of each vertex (V,).
+    """
+    low = vertices.min(0, initial=np.inf)
+    step = max(float((vertices - low).max(initial=0)), 1e-300) / ((1 << 21) - 1)
+    grid = np.round((vertices - low) / step).astype(np.int64)
+    key = (grid[:, 0] << 42) | (grid[:, 1] << 21) | grid[:, 2]
+    _, first, place = np.unique(key, return_index=True, return_inverse=True)
+    return first, place.reshape(-1)
 
 
 def _pixels(picture: NDArray[np.uint8], place: Array) -> Floats:

@@ -18,7 +18,7 @@ from lie_picard.geometry.mesh import Mesh
 from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.model import checkpoint
 from lie_picard.node import params_file
-from lie_picard.objects import Catalogue, Object, catalogue
+from lie_picard.objects import OWN, Catalogue, Object, catalogue
 from lie_picard.sampling import INTEGRATORS, SamplerOptions
 
 
@@ -43,7 +43,7 @@ TABLE: dict[str, Entry] = {
     "device": Entry("auto", "Where to compute: auto, cpu or cuda.", read_only=True),
     "threads": Entry(0, "CPU threads of the computation; 0 leaves it to torch.", 0, 256, read_only=True),
     "objects": Entry(["object"], "Name of each object in messages and TF."),
-    "diameters": Entry([0.1], "Diameter [m] of each object's circumscribed sphere."),
+    "diameters": Entry([0.1], "Diameter [m] of each object's circumscribed sphere; 0: as its own mesh is large."),
     "regions": Entry(
         [0.0, 0.0, 0.0, 0.0],
         "x, y, width, height [px] of each object's circumscribed sphere in the image; "
@@ -58,12 +58,14 @@ TABLE: dict[str, Entry] = {
     "depth": Entry(False, "Take the range from depth images (topic depth, registered to the image)."),
     "sync_tolerance": Entry(0.02, "Stamps of image, depth, mask and detections may differ by this [s].", 0.0, 10.0),
     "symmetries": Entry(
-        "", "File of symmetries, BOP's models_info.json by object name; empty: those of the model's own objects."
+        "",
+        "File of symmetries, BOP's models_info.json by object name; empty: those of the model's own objects, and of "
+        "objects that were added by these names.",
     ),
     "meshes": Entry(
         [""],
         "Mesh file (PLY, OBJ, STL) of each object, for pictures and markers, in metres or a usual unit that fits the "
-        "diameter; empty: the embedded solid of the object's name, or none.",
+        "diameter; empty: the embedded solid of the object's name, the object that was added by that name, or none.",
     ),
     "rectified": Entry(False, "The image is rectified (image_rect): use P of camera_info and no distortion."),
     "image_bits": Entry(
@@ -146,8 +148,11 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
             f"{len(objects)} objects need {len(objects)} diameters and {4 * len(objects)} numbers in regions, "
             f"got {len(diameters)} and {len(flat)}"
         )
+    # What the model knows by a name counts before what was added by it on this machine.
+    known = catalogue(checkpoint.catalogue_of(values["checkpoint"])).joined(catalogue(OWN))
     targets = []
-    for index, (name, diameter) in enumerate(zip(objects, diameters, strict=True)):
+    for index, (name, given) in enumerate(zip(objects, diameters, strict=True)):
+        diameter = given if given != 0 else _own_diameter(name, known)
         x, y, width, height = box = flat[4 * index : 4 * index + 4]
         whole = width == height == 0
         if not all(map(math.isfinite, box)) or not (whole or min(width, height) >= 2):
@@ -162,7 +167,6 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
             raise ValueError(
                 f"object '{unfit}' cannot name a topic: use letters, digits and _, or another regions_from"
             )
-    known = catalogue(checkpoint.catalogue_of(values["checkpoint"]))
     return Settings(
         checkpoint=values["checkpoint"],
         targets=tuple(targets),
@@ -192,6 +196,13 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
         tf_prefix=values["tf_prefix"],
         tf_modes=values["tf_modes"],
     )
+
+
+def _own_diameter(name: str, known: Catalogue) -> float:
+    found = known.find(name)
+    if found is None or found.diameter is None:
+        raise ValueError(f"'{name}' is of any size: give its diameter in metres")
+    return found.diameter
 
 
 def _symmetries(path: str, targets: list[Target], known: Catalogue) -> dict[str, Symmetry]:

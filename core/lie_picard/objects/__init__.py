@@ -2,6 +2,7 @@
 
 from lie_picard.objects.catalogue import (
     BUILT_IN,
+    OWN,
     Catalogue,
     Object,
     SymmetricPoses,
@@ -14,6 +15,7 @@ from lie_picard.objects.symsol.distractors import polyhedra, unseen_shapes
 
 __all__ = [
     "BUILT_IN",
+    "OWN",
     "Catalogue",
     "Object",
     "SymmetricPoses",

@@ -146,6 +146,10 @@ class Catalogue(Mapping[str, Object]):
     def __len__(self) -> int:
         return len(self._makers)
 
+    def joined(self, others: Catalogue) -> Catalogue:
+        """These objects, and others of other names."""
+        return Catalogue(self.name, {**others._makers, **self._makers})
+
     def find(self, name: str | None) -> Object | None:
         """The object of that name, or None."""
         return self[name] if name in self._makers else None
@@ -156,6 +160,7 @@ class Catalogue(Mapping[str, Object]):
         return Symmetry.none() if found is None else found.symmetry
 
 
+OWN = "own"  # the objects that `lie-picard object add` made on this machine
 BUILT_IN = "symsol"  # what is trained where nothing is said, and what checkpoints of before 0.2 were rendered from
 _MODULES = {BUILT_IN: "lie_picard.objects.symsol"}
 _registered: dict[str, Catalogue] = {}
@@ -169,6 +174,9 @@ def register(one: Catalogue) -> Catalogue:
 
 def catalogue(name: str) -> Catalogue:
     """The catalogue of that name; an empty one where it is not known here: then objects are names, and no more."""
+    if name == OWN and name not in _registered:
+        found: Catalogue = importlib.import_module("lie_picard.objects.own").own_catalogue()
+        return found
     if name in _MODULES and name not in _registered:
         register(importlib.import_module(_MODULES[name]).CATALOGUE)
     return _registered.get(name) or Catalogue(name, {})

@@ -42,7 +42,7 @@ from lie_picard import machine, so3
 from lie_picard.data.scene import Placed, render_scene
 from lie_picard.data.seeds import stream_generator
 from lie_picard.evaluation import metrics
-from lie_picard.messages.read import seconds_of
+from lie_picard.messages.read import nanoseconds_of
 from lie_picard.objects import BUILT_IN, catalogue
 from lie_picard.recording.message_types import typestore
 from lie_picard_msgs.msg import PoseHypothesisArray
@@ -94,13 +94,13 @@ class LoadTest(Node):
             self.create_subscription(kind, f"pose_node/{name}", lambda _: None, QoSProfile(depth=1))
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, QoSProfile(depth=10))
         self._client: Client = self.create_client(GetParameters, "pose_node/get_parameters")
-        self.results: list[tuple[float, float, float]] = []  # when it came, its age, processing: s, ms, ms
+        self.results: list[tuple[int, float, float]] = []  # stamp, its age, processing: ns, ms, ms
         self.answers: list[tuple[float, float]] = []
         self.memory: list[tuple[float, float]] = []
         self.figures: dict[str, str] = {}
         self.frames: set[str] = set()
         self.create_subscription(TFMessage, "/tf", self._on_tf, QoSProfile(depth=100), raw=True)
-        self.sent: list[float] = []
+        self.sent: list[tuple[float, int]] = []  # when, s, and the stamp, ns
 
     def ready(self) -> bool:
         """Whether the node subscribes and we hear it."""
@@ -115,7 +115,7 @@ class LoadTest(Node):
         self._info.header.stamp = now.to_msg()
         self._info_out.publish(self._info)
         self._image_out.publish(bytes(data))
-        self.sent.append(time.monotonic())
+        self.sent.append((time.monotonic(), now.nanoseconds))
 
     def ask(self) -> None:
         """Call a service of the node, as a parameter GUI would, and note how long it takes."""
@@ -130,8 +130,9 @@ class LoadTest(Node):
         return bytes(serialize_message(message))
 
     def _on_hypotheses(self, message: PoseHypothesisArray) -> None:
-        age = self.get_clock().now().nanoseconds * 1e-9 - seconds_of(message.header.stamp)
-        self.results.append((time.monotonic(), age * 1e3, message.statistics.processing_ms))
+        stamp = nanoseconds_of(message.header.stamp)
+        age_ms = (self.get_clock().now().nanoseconds - stamp) * 1e-6
+        self.results.append((stamp, age_ms, message.statistics.processing_ms))
 
     def _on_tf(self, data: bytes) -> None:
         message: Any = typestore().deserialize_cdr(data, "tf2_msgs/msg/TFMessage")
@@ -178,13 +179,13 @@ def run(test: LoadTest, process: subprocess.Popen[bytes]) -> dict[str, Any]:
 
 
 def figures(test: LoadTest, begin: float) -> dict[str, Any]:
-    """All figures, of what came after `begin`."""
-    ages = [age for at, age, _ in test.results if at >= begin]
-    processing = [ms for at, _, ms in test.results if at >= begin]
+    """All figures, of the images that were sent after `begin`."""
+    sent = {stamp for at, stamp in test.sent if at >= begin}
+    ages = [age for stamp, age, _ in test.results if stamp in sent]
+    processing = [ms for stamp, _, ms in test.results if stamp in sent]
     answers = [ms for at, ms in test.answers if at >= begin]
-    sent = sum(at >= begin for at in test.sent)
     found: dict[str, Any] = {
-        "images_sent": sent,
+        "images_sent": len(sent),
         "images_answered": len(ages),
         "age_ms": metrics.percentiles(ages),
         "processing_ms": metrics.percentiles(processing),

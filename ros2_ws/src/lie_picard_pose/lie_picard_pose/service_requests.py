@@ -36,7 +36,7 @@ def changed_objects(request: SetObject.Request, values: dict[str, Any]) -> dict[
     """The parameters `objects`, `diameters` and `regions` after the request; they are checked where they are set.
 
     Raises:
-        ValueError: an object that is not there is to be removed, or a new one has no size.
+        ValueError: an object that is not there is to be removed.
     """
     objects, diameters = list(values["objects"]), list(values["diameters"])
     flat = list(values["regions"])
@@ -52,8 +52,6 @@ def changed_objects(request: SetObject.Request, values: dict[str, Any]) -> dict[
             raise ValueError(f"'{name}' is the only object: set another one first, or deactivate the node")
     else:
         if name not in objects:
-            if request.diameter == 0:
-                raise ValueError(f"'{name}' is new: give its diameter in metres")
             objects.append(name)
             diameters.append(0.0)
             regions.append(_WHOLE)
