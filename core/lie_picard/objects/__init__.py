@@ -11,12 +11,15 @@ from lie_picard.objects.catalogue import (
     catalogue,
     register,
 )
+from lie_picard.objects.mesh_object import MeshObject, MeshObjectError
 from lie_picard.objects.symsol.distractors import polyhedra, unseen_shapes
 
 __all__ = [
     "BUILT_IN",
     "OWN",
     "Catalogue",
+    "MeshObject",
+    "MeshObjectError",
     "Object",
     "SymmetricPoses",
     "TruePoses",
