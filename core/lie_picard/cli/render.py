@@ -9,19 +9,21 @@ from tqdm import tqdm
 
 from lie_picard.cli.common import positive, report
 from lie_picard.data import symsol_files
-from lie_picard.objects import BUILT_IN, catalogue
+from lie_picard.objects import BUILT_IN, OWN, Catalogue, catalogue
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    known = list(catalogue(BUILT_IN))
+    built_in = list(catalogue(BUILT_IN))
+    known = list(_known())
     parser.add_argument("output", type=Path, help="root folder of the data set")
     parser.add_argument("--format", choices=("symsol", "bop"), default="symsol", help="SYMSOL's: one object an image; "
                         "BOP's: scenes of several, with depth, masks and models")  # fmt: skip
     parser.add_argument("--split", default="train", help="which split to write; SYMSOL's: train or test")
     parser.add_argument("--images", type=positive, default=1000, help="images of each solid, or of each BOP scene")
     parser.add_argument("--size", type=positive, default=224, help="side of SYMSOL's square images, pixels")
-    parser.add_argument("--solids", nargs="+", choices=known, default=known, help="which solids")
+    parser.add_argument("--solids", nargs="+", choices=known, default=built_in, metavar="OBJECT", help="which objects: "
+                        f"{', '.join(built_in)}, or one's own (lie-picard object list)")  # fmt: skip
     bop = parser.add_argument_group("BOP's format")
     bop.add_argument("--scenes", type=positive, default=1, help="number of scenes")
     bop.add_argument("--layout", choices=("scenes", "shards"), default="scenes", help="a folder for each scene, or tar "
@@ -33,13 +35,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                      "scikit-image; splits whose names begin with train have others than the rest")  # fmt: skip
 
 
+def _known() -> Catalogue:
+    """What can be rendered."""
+    return catalogue(BUILT_IN).joined(catalogue(OWN))
+
+
 def run(args: argparse.Namespace) -> None:
     """Write the data set.
 
     Raises:
         ValueError: one line with the remedy.
     """
-    shapes = [catalogue(BUILT_IN)[name] for name in args.solids]
+    shapes = [_known()[name] for name in args.solids]
     about = {"output": str(args.output), "format": args.format, "split": args.split, "seed": args.seed}
     if args.format == "bop":
         from lie_picard.data.bop import write

@@ -20,7 +20,7 @@ from lie_picard.evaluation.bop_scores import TAUS, WIDTH
 from lie_picard.geometry.camera import Camera, View, look_at
 from lie_picard.model.config import ModelConfig
 from lie_picard.objects import Object, SymmetricPoses, TruePoses
-from lie_picard.rendering.buffers import Castable, ViewGeometry
+from lie_picard.rendering.buffers import ViewGeometry
 
 Array = NDArray[np.float64]
 
@@ -38,7 +38,7 @@ class Scorer:
         self.tree = cKDTree(model.vertices)
         # A name does not make a shape: the catalogue's object may be another one that is called the same.
         self.known = known if known is not None and agrees(model, known) else None
-        self.shape: Castable | None = self.known
+        self.shape: Object | None = self.known or model.shape
 
     def best(self, poses: ObjectPoses) -> Array:
         """camera_from_model (4, 4) of the heaviest mode, metres."""
@@ -117,10 +117,10 @@ class Scorer:
     def _true_poses(
         self, truth: Instance, image: Image, camera: Camera, config: ModelConfig
     ) -> tuple[TruePoses, torch.Tensor]:
-        """Of this view, where the catalogue knows the object; else of its symmetry. And camera_from_view (3, 3)."""
+        """Of this view, where all is known of the object; else of its symmetry. And camera_from_view (3, 3)."""
         rotation = torch.from_numpy(truth.pose[:3, :3])[None]
         region = sphere_of(truth, camera, self.model)
-        if self.known is None or region is None:
+        if self.shape is None or (self.known is None and self.model.textured) or region is None:
             return SymmetricPoses(self.model.symmetry, rotation), torch.eye(3, dtype=torch.float64)
         look = look_at(camera, region, config.image_size, config.fill)
         turn = torch.from_numpy(look.camera_from_view)
@@ -128,7 +128,7 @@ class Scorer:
         half = math.tan(look.angular_radius) / config.fill
         translations, tangents = torch.tensor([[0.0, 0.0, distance]]), torch.full((1, 2), half)
         geometry = ViewGeometry(translations, tangents, _cover(truth, image, look))
-        return self.known.true_poses(turn.mT @ rotation, geometry), turn
+        return self.shape.true_poses(turn.mT @ rotation, geometry), turn
 
 
 def _cover(truth: Instance, image: Image, look: View) -> torch.Tensor | None:

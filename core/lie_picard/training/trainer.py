@@ -310,7 +310,10 @@ def _known_models(recipe: Recipe, known: Catalogue) -> Catalogue:
     numbers = {name: number for number, name in models.names.items()}
     alike = all(name in known and name in numbers and agrees(models[numbers[name]], known[name])
                 for name in recipe.model.objects)  # fmt: skip
-    return known if alike else Catalogue("", {})
+    if alike:
+        return known
+    shapes = {name: models[numbers[name]].shape for name in recipe.model.objects if name in numbers}
+    return Catalogue.of("", *(shape for shape in shapes.values() if shape is not None))
 
 
 def _batches(  # type: ignore[no-untyped-def]

@@ -25,8 +25,9 @@ from lie_picard.geometry.enclosing import smallest_ball
 from lie_picard.geometry.mesh import Mesh
 from lie_picard.geometry.mesh_files import MeshError
 from lie_picard.geometry.models_info import Listed
+from lie_picard.geometry.surface import Surface
 from lie_picard.geometry.symmetry import Symmetry, SymmetryError
-from lie_picard.objects import Object
+from lie_picard.objects import MeshObject, Object
 
 Array = NDArray[np.float64]
 
@@ -43,6 +44,8 @@ class Model:
         object_id: BOP's number. name: the user's.
         diameter: BOP's, the largest distance of two vertices, metres.
         vertices: (V, 3) as the file has them, metres, model's frame. triangles: (T, 3) indices.
+        colours: (T, 3, 3) RGB in [0, 1] of each corner; None: the file has none.
+        textured: whether it has a texture, which is not read: its colours are unknown.
         listed: its symmetries as `models_info.json` lists them, metres, model's frame.
         centre, radius: of the smallest ball that holds the vertices, metres, model's frame.
         symmetry: the group that they generate, in the object's frame.
@@ -53,6 +56,8 @@ class Model:
     diameter: float
     vertices: Array
     triangles: NDArray[np.int64]
+    colours: NDArray[np.float32] | None
+    textured: bool
     listed: Listed
     centre: Array
     radius: float
@@ -76,6 +81,14 @@ class Model:
     def mesh(self) -> Mesh:
         """In the object's frame: about the centre of its ball."""
         return Mesh(self.vertices - self.centre, self.triangles)
+
+    @cached_property
+    def shape(self) -> MeshObject | None:
+        """The object, to be rendered; None where the file has vertices alone."""
+        if not len(self.triangles):
+            return None
+        surface = Surface(self.mesh.vertices, self.triangles, self.colours)
+        return MeshObject(self.name, surface, self.symmetry, diameter=2 * self.radius)
 
 
 class Models(Mapping[int, Model]):
@@ -146,7 +159,7 @@ class Models(Mapping[int, Model]):
         diameter = float(size) * MILLIMETRE
         try:
             listed = models_info.symmetries_of(self.file, key)
-            vertices, triangles = self._surface(number)
+            vertices, triangles, colours, textured = self._surface(number)
             centre, radius = smallest_ball(vertices)
             symmetry = Symmetry.generated(*_about(listed, centre))
         except (MeshError, SymmetryError) as error:
@@ -157,10 +170,12 @@ class Models(Mapping[int, Model]):
                 f"{self.file}: object {number} has a diameter of {size:g}, but the box of its mesh a diagonal of "
                 f"{extent / MILLIMETRE:.4g}: both are in millimetres; write one of them again"
             )
-        return Model(number, self.names[number], diameter, vertices, triangles, listed, centre, radius, symmetry)
+        return Model(number, self.names[number], diameter, vertices, triangles, colours, textured, listed, centre,
+                     radius, symmetry)  # fmt: skip
 
-    def _surface(self, number: int) -> tuple[Array, NDArray[np.int64]]:
-        """Vertices in metres as the file has them, repeated ones included: errors are means over them."""
+    def _surface(self, number: int) -> tuple[Array, NDArray[np.int64], NDArray[np.float32] | None, bool]:
+        """Vertices in metres as the file has them, repeated ones included: errors are means over them. And triangles,
+        colours, and whether there is a texture."""
         import trimesh
 
         path = self.folder / f"obj_{number:06d}.ply"
@@ -179,7 +194,11 @@ class Models(Mapping[int, Model]):
             raise MeshError(f"mesh {path} has no finite vertices: download it again")
         if len(triangles) and not (triangles.min() >= 0 and triangles.max() < len(vertices)):
             raise MeshError(f"mesh {path} has triangles of corners that are not in the file: download it again")
-        return vertices, triangles
+        paint = getattr(loaded, "visual", None)
+        colours: NDArray[np.float32] | None = None
+        if getattr(paint, "kind", None) == "vertex" and len(paint.vertex_colors) == len(vertices):
+            colours = np.asarray(np.asarray(paint.vertex_colors)[triangles][..., :3] / 255, np.float32)
+        return vertices, triangles, colours, bool(getattr(paint, "kind", None) == "texture")
 
 
 def agrees(model: Model, known: Object) -> bool:

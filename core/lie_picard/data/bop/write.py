@@ -21,7 +21,7 @@ from lie_picard.data.seeds import stream_generator, train_generator
 from lie_picard.files import atomic_write, file_name
 from lie_picard.geometry.mesh import Mesh
 from lie_picard.geometry.symmetry import Symmetry
-from lie_picard.objects import Object
+from lie_picard.objects import MeshObject, Object
 from lie_picard.rendering.clean import BACKGROUND
 from lie_picard.rendering.randomisation import Rng, photograph_crops
 
@@ -265,11 +265,12 @@ def _painted(one: Object, diameter: float) -> tuple[Mesh, NDArray[np.uint8]]:
     import trimesh
 
     mesh = one.mesh(diameter)
-    if len(one.landmarks):  # paint has edges: smaller triangles
+    surface = one.surface if isinstance(one, MeshObject) else None
+    if len(one.landmarks) or (surface is not None and surface.is_coloured):  # paint has edges: smaller triangles
         vertices, triangles = trimesh.remesh.subdivide_to_size(mesh.vertices, mesh.triangles, _FACE * diameter)
         mesh = Mesh(np.asarray(vertices), np.asarray(triangles, np.int64))
-    surface = trimesh.Trimesh(mesh.vertices, mesh.triangles, process=False)
-    normals = torch.from_numpy(np.array(surface.vertex_normals)).float()
+    bare = trimesh.Trimesh(mesh.vertices, mesh.triangles, process=False)
+    normals = torch.from_numpy(np.array(bare.vertex_normals)).float()
     places = torch.from_numpy(mesh.vertices / (diameter / 2)).float()
     # Cameras that look at the vertices against their normals: the third axis of each is theirs.
     helper = torch.eye(3)[normals.abs().argmin(1)]
