@@ -12,13 +12,14 @@ from strategies import BARE, tangents
 
 from lie_picard import so3
 from lie_picard.estimation.poses import ObjectPoses
+from lie_picard.evaluation.bop_errors import add_s
 from lie_picard.geometry.mesh import Mesh
 from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.objects.symsol.solids import solid
 from lie_picard.posterior.hypotheses import summarise
 from lie_picard.posterior.tracking import ModeTracker
 from lie_picard.recording import drops, summary
-from lie_picard.recording.record import Scorer, add_s, mssd
+from lie_picard.recording.record import Scorer, mssd
 
 DIAMETER = 0.1
 

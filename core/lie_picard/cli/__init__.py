@@ -13,13 +13,14 @@ from lie_picard import __version__
 # In the order of --help. The module of each has `add_arguments(parser)` and `run(args)`, which may give an exit status.
 COMMANDS = {
     "object": "Make objects of mesh files: units, symmetry, a folder that everything else reads.",
-    "render": "Render the solids and write a data set in SYMSOL's format.",
+    "render": "Render the solids and write a data set in SYMSOL's or BOP's format.",
     "train": "Train a score model on images rendered on the fly.",
     "evaluate": "Precision and recall on images that training has never seen.",
     "calibrate": "Calibrate the covariances of the hypotheses; written into the checkpoint.",
     "bench": "Time the samplers against the sequential one.",
     "evaluate-bag": "Score recordings of a camera (rosbag2, no ROS needed) with the pose node's own estimator, against "
     "true poses.",
+    "evaluate-bop": "Score a BOP data set: BOP's errors and average recall, and the hypotheses as a distribution.",
     "compare": "Compare two reports of evaluate-bag: what got better or worse, with confidence intervals.",
     "info": "Show a checkpoint's configuration and how it was trained.",
 }

@@ -9,22 +9,56 @@ from tqdm import tqdm
 
 from lie_picard.cli.common import positive, report
 from lie_picard.data import symsol_files
-from lie_picard.objects import BUILT_IN, catalogue
+from lie_picard.objects import BUILT_IN, OWN, Catalogue, catalogue
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    known = list(catalogue(BUILT_IN))
+    built_in = list(catalogue(BUILT_IN))
+    known = list(_known())
     parser.add_argument("output", type=Path, help="root folder of the data set")
-    parser.add_argument("--split", choices=symsol_files.SPLITS, default="train", help="which split to write")
-    parser.add_argument("--images", type=positive, default=1000, help="images of each solid")
-    parser.add_argument("--size", type=positive, default=224, help="side of the square images, pixels")
-    parser.add_argument("--solids", nargs="+", choices=known, default=known, help="which solids")
+    parser.add_argument("--format", choices=("symsol", "bop"), default="symsol", help="SYMSOL's: one object an image; "
+                        "BOP's: scenes of several, with depth, masks and models")  # fmt: skip
+    parser.add_argument("--split", default="train", help="which split to write; SYMSOL's: train or test")
+    parser.add_argument("--images", type=positive, default=1000, help="images of each solid, or of each BOP scene")
+    parser.add_argument("--size", type=positive, default=224, help="side of SYMSOL's square images, pixels")
+    parser.add_argument("--solids", nargs="+", choices=known, default=built_in, metavar="OBJECT", help="which objects: "
+                        f"{', '.join(built_in)}, or one's own (lie-picard object list)")  # fmt: skip
+    bop = parser.add_argument_group("BOP's format")
+    bop.add_argument("--scenes", type=positive, default=1, help="number of scenes")
+    bop.add_argument("--layout", choices=("scenes", "shards"), default="scenes", help="a folder for each scene, or tar "
+                     "files of a thousand images as webdatasets are")  # fmt: skip
+    bop.add_argument("--objects-per-image", type=positive, default=6, metavar="N", help="at most")
+    bop.add_argument("--width", type=positive, default=640, help="of the images, pixels")
+    bop.add_argument("--height", type=positive, default=480, help="of the images, pixels")
+    bop.add_argument("--background", choices=("dark", "photographs"), default="dark", help="photographs are those of "
+                     "scikit-image; splits whose names begin with train have others than the rest")  # fmt: skip
+
+
+def _known() -> Catalogue:
+    """What can be rendered."""
+    return catalogue(BUILT_IN).joined(catalogue(OWN))
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write the data set."""
-    shapes = [catalogue(BUILT_IN)[name] for name in args.solids]
+    """Write the data set.
+
+    Raises:
+        ValueError: one line with the remedy.
+    """
+    shapes = [_known()[name] for name in args.solids]
+    about = {"output": str(args.output), "format": args.format, "split": args.split, "seed": args.seed}
+    if args.format == "bop":
+        from lie_picard.data.bop import write
+
+        what = write.Scenes(shapes, args.scenes, args.images, args.objects_per_image, args.width, args.height,
+                            args.background)  # fmt: skip
+        with tqdm(total=args.scenes * args.images, unit="image", disable=None) as bar:
+            write.write(args.output, args.split, what, args.layout, args.seed, bar.update)
+        report(args, about | {"scenes": args.scenes, "images_per_scene": args.images, "layout": args.layout})
+        return
+    if args.split not in symsol_files.SPLITS:
+        raise ValueError(f"--split {args.split}: SYMSOL's splits are {' and '.join(symsol_files.SPLITS)}")
     with tqdm(total=args.images * len(shapes), unit="image", disable=None) as bar:
         symsol_files.write(args.output, args.split, shapes, args.images, args.size, args.seed, on_image=bar.update)
-    report(args, {"output": str(args.output), "split": args.split, "images_per_solid": args.images, "seed": args.seed})
+    report(args, about | {"images_per_solid": args.images})

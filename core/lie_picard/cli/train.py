@@ -14,6 +14,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from lie_picard.cli.common import positive, report
+from lie_picard.data.bop import Dataset, object_names
 from lie_picard.estimation.estimator import PoseEstimator
 from lie_picard.evaluation import assess
 from lie_picard.evaluation.accuracy import EvaluationOptions, evaluate
@@ -40,6 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--minutes", type=float, help="training.minutes of the recipe: train so long, not so many images"
     )
+    bop = parser.add_argument_group("a BOP data set, instead of rendered images")
+    bop.add_argument("--bop", type=Path, metavar="FOLDER", help="data.bop of the recipe; all its objects, but for "
+                     "--set model.objects=...")  # fmt: skip
+    bop.add_argument("--split", help="data.bop_split of the recipe: train_pbr or alike")
+    bop.add_argument("--object", action="append", metavar="NUMBER=NAME", help="data.bop_objects of the recipe: what "
+                     "one is called; otherwise by 'name' in models_info.json, or obj_000005")  # fmt: skip
+    bop.add_argument("--min-visible", type=float, metavar="SHARE", help="data.bop_visible of the recipe: of an object")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--devices", type=positive, default=1, help="processes on this machine")
     parser.add_argument("--nodes", type=positive, default=1, help="machines (start with torchrun)")
@@ -52,8 +60,11 @@ def run(args: argparse.Namespace) -> None:
     """Train."""
     shorthands = {
         "model.objects": args.solids, "training.images": args.images, "training.minutes": args.minutes,
-        "training.seed": args.seed,
+        "training.seed": args.seed, "data.bop": args.bop and str(args.bop), "data.bop_split": args.split,
+        "data.bop_objects": args.object, "data.bop_visible": args.min_visible,
     }  # fmt: skip
+    if args.bop is not None and args.solids is None:
+        shorthands["model.objects"] = sorted(Dataset(args.bop, object_names(args.object or ())).models.names.values())
     changes = [f"{key}={json.dumps(value)}" for key, value in shorthands.items() if value is not None]
     recipe = recipes.read(args.recipe, [*changes, *args.set])
     command = shlex.join(["lie-picard", *(sys.argv[1:])])
@@ -95,7 +106,8 @@ def validate(recipe: recipes.Recipe, model: ScoreModel) -> dict[str, float]:
         rows = {kind: measure(dataclasses.replace(options, randomisation=how))[-1] for kind, how in kinds.items()}
     else:
         data = Path(recipe.data.symsol).expanduser()
-        rows = {"test split": measure(options, data)[-1]} if (data / "test" / "rotations.npz").is_file() else {}
+        there = bool(recipe.data.symsol) and (data / "test" / "rotations.npz").is_file()
+        rows = {"test split": measure(options, data)[-1]} if there else {}
     for kind, row in rows.items():
         scalars |= {f"{kind}/{name}": float(row[name]) for name in ("mean_deg", "median_deg", "within_5deg")}
     return scalars

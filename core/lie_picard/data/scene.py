@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -42,6 +43,33 @@ class Placed:
         return sphere_region(camera, self.position, self.diameter / 2)
 
 
+class Patch(NamedTuple):
+    """The part of an image that a region covers.
+
+    Attributes:
+        place: rows and columns. size: their numbers.
+        directions: (rows f columns f, 3) float32 rays with z = 1, f to a pixel and side, row by row.
+    """
+
+    place: tuple[slice, slice]
+    size: tuple[int, int]
+    directions: Tensor
+
+
+def patch(camera: Camera, region: Region, supersample: int = 1) -> Patch | None:
+    """What an undistorted camera sees of a region; None where that is not in the image."""
+    left, top = max(0, math.floor(region.x)), max(0, math.floor(region.y))
+    right = min(camera.width, math.ceil(region.x + region.width))
+    bottom = min(camera.height, math.ceil(region.y + region.height))
+    if left >= right or top >= bottom:
+        return None
+    fine = (np.arange(max(right - left, bottom - top) * supersample) + 0.5) / supersample - 0.5
+    u, v = np.meshgrid(left + fine[: (right - left) * supersample], top + fine[: (bottom - top) * supersample])
+    rays = np.stack([u, v, np.ones_like(u)], -1).reshape(-1, 3) @ np.linalg.inv(camera.matrix).T
+    place = slice(top, bottom), slice(left, right)
+    return Patch(place, (bottom - top, right - left), torch.from_numpy(rays).float())
+
+
 def render_scene(
     camera: Camera, objects: Sequence[Placed], supersample: int = 2, lights_follow: bool = False
 ) -> NDArray[np.uint8]:
@@ -54,25 +82,18 @@ def render_scene(
     frames = len(objects[0].rotations)
     image = np.full((frames, camera.height, camera.width), round(BACKGROUND * 255), np.uint8)
     for placed in sorted(objects, key=lambda one: -float(np.linalg.norm(one.position))):
-        region = placed.region(camera)
-        left, top = max(0, math.floor(region.x)), max(0, math.floor(region.y))
-        right = min(camera.width, math.ceil(region.x + region.width))
-        bottom = min(camera.height, math.ceil(region.y + region.height))
-        if left >= right or top >= bottom:
+        part = patch(camera, placed.region(camera), supersample)
+        if part is None:
             continue
-        fine = (np.arange(max(right - left, bottom - top) * supersample) + 0.5) / supersample - 0.5
-        u, v = np.meshgrid(left + fine[: (right - left) * supersample], top + fine[: (bottom - top) * supersample])
-        inverse = np.linalg.inv(camera.matrix)
-        rays = np.stack([u, v, np.ones_like(u)], -1).reshape(-1, 3) @ inverse.T
-        directions = torch.from_numpy(rays).float()
+        (height, width), directions = part.size, part.directions
         centre = torch.from_numpy(placed.position / (placed.diameter / 2)).float()
         turn = torch.from_numpy(turn_z_to(placed.position)) if lights_follow else None
         for t in range(frames):
             buffers = placed.shape.cast(placed.rotations[t : t + 1].float(), centre[None], directions)
-            shape = (bottom - top, supersample, right - left, supersample)
+            shape = (height, supersample, width, supersample)
             grey = (torch.tensor(LUMINANCE)[:, None] * shade(buffers, turn)[0]).sum(0)
             brightness = grey.reshape(shape).mean((1, 3))
             covered = buffers.hit.reshape(shape).any(3).any(1).numpy()
-            patch = image[t, top:bottom, left:right]
-            patch[covered] = (brightness * 255).round().to(torch.uint8).numpy()[covered]
+            shown = image[t][part.place]
+            shown[covered] = (brightness * 255).round().to(torch.uint8).numpy()[covered]
     return image

@@ -16,6 +16,7 @@ TRAIN_STREAMS = (
     "noise",  # of score matching, by step and process
     "photographs",  # crops behind randomised images
     "render",  # `lie-picard render --split train`
+    "bop",  # the same in BOP's format
 )
 TEST_STREAMS = (
     "evaluate",  # images, starts and many samples of `lie-picard evaluate`, by object
@@ -29,6 +30,7 @@ TEST_STREAMS = (
     "gallery",  # pictures of a report
     "render",  # `lie-picard render --split test`
     "load",  # what the load test shows
+    "bop",  # `lie-picard render --format bop`, but for splits whose names begin with train
 )
 _TRAIN_EACH, _TEST_EACH = 1 << 28, 1 << 25  # numbers of one stream
 _TRAIN_PARTS, _TEST_PARTS = 1_000_003, 1_000  # from one of the user's seeds to the next

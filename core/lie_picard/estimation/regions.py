@@ -85,6 +85,11 @@ def regions_of_detections(message: Any) -> tuple[list[Detected], list[str]]:
     return found, skipped
 
 
+def region_of_box(x: float, y: float, width: float, height: float) -> Region:
+    """The region of an object from the box around its silhouette: a square about its middle, from its longer side."""
+    return _square(x + width / 2, y + height / 2, SPHERE_PER_SIDE * max(width, height))
+
+
 def misnamed(detected: Sequence[Detected], objects: Sequence[str]) -> str | None:
     """Why no detection is of an object that is looked for, where its name seems to be spelt otherwise; else None.
 

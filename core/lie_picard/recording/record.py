@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 
 from lie_picard import so3
 from lie_picard.estimation.poses import ObjectPoses
-from lie_picard.evaluation import metrics
+from lie_picard.evaluation import bop_errors, metrics
 from lie_picard.evaluation.calibration import confidence
 from lie_picard.geometry.mesh import Mesh
 from lie_picard.geometry.symmetry import Symmetry
@@ -58,7 +58,7 @@ class Scorer:
         if name in self._meshes:
             estimate = np.eye(4)
             estimate[:3, :3], estimate[:3, 3] = best, poses.origins(best)
-            record["adds_mm"] = 1e3 * add_s(self._points[name], self._surfaces[name], estimate, truth)
+            record["adds_mm"] = 1e3 * bop_errors.add_s(self._points[name], self._surfaces[name], estimate, truth)
             record["mssd_mm"] = 1e3 * mssd(self._meshes[name].vertices, estimate, truth, symmetry)
         return record
 
@@ -119,29 +119,14 @@ def _translation(poses: ObjectPoses, best: Array, truth: Array) -> dict[str, Any
     return {"translation_mm": 1e3 * float(error), "translation_percent": 100 * float(error / distance)}
 
 
-def add_s(points: Array, surface: cKDTree, estimate: Array, truth: Array) -> float:
-    """ADD-S: mean distance of the object's points at its true pose to the nearest at the estimated one.
-
-    Args:
-        points: (P, 3) and surface: many more, both of the object's surface and in its frame. Where the poses look the
-            same, what is left is the spacing of the latter: about 0.003 diameters for 50,000.
-    """
-    there = _placed(points, np.linalg.inv(estimate) @ truth)
-    return float(surface.query(there)[0].mean())
-
-
 def mssd(vertices: Array, estimate: Array, truth: Array, symmetry: Symmetry) -> float:
-    """BOP's MSSD: the largest distance of a vertex (V, 3), least over all equal poses."""
-    here = _placed(vertices, estimate)
+    """BOP's MSSD of vertices (V, 3), over the equal poses of a symmetry; about an axis on a grid, of a ball exactly."""
     if symmetry.is_ball:
         return float(np.linalg.norm(symmetry.centre_of(estimate) - symmetry.centre_of(truth)))
-    equal = symmetry.equivalents(torch.from_numpy(truth[:3, :3]), _MSSD_STEP_DEG).numpy()
-    there = vertices @ np.swapaxes(equal, -1, -2) + symmetry.origin_at(symmetry.centre_of(truth), equal)[:, None]
-    return float(np.linalg.norm(there - here, axis=-1).max(-1).min())
-
-
-def _placed(points: Array, pose: Array) -> Array:
-    return points @ pose[:3, :3].T + pose[:3, 3]
+    turns = symmetry.equivalents(torch.eye(3, dtype=torch.float64), _MSSD_STEP_DEG).numpy()
+    equal = np.tile(np.eye(4), (len(turns), 1, 1))
+    equal[:, :3, :3], equal[:, :3, 3] = turns, symmetry.origin_at(symmetry.centre, turns)
+    return bop_errors.mssd(vertices, estimate, truth, equal)
 
 
 def _angle(first: Array, second: Array) -> float:

@@ -36,6 +36,8 @@ class DataOptions:
         randomised: share of images that are randomised, the rest is clean (`rendering.randomisation`).
         absent: share of images without a known object, for the presence score.
         symsol: root of a data set in SYMSOL's format to train on instead; "": images rendered on the fly.
+        bop: root of a BOP data set to train on instead; "": none. bop_split: of it. bop_objects: names of its objects,
+            such as "5=bracket". bop_visible: least share of an object that is seen.
         randomisation: how far randomised images vary.
         together: batches that are rendered as one (`data.stream.Stream`): on a GPU some 2,000 images are best.
     """
@@ -43,13 +45,20 @@ class DataOptions:
     randomised: float = 0.0
     absent: float = 0.0
     symsol: str = ""
+    bop: str = ""
+    bop_split: str = "train_pbr"
+    bop_objects: tuple[str, ...] = ()
+    bop_visible: float = 0.25
     randomisation: Randomisation = field(default_factory=Randomisation)
     together: int = 1
 
     def __post_init__(self) -> None:
         if not isinstance(self.randomisation, Randomisation):  # a table, as TOML and JSON give it
             object.__setattr__(self, "randomisation", _built(Randomisation, self.randomisation, "data.randomisation"))
-        for name in ("randomised", "absent"):
+        object.__setattr__(self, "bop_objects", tuple(self.bop_objects))
+        if self.bop and self.symsol:
+            raise ValueError("data.bop and data.symsol are both given: choose one of them")
+        for name in ("randomised", "absent", "bop_visible"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"data.{name} is a share between 0 and 1, got {getattr(self, name)}")
         if self.together < 1:
@@ -143,6 +152,8 @@ class Recipe:
             del training["averaged_target"]
         if self.data.together == 1:
             del data["together"]
+        if not self.data.bop:
+            data = {key: value for key, value in data.items() if not key.startswith("bop")}
         return {"model": self.model.to_dict(), "data": data, "training": training}
 
     @classmethod

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from lie_picard.data import symsol_files
+from lie_picard.data.bop import Dataset, agrees, crops, object_names
 from lie_picard.data.seeds import train_generator
 from lie_picard.data.stream import Batch, Stream, batches, stored_batches
 from lie_picard.files import atomic_write
@@ -290,6 +291,8 @@ def _falls(options: TrainingOptions, step: int, before: float, seconds: float) -
 
 def known_objects(recipe: Recipe, known: Catalogue) -> Catalogue:
     """The catalogue that a recipe's objects are of; an empty one where a data set shows other shapes by these names."""
+    if recipe.data.bop:
+        return _known_models(recipe, known)
     if not recipe.data.symsol:
         return known
     stored = symsol_files.read(Path(recipe.data.symsol).expanduser(), "train", recipe.model.objects)
@@ -299,6 +302,18 @@ def known_objects(recipe: Recipe, known: Catalogue) -> Catalogue:
     _log.warning("the data set's %s are none of the catalogue '%s': nothing but the names is taken as known",
                  ", ".join(others), known.name)  # fmt: skip
     return Catalogue("", {})
+
+
+def _known_models(recipe: Recipe, known: Catalogue) -> Catalogue:
+    """The same where the data set is BOP's: its models tell whether they are the catalogue's objects."""
+    models = Dataset(recipe.data.bop, object_names(recipe.data.bop_objects)).models
+    numbers = {name: number for number, name in models.names.items()}
+    alike = all(name in known and name in numbers and agrees(models[numbers[name]], known[name])
+                for name in recipe.model.objects)  # fmt: skip
+    if alike:
+        return known
+    shapes = {name: models[numbers[name]].shape for name in recipe.model.objects if name in numbers}
+    return Catalogue.of("", *(shape for shape in shapes.values() if shape is not None))
 
 
 def _batches(  # type: ignore[no-untyped-def]
@@ -313,6 +328,12 @@ def _batches(  # type: ignore[no-untyped-def]
     if data.symsol:
         folder = Path(data.symsol).expanduser()
         return stored_batches(folder, model, share, options.seed, start, stride, fabric.device)
+    if data.bop:
+        source = crops.Source(
+            Path(data.bop).expanduser(), data.bop_split, object_names(data.bop_objects), data.bop_visible,
+            data.randomised, data.absent, data.randomisation,
+        )  # fmt: skip
+        return crops.batches(source, model, share, options.seed, start, stride, fabric.device)
     crop = Crop(model.distance, model.fill)
     objects = tuple(known[name] for name in model.objects)
     stream = Stream(

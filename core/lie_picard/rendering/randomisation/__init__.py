@@ -2,6 +2,15 @@
 
 from lie_picard.rendering.randomisation.options import Randomisation, Rng
 from lie_picard.rendering.randomisation.surroundings import PhotographsError, photograph_crops
-from lie_picard.rendering.randomisation.world import World, draw_views, photograph
+from lie_picard.rendering.randomisation.world import World, develop, draw_views, photograph
 
-__all__ = ["PhotographsError", "Randomisation", "Rng", "World", "draw_views", "photograph", "photograph_crops"]
+__all__ = [
+    "PhotographsError",
+    "Randomisation",
+    "Rng",
+    "World",
+    "develop",
+    "draw_views",
+    "photograph",
+    "photograph_crops",
+]

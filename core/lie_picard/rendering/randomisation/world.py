@@ -68,8 +68,13 @@ def photograph(buffers: Buffers, world: World, rng: Rng, others: Buffers | None 
         occluder = occluder * (hidden <= options.hidden)[:, None, None, None]
         scene = surroundings.over(occluder, surroundings.over(target, surroundings.over(clutter, scene)))
         cover = occluder[:, 3]
+    return develop(scene, options, rng), cover
+
+
+def develop(scene: Tensor, options: Randomisation, rng: Rng) -> Tensor:
+    """What random cameras make of light: blur, exposure, noise, compression. (B, 3, S, S) in [0, 1]."""
     scene = sensor.expose(sensor.blur(scene, options, rng), options, rng)
-    return sensor.compress(sensor.add_noise(scene, options, rng), options, rng), cover
+    return sensor.compress(sensor.add_noise(scene, options, rng), options, rng)
 
 
 def _layer(buffers: Buffers, world: World, rng: Rng) -> Tensor:
