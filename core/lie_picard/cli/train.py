@@ -47,8 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     bop.add_argument("--bop", type=Path, metavar="FOLDER", help="data.bop of the recipe; all its objects, but for "
                      "--set model.objects=...")  # fmt: skip
     bop.add_argument("--split", help="data.bop_split of the recipe: train_pbr or alike")
-    bop.add_argument("--bop-object", action="append", metavar="NUMBER=NAME", help="data.bop_objects of the recipe: what "
-                     "one is called; otherwise by 'name' in models_info.json, or obj_000005")  # fmt: skip
+    bop.add_argument("--bop-object", action="append", metavar="NUMBER=NAME", help="data.bop_objects of the recipe: "
+                     "what one is called; otherwise by 'name' in models_info.json, or obj_000005")  # fmt: skip
     bop.add_argument("--min-visible", type=float, metavar="SHARE", help="data.bop_visible of the recipe: of an object")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--devices", type=positive, default=1, help="processes on this machine")
@@ -71,7 +71,8 @@ def run(args: argparse.Namespace) -> None:
     for name in args.object or ():
         known[name]  # type: ignore[index]  # an unknown or damaged one is an error now, not after the set-up
     if args.bop is not None and args.solids is None:
-        shorthands["model.objects"] = sorted(Dataset(args.bop, object_names(args.bop_object or ())).models.names.values())
+        models = Dataset(args.bop, object_names(args.bop_object or ())).models
+        shorthands["model.objects"] = sorted(models.names.values())
     changes = [f"{key}={json.dumps(value)}" for key, value in shorthands.items() if value is not None]
     recipe = recipes.read(args.recipe, [*changes, *args.set])
     command = shlex.join(["lie-picard", *(sys.argv[1:])])
