@@ -1,0 +1,8 @@
+"""Symmetries found of a surface: the group, how nearly each candidate holds, and those of a part of it alone."""
+
+from __future__ import annotations
+
+from lie_picard.geometry.symmetry_search.found import FoundSymmetry, assess, find_symmetry
+from lie_picard.geometry.symmetry_search.nearly import Nearly
+
+__all__ = ["FoundSymmetry", "Nearly", "assess", "find_symmetry"]

@@ -1,0 +1,120 @@
+"""How far a turned surface is from itself: distances, normals and colours at corresponding points."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lie_picard.geometry.symmetry_search.sampling import Indices, Samples
+
+Array = NDArray[np.float64]
+
+NEIGHBOURS = 6  # samples whose triangles may be nearest
+PATCH = 7  # query samples over which a residual is averaged: about a pixel of 64 px
+_AGREE = math.radians(30.0)  # normals as near as that are of one surface
+_TURNED = 0.01  # added where they are perpendicular, share of the diameter: what faces elsewhere is half a pixel away
+_VISIBLE = math.radians(15.0)  # difference of blurred normals that shading shows
+
+
+@dataclass(frozen=True, eq=False)
+class Residual:
+    """Of query samples (M,) both ways: (2, M) distances, angles of blurred normals, differences of colour or None."""
+
+    distance: Array
+    angle: Array
+    colour: Array | None
+
+    @property
+    def largest(self) -> float:
+        return float(self.distance.max())
+
+    @property
+    def normals(self) -> float:
+        """Share of the surface whose blurred normals differ visibly."""
+        return float((self.angle > _VISIBLE).mean())
+
+
+def queries(samples: Samples, count: int) -> tuple[Indices, Indices]:
+    """Evenly chosen samples (M,), and for each the positions (M, PATCH) among them of those around it."""
+    from scipy.spatial import cKDTree
+
+    count = min(count, len(samples.points))
+    # Samples are stratified along the triangles: a fixed stride might follow a pattern of theirs.
+    chosen = np.random.default_rng(1).permutation(len(samples.points))[:count]
+    points = samples.points[chosen]
+    return chosen, np.asarray(cKDTree(points).query(points, min(PATCH, count))[1]).reshape(count, -1)
+
+
+def compared(samples: Samples, rotation: Array, centre: Array, chosen: Indices, patch: Indices | None) -> Residual:
+    """Chosen samples turned there and back, against the surface.
+
+    The distance is to the nearest surface that faces alike: one that faces elsewhere counts as farther, by up to 1%.
+    All figures are means over a patch (M, P) where one is given, so that noise of single vertices does not decide.
+    """
+    found = [_one_way(samples, turn, centre, chosen) for turn in (rotation, rotation.T)]
+    distance, angle, colour = (None if part[0] is None else np.stack(part) for part in zip(*found, strict=True))
+    assert distance is not None and angle is not None
+    if patch is None:
+        return Residual(distance, angle, colour)
+    return Residual(*(None if part is None else part[:, patch].mean(-1) for part in (distance, angle, colour)))  # type: ignore[arg-type]
+
+
+def _one_way(samples: Samples, rotation: Array, centre: Array, chosen: Indices) -> tuple[Array, Array, Array | None]:
+    points = centre + (samples.points[chosen] - centre) @ rotation.T
+    normals = samples.normals[chosen] @ rotation.T
+    _, near = samples.tree.query(points, NEIGHBOURS)
+    flat = near.reshape(-1)
+    away = _to_triangles(np.repeat(points, NEIGHBOURS, 0), samples.corners[flat], samples.slack[flat])
+    cosine = np.abs(np.einsum("nd,nkd->nk", normals, samples.normals[near])).clip(0, 1)
+    excess = ((np.arccos(cosine) - _AGREE) / (math.pi / 2 - _AGREE)).clip(0, 1)
+    distance = np.sqrt(away.reshape(near.shape) ** 2 + (_TURNED * excess) ** 2).min(1)
+    tensors = _turned(samples.tensors[chosen], rotation)
+    apart = ((tensors[:, None] - samples.tensors[near]) ** 2).sum(-1).min(1)
+    angle = np.arcsin(np.sqrt(apart / 2).clip(0, 1))  # |n n^T - m m^T| = sqrt(2) sin of their angle
+    if samples.blurred is None:
+        return distance, angle, None
+    return distance, angle, np.abs(samples.blurred[chosen][:, None] - samples.blurred[near]).max(-1).min(1)
+
+
+def mean_distance(samples: Samples, rotations: Array, centre: Array, points: Array) -> Array:
+    """Mean distance, each at most 5% of the diameter, of points (N, 3) turned by (K, 3, 3) to the surface. -> (K,)."""
+    turned = centre + np.einsum("kij,nj->kni", rotations, points - centre)
+    away, near = samples.tree.query(turned.reshape(-1, 3), 1, distance_upper_bound=0.1)
+    valid = near < len(samples.points)
+    near = np.where(valid, near, 0)
+    offset = turned.reshape(-1, 3) - samples.points[near]
+    height = np.abs((offset * samples.normals[near]).sum(-1))
+    spacing = math.sqrt(samples.area / len(samples.points))
+    across = np.sqrt((np.where(valid, away, 0.1) ** 2 - height**2).clip(0))
+    found = np.where(valid, np.hypot(height, (across - spacing).clip(0)), 0.05).clip(0, 0.05)
+    return np.asarray(found.reshape(len(rotations), -1).mean(1))
+
+
+def _turned(tensors: Array, rotation: Array) -> Array:
+    """R M R^T of symmetric matrices (N, 6)."""
+    i, j = np.array([0, 1, 2, 0, 0, 1]), np.array([0, 1, 2, 1, 2, 2])
+    scale = np.where(i == j, 1.0, math.sqrt(2))
+    full = np.empty((len(tensors), 3, 3))
+    full[:, i, j] = full[:, j, i] = tensors / scale
+    return np.asarray((rotation @ full @ rotation.T)[:, i, j] * scale)
+
+
+def _to_triangles(points: Array, corners: Array, slack: Array) -> Array:
+    """Distances of points (N, 3) to triangles (N, 3, 3) that reach farther by their slack (N,) in their plane."""
+    a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
+    normal = np.cross(b - a, c - a)
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-300)
+    height = ((points - a) * normal).sum(1)
+    foot = points - height[:, None] * normal
+    across = np.full(len(points), np.inf)
+    outside = np.zeros(len(points), bool)
+    for start, end in ((a, b), (b, c), (c, a)):
+        edge, to = end - start, foot - start
+        share = ((to * edge).sum(1) / np.maximum((edge * edge).sum(1), 1e-300)).clip(0, 1)
+        across = np.minimum(across, ((to - share[:, None] * edge) ** 2).sum(1))
+        outside |= (np.cross(edge, to) * normal).sum(1) < 0
+    beyond = np.where(outside, (np.sqrt(across) - slack).clip(0), 0.0)
+    return np.asarray(np.hypot(height, beyond))
