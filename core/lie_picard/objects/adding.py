@@ -128,8 +128,9 @@ def _colours(surface: Surface) -> str:
 
 def _noted(one: Nearly) -> dict[str, Any]:
     """For object.toml, which has no null."""
-    values = {"axis": one.axis.tolist(), "order": one.order, "residual_max": one.residual_max,
-              "residual_p95": one.residual_p95, "held": one.held, "text": one.describe()}  # fmt: skip
+    values = {"axis": one.axis.tolist(), "centre": one.centre.tolist(), "order": one.order,
+              "residual_max": one.residual_max, "residual_p95": one.residual_p95, "held": one.held,
+              "shape_held": one.shape_held, "text": one.describe()}  # fmt: skip
     return values if one.colour is None else values | {"colour": one.colour}
 
 
