@@ -179,7 +179,8 @@ def test_a_divided_sphere_is_shaded_as_round(engine):
     angle = torch.rad2deg(torch.acos(((points * found.normal[0]).sum(0) / points.norm(dim=0)).clamp(-1, 1)))
     assert angle[found.hit[0]].max() < 0.5
     faceted = looking(Surface(ball.vertices, ball.faces), engine, distance=10.0, side=64, crease=0.0)
-    assert len(torch.unique(found.normal[0].T, dim=0)) > 2 * len(torch.unique(faceted.normal[0].T, dim=0))
+    apart = (faceted.normal[0] * found.normal[0]).sum(0)[found.hit[0]]
+    assert 1 < torch.rad2deg(torch.acos(apart.min())) < 5  # a facet's normal is its own
 
 
 @each_engine

@@ -12,7 +12,7 @@ from lie_picard.geometry.surface import Surface
 from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.objects.catalogue import Object
 from lie_picard.rendering.buffers import Buffers
-from lie_picard.rendering.meshes import MeshCaster
+from lie_picard.rendering.meshes import CREASE_DEG, MeshCaster
 
 _ORIGIN = np.zeros(3)
 _TOLERANCE = 1e-3  # of the radius, between surfaces and the diameter that is stated
@@ -39,7 +39,8 @@ class MeshObject(Object):
         shape_symmetry: Symmetry | None = None,
         diameter: float | None = None,
         simplified: Surface | None = None,
-        crease_deg: float = 30.0,
+        crease_deg: float = CREASE_DEG,
+        engine: str | None = None,
     ) -> None:
         """Args:
             name: in catalogues, checkpoints, messages.
@@ -49,9 +50,10 @@ class MeshObject(Object):
             diameter: of the circumscribed sphere, metres; None: of the surface's.
             simplified: a surface of fewer triangles in the same frame, to render instead.
             crease_deg: triangles that meet at less are shaded as one smooth surface.
+            engine: of `rendering.meshes.ENGINES`; None: the one that suits the device.
 
         Raises:
-            MeshObjectError: the surfaces do not fit the diameter.
+            MeshObjectError: the surfaces do not fit the diameter. EngineError: there is no such engine.
         """
         self.name = name
         self.surface, self.simplified = surface, simplified
@@ -68,7 +70,7 @@ class MeshObject(Object):
                     f"the {what} of '{name}' fits a sphere of {wide:.4g} m around its origin, the object one of "
                     f"{self.diameter:.4g} m: give it in metres about the centre of its circumscribed sphere"
                 )
-        self._caster = MeshCaster((simplified or surface).moved(_ORIGIN, 2 / self.diameter), crease_deg)
+        self._caster = MeshCaster((simplified or surface).moved(_ORIGIN, 2 / self.diameter), crease_deg, engine)
 
     @property
     def shape_symmetry(self) -> Symmetry:
