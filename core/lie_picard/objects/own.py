@@ -30,5 +30,5 @@ def _read(place: Path, version: tuple[int, int]) -> MeshObject:
     part = folder.read(place)
     return MeshObject(
         part.name, part.surface, part.symmetry, part.shape_symmetry, part.diameter, part.training,
-        file=str((place / folder.MESH).absolute()),
+        file=str((place / folder.MESH).absolute()), partial=part.partial,
     )  # fmt: skip
