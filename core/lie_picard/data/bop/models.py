@@ -194,7 +194,7 @@ class Models(Mapping[int, Model]):
             raise MeshError(f"mesh {path} has no finite vertices: download it again")
         if len(triangles) and not (triangles.min() >= 0 and triangles.max() < len(vertices)):
             raise MeshError(f"mesh {path} has triangles of corners that are not in the file: download it again")
-        paint = getattr(loaded, "visual", None)
+        paint: Any = getattr(loaded, "visual", None)
         colours: NDArray[np.float32] | None = None
         if getattr(paint, "kind", None) == "vertex" and len(paint.vertex_colors) == len(vertices):
             colours = np.asarray(np.asarray(paint.vertex_colors)[triangles][..., :3] / 255, np.float32)
