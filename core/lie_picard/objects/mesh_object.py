@@ -8,10 +8,12 @@ import numpy as np
 from torch import Tensor
 
 from lie_picard.geometry.mesh import Mesh
+from lie_picard.geometry.partial import PartialSymmetry
 from lie_picard.geometry.surface import Surface
 from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.objects.catalogue import Object
-from lie_picard.rendering.buffers import Buffers
+from lie_picard.objects.view_poses import ViewPoses
+from lie_picard.rendering.buffers import Buffers, ViewGeometry
 from lie_picard.rendering.meshes import MeshCaster
 
 _ORIGIN = np.zeros(3)
@@ -40,6 +42,7 @@ class MeshObject(Object):
         diameter: float | None = None,
         simplified: Surface | None = None,
         crease_deg: float = 30.0,
+        partial: tuple[PartialSymmetry, ...] = (),
     ) -> None:
         """Args:
             name: in catalogues, checkpoints, messages.
@@ -49,12 +52,14 @@ class MeshObject(Object):
             diameter: of the circumscribed sphere, metres; None: of the surface's.
             simplified: a surface of fewer triangles in the same frame, to render instead.
             crease_deg: triangles that meet at less are shaded as one smooth surface.
+            partial: motions that carry a part of the surface onto it, object's frame, metres.
 
         Raises:
             MeshObjectError: the surfaces do not fit the diameter.
         """
         self.name = name
         self.surface, self.simplified = surface, simplified
+        self.partial = tuple(partial)
         self.symmetry = symmetry or Symmetry.none()
         self._shape_symmetry = shape_symmetry or self.symmetry
         found = surface.mesh.diameter if len(surface.vertices) else 0.0
@@ -85,3 +90,7 @@ class MeshObject(Object):
         if diameter == self.diameter:
             return mesh
         return dataclasses.replace(mesh, vertices=mesh.vertices * (diameter / self.diameter))
+
+    def true_poses(self, truth: Tensor, view: ViewGeometry) -> ViewPoses:
+        """Which poses look like the true ones (B, 3, 3) in images that were taken so."""
+        return ViewPoses(self, truth, view)

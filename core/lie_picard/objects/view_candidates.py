@@ -1,0 +1,66 @@
+"""Poses that may look like a true one: what an object's symmetries, whole and partial, make of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lie_picard import so3
+from lie_picard.geometry.partial import PartialSymmetry
+from lie_picard.objects.catalogue import Object
+
+_SAME = math.radians(1.0)
+_MOST = 120  # discrete motions of one object
+
+
+@dataclass(frozen=True, eq=False)
+class Motions:
+    """Motions x -> turn x + shift of an object's frame, lengths in radii of its circumscribed sphere.
+
+    Attributes:
+        turns: (K, 3, 3) and shifts: (K, 3), the identity first.
+        lines: (axis, point) of the turns by any angle, each (3,).
+    """
+
+    turns: Tensor
+    shifts: Tensor
+    lines: tuple[tuple[Tensor, Tensor], ...]
+
+    @classmethod
+    def of(cls, body: Object) -> Motions:
+        """Those that may leave a view of it as it is: of its shape, and its attribute `partial`; float64."""
+        symmetry = body.shape_symmetry
+        scale = 1.0 if body.diameter is None else 2 / body.diameter
+        centre = torch.from_numpy(symmetry.centre) * scale
+        turns = torch.from_numpy(symmetry.rotations)
+        motions = [(turn, centre - turn @ centre) for turn in turns]
+        axes = list(body.landmarks.double()) if symmetry.is_ball else [torch.from_numpy(a) for a in symmetry.axes]
+        lines = [(axis / axis.norm(), centre) for axis in axes]
+        partial: Iterable[PartialSymmetry] = getattr(body, "partial", ())
+        for one in partial:
+            axis, point = torch.from_numpy(one.axis), torch.from_numpy(one.point) * scale
+            if one.angle is None:
+                lines.append((axis, point))
+                continue
+            multiples = range(1, max(2, min(_MOST, round(2 * math.pi / abs(one.angle)))))
+            angles = torch.tensor([k * one.angle for k in multiples], dtype=torch.float64)
+            more = [(turn, point - turn @ point) for turn in so3.about_axis(axis, angles)]
+            products = [(a @ c, a @ d + b) for a, b in motions for c, d in [*more]]
+            products += [(c @ a, c @ b + d) for a, b in motions for c, d in more]
+            motions = _distinct([*motions, *products])
+        return cls(torch.stack([a for a, _ in motions]), torch.stack([b for _, b in motions]), tuple(lines))
+
+
+def _distinct(motions: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    """The first of those that turn and shift alike, at most `_MOST`."""
+    kept: list[tuple[Tensor, Tensor]] = []
+    for turn, shift in motions:
+        if len(kept) == _MOST:
+            break
+        if all(float(so3.angle(turn, a)) > _SAME or float((shift - b).norm()) > 0.01 for a, b in kept):
+            kept.append((turn, shift))
+    return kept
