@@ -28,9 +28,9 @@ class LookOptions:
     share: float = 0.001
     colour: float = 0.15
     normal_deg: float = 15.0
-    step_deg: float = 4.0
+    step_deg: float = 3.0
     end_deg: float = 0.5
-    arc_deg: float = 8.0
+    arc_deg: float = 15.0
 
     def __post_init__(self) -> None:
         """Raises:
@@ -50,8 +50,8 @@ class LookOptions:
 class Look:
     """The rendering of one true pose, that those of candidates are compared with.
 
-    Outlines and normals agree where the truth's do at one of the 3 x 3 rays half a pixel around. Colours are compared ray
-    by ray: half a pixel would swallow small marks; the share that may differ allows for their edges.
+    Outlines and normals agree where the truth's do at one of the 3 x 3 rays half a pixel around. Colours are compared
+    ray by ray: half a pixel would swallow small marks; the share that may differ allows for their edges.
     """
 
     def __init__(self, body: Object, truth: Tensor, view: ViewGeometry, image: int, options: LookOptions) -> None:

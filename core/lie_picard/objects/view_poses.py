@@ -189,10 +189,12 @@ class ViewPoses:
             for turn, shift in zip(turns, shifts, strict=True):
                 arcs += self._arcs(look, turn, shift, axis.to(truth), point.to(truth))
         arcs = _unlike(arcs)
-        for arc in [one for one in arcs if math.degrees(one.length) < self.options.arc_deg]:
-            single = torch.cat(
-                [single, arc.base[None] @ so3.about_axis(arc.axis, single.new_tensor([arc.start + arc.length / 2]))]
-            )
+        for arc in arcs:
+            if math.degrees(arc.length) < self.options.arc_deg:
+                # A short arc is what the tolerance leaves of one pose: that of a known motion, where it holds one.
+                known = arc.start <= 0 or arc.start + arc.length >= _CIRCLE
+                angle = 0.0 if known else arc.start + arc.length / 2
+                single = torch.cat([single, arc.base[None] @ so3.about_axis(arc.axis, single.new_tensor([angle]))])
         long = tuple(one for one in arcs if math.degrees(one.length) >= self.options.arc_deg)
         apart = math.radians(self.options.arc_deg) / 2
         kept = [single[0]]
