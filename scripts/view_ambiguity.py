@@ -45,6 +45,7 @@ def die() -> MeshObject:
 def main() -> None:
     """Five images: a mug's handle at the side, hidden; a die of which both marks, one and none are seen."""
     lean = so3.exp(torch.tensor([[1.9, 0.0, 0.0]]))  # the object's z axis up in the image, seen slightly from above
+    low = so3.exp(torch.tensor([[-0.7, 0.0, 0.0]]))  # and then from below
     up = torch.tensor([0.0, 0.0, 1.0])
 
     def pose(about_deg: float) -> torch.Tensor:
@@ -56,9 +57,8 @@ def main() -> None:
         ("mug, handle hidden", mug(), pose(90)),
         ("die, both marks seen", die(), pose(-60)),
         ("die, green mark hidden", die(), pose(70)),
-        ("die, both marks hidden", die(), so3.exp(torch.tensor([[-1.9, 0.0, 0.0]])) @ pose(0)[:0].new_tensor(
-            np.array([[math.cos(2.2), -math.sin(2.2), 0], [math.sin(2.2), math.cos(2.2), 0], [0, 0, 1]]))[None]),
-    ]:  # fmt: skip
+        ("die, both marks hidden", die(), low @ pose(70)),
+    ]:
         poses = body.true_poses(truth, Crop().view(1))
         print(caption, "-", poses.describe(0)["text"])
         pictures.append((caption, render(body, truth, 128, channels=3)[0], poses))

@@ -31,7 +31,13 @@ def plot_ambiguity(path: Path, pictures: Sequence[tuple[str, torch.Tensor, TrueP
         globe = figure.add_subplot(grid[row, 1:3], projection="mollweide")
         listed = poses.listed(0, step_deg)
         shown = poses.truth[:0] if listed is None else listed
-        count = "every pose that shows no mark" if listed is None else f"{len(listed)} poses drawn"
+        count = (
+            "every pose that shows no mark"
+            if listed is None
+            else "one pose"
+            if len(listed) == 1
+            else f"{len(listed)} dots"
+        )
         plot_distribution(globe, shown, title=f"true poses: {count}")
     hue_bar(figure.add_subplot(grid[rows, 1:3]))
     figure.savefig(path, dpi=110)
