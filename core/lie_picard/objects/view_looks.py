@@ -92,7 +92,7 @@ class Look:
         rays, reference, weight = self.rays, self.reference, self.weight
         total = self.options.size**2
         if part is not None:
-            rays, reference, weight, total = rays[part], reference[:, part], weight[part], total / 4
+            rays, reference, weight, total = rays[part], reference[:, part], weight[part], total // 4
         if not len(rays):
             return torch.zeros(len(rotations)).to(rotations)
         shares = []
