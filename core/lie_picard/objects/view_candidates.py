@@ -14,6 +14,7 @@ from lie_picard.geometry.partial import PartialSymmetry
 from lie_picard.objects.catalogue import Object
 
 _SAME = math.radians(1.0)
+_PLACE = 0.01  # of the radius, between motions that count as one
 _MOST = 120  # discrete motions of one object
 
 
@@ -41,7 +42,8 @@ class Motions:
         axes = list(body.landmarks.double()) if symmetry.is_ball else [torch.from_numpy(a) for a in symmetry.axes]
         lines = [(axis / axis.norm(), centre) for axis in axes]
         partial: Iterable[PartialSymmetry] = getattr(body, "partial", ())
-        for one in partial:
+        # Turns by any angle come first: they stand for the many turns by one angle that are products with them.
+        for one in sorted(partial, key=lambda one: one.angle is not None):
             axis, point = torch.from_numpy(one.axis), torch.from_numpy(one.point) * scale
             if one.angle is None:
                 lines.append((axis, point))
@@ -51,16 +53,27 @@ class Motions:
             more = [(turn, point - turn @ point) for turn in so3.about_axis(axis, angles)]
             products = [(a @ c, a @ d + b) for a, b in motions for c, d in [*more]]
             products += [(c @ a, c @ b + d) for a, b in motions for c, d in more]
-            motions = _distinct([*motions, *products])
+            motions = _distinct([*motions, *products], lines)
         return cls(torch.stack([a for a, _ in motions]), torch.stack([b for _, b in motions]), tuple(lines))
 
 
-def _distinct(motions: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
-    """The first of those that turn and shift alike, at most `_MOST`."""
+def _distinct(motions: list[tuple[Tensor, Tensor]], lines: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    """The first of those that are alike up to a turn about a line, at most `_MOST`."""
     kept: list[tuple[Tensor, Tensor]] = []
     for turn, shift in motions:
         if len(kept) == _MOST:
             break
-        if all(float(so3.angle(turn, a)) > _SAME or float((shift - b).norm()) > 0.01 for a, b in kept):
+        if not any(_alike(turn, shift, a, b, lines) for a, b in kept):
             kept.append((turn, shift))
     return kept
+
+
+def _alike(turn: Tensor, shift: Tensor, other: Tensor, by: Tensor, lines: list[tuple[Tensor, Tensor]]) -> bool:
+    """Whether one motion is another one after a turn about one of the lines, or after none."""
+    between, moved = other.mT @ turn, other.mT @ (shift - by)
+    if float(so3.angle(turn, other)) <= _SAME and float(moved.norm()) <= _PLACE:
+        return True
+    return any(
+        float((between @ axis - axis).norm()) <= _SAME and float((between @ point + moved - point).norm()) <= _PLACE
+        for axis, point in lines
+    )
