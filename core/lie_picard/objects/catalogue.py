@@ -81,7 +81,7 @@ class Object(Castable, abc.ABC):
     Attributes:
         name: in catalogues, checkpoints, messages. diameter: of its circumscribed sphere, metres; None: of any size.
         symmetry: the turns after which it looks the same where nothing of it is hidden.
-        partial: turns that carry a part of it onto itself; their points in radii of the sphere.
+        partial: turns that carry a part of it onto itself, metres (of an object of any size: radii of the sphere).
     """
 
     name: str

@@ -77,7 +77,7 @@ class MeshObject(Object):
                     f"the {what} of '{name}' fits a sphere of {wide:.4g} m around its origin, the object one of "
                     f"{self.diameter:.4g} m: give it in metres about the centre of its circumscribed sphere"
                 )
-        self.partial = tuple(dataclasses.replace(one, point=one.point * (2 / self.diameter)) for one in partial)
+        self.partial = tuple(partial)
         self._caster = MeshCaster((simplified or surface).moved(_ORIGIN, 2 / self.diameter), crease_deg, engine)
 
     @property

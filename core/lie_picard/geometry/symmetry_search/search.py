@@ -50,7 +50,7 @@ def shape_group(judge: Judge) -> Found:
             return best
     # An axis of many turns before those of half turns alone; each as nearly as it fits.
     for candidate in _distinct([*tops[:3], *likely])[:_AXES]:
-        if 2 * MAX_ORDER < best.size or _is_in(best, candidate):
+        if best.size > 2 * MAX_ORDER or _is_in(best, candidate):
             continue
         found = _about_one(judge, candidate)
         if found.size > best.size:
