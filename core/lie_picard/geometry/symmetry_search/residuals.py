@@ -16,12 +16,12 @@ NEIGHBOURS = 6  # samples whose triangles may be nearest
 PATCH = 7  # query samples over which a residual is averaged: about a pixel of 64 px
 _AGREE = math.radians(30.0)  # normals as near as that are of one surface
 _TURNED = 0.01  # added where they are perpendicular, share of the diameter: what faces elsewhere is half a pixel away
-_VISIBLE = math.radians(15.0)  # difference of blurred normals that shading shows
+_VISIBLE = math.radians(15.0)  # difference of planes that shading shows
 
 
 @dataclass(frozen=True, eq=False)
 class Residual:
-    """Of query samples (M,) both ways: (2, M) distances, angles of blurred normals, differences of colour or None."""
+    """Of query samples (M,) both ways: (2, M) distances, angles of fitted planes, differences of colour or None."""
 
     distance: Array
     angle: Array
@@ -32,8 +32,13 @@ class Residual:
         return float(self.distance.max())
 
     @property
+    def most(self) -> float:
+        """All but 0.1% of the surface is as near."""
+        return float(np.quantile(self.distance, 0.999))
+
+    @property
     def normals(self) -> float:
-        """Share of the surface whose blurred normals differ visibly."""
+        """Share of the surface whose fitted planes differ visibly."""
         return float((self.angle > _VISIBLE).mean())
 
 
@@ -71,9 +76,9 @@ def _one_way(samples: Samples, rotation: Array, centre: Array, chosen: Indices) 
     cosine = np.abs(np.einsum("nd,nkd->nk", normals, samples.normals[near])).clip(0, 1)
     excess = ((np.arccos(cosine) - _AGREE) / (math.pi / 2 - _AGREE)).clip(0, 1)
     distance = np.sqrt(away.reshape(near.shape) ** 2 + (_TURNED * excess) ** 2).min(1)
-    tensors = _turned(samples.tensors[chosen], rotation)
-    apart = ((tensors[:, None] - samples.tensors[near]) ** 2).sum(-1).min(1)
-    angle = np.arcsin(np.sqrt(apart / 2).clip(0, 1))  # |n n^T - m m^T| = sqrt(2) sin of their angle
+    planes, flat_there = samples.planes
+    alike = np.abs(np.einsum("nd,nkd->nk", planes[chosen] @ rotation.T, planes[near])).clip(0, 1)
+    angle = np.where(flat_there[chosen] & flat_there[near].all(1), np.arccos(alike).min(1), 0.0)
     if samples.blurred is None:
         return distance, angle, None
     return distance, angle, np.abs(samples.blurred[chosen][:, None] - samples.blurred[near]).max(-1).min(1)
@@ -91,15 +96,6 @@ def mean_distance(samples: Samples, rotations: Array, centre: Array, points: Arr
     across = np.sqrt((np.where(valid, away, 0.1) ** 2 - height**2).clip(0))
     found = np.where(valid, np.hypot(height, (across - spacing).clip(0)), 0.05).clip(0, 0.05)
     return np.asarray(found.reshape(len(rotations), -1).mean(1))
-
-
-def _turned(tensors: Array, rotation: Array) -> Array:
-    """R M R^T of symmetric matrices (N, 6)."""
-    i, j = np.array([0, 1, 2, 0, 0, 1]), np.array([0, 1, 2, 1, 2, 2])
-    scale = np.where(i == j, 1.0, math.sqrt(2))
-    full = np.empty((len(tensors), 3, 3))
-    full[:, i, j] = full[:, j, i] = tensors / scale
-    return np.asarray((rotation @ full @ rotation.T)[:, i, j] * scale)
 
 
 def _to_triangles(points: Array, corners: Array, slack: Array) -> Array:

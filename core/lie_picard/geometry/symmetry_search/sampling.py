@@ -19,6 +19,7 @@ Indices = NDArray[np.int64]
 DENSE = 40_000  # samples of the surface; 0.7% of the diameter apart on a compact part
 _SMOOTH = 50_000  # triangles up to which normals are smoothed; facets of finer meshes are small
 _BLUR = 24  # samples that a pixel of a 64 px image averages over, about 2% of the diameter wide
+_FLAT = 0.05  # thickness over width, squared, of a neighbourhood that has a plane
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,11 +53,15 @@ class Samples:
         return np.asarray(self.tree.query(self.points, _BLUR)[1])
 
     @cached_property
-    def tensors(self) -> Array:
-        """Mean of n n^T over a pixel's neighbourhood, blind to winding: (N, 6), whose scalar product is Frobenius'."""
-        i, j = np.array([0, 1, 2, 0, 0, 1]), np.array([0, 1, 2, 1, 2, 2])
-        each = self.normals[:, i] * self.normals[:, j] * np.where(i == j, 1.0, math.sqrt(2))
-        return np.asarray(each[self._pixel].mean(1))
+    def planes(self) -> tuple[Array, NDArray[np.bool_]]:
+        """Normals (N, 3) of planes fitted to a pixel's neighbourhood, and whether it is flat at all, (N,).
+
+        Vertex noise tilts the facets of a fine mesh by tens of degrees, these planes hardly, and they know no winding.
+        """
+        offset = self.points[self._pixel]
+        offset = offset - offset.mean(1, keepdims=True)
+        spread, directions = np.linalg.eigh(np.einsum("nki,nkj->nij", offset, offset))
+        return np.asarray(directions[:, :, 0]), np.asarray(spread[:, 0] < _FLAT * spread[:, 1])
 
     @cached_property
     def blurred(self) -> Array | None:
