@@ -89,7 +89,8 @@ class Judge:
         """
         turns = [about(axis, angle) for angle in angles_of(order)]
         found, chosen = self._worst(turns, centre, *self._few), self._few[0]
-        if np.percentile(found.distance, 95) < 3 * self.tolerance:
+        # What breaks a full turn is wanted in detail: it tells the orders apart.
+        if order == 0 or found.largest < 2.5 * self.tolerance:
             found, chosen = self._worst(turns, centre, self.chosen, self.patch), self.chosen
         nearly = self._nearly(axis, order, centre, found, chosen)
         self.seen.append(nearly)

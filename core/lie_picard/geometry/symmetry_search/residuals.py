@@ -72,7 +72,7 @@ def _one_way(samples: Samples, rotation: Array, centre: Array, chosen: Indices) 
     normals = samples.normals[chosen] @ rotation.T
     _, near = samples.tree.query(points, NEIGHBOURS)
     flat = near.reshape(-1)
-    away = _to_triangles(np.repeat(points, NEIGHBOURS, 0), samples.corners[flat], samples.slack[flat])
+    away = _to_triangles(samples, np.repeat(points, NEIGHBOURS, 0), flat)
     cosine = np.abs(np.einsum("nd,nkd->nk", normals, samples.normals[near])).clip(0, 1)
     excess = ((np.arccos(cosine) - _AGREE) / (math.pi / 2 - _AGREE)).clip(0, 1)
     distance = np.sqrt(away.reshape(near.shape) ** 2 + (_TURNED * excess) ** 2).min(1)
@@ -98,19 +98,15 @@ def mean_distance(samples: Samples, rotations: Array, centre: Array, points: Arr
     return np.asarray(found.reshape(len(rotations), -1).mean(1))
 
 
-def _to_triangles(points: Array, corners: Array, slack: Array) -> Array:
-    """Distances of points (N, 3) to triangles (N, 3, 3) that reach farther by their slack (N,) in their plane."""
-    a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
-    normal = np.cross(b - a, c - a)
-    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-300)
-    height = ((points - a) * normal).sum(1)
-    foot = points - height[:, None] * normal
-    across = np.full(len(points), np.inf)
-    outside = np.zeros(len(points), bool)
-    for start, end in ((a, b), (b, c), (c, a)):
-        edge, to = end - start, foot - start
-        share = ((to * edge).sum(1) / np.maximum((edge * edge).sum(1), 1e-300)).clip(0, 1)
-        across = np.minimum(across, ((to - share[:, None] * edge) ** 2).sum(1))
-        outside |= (np.cross(edge, to) * normal).sum(1) < 0
-    beyond = np.where(outside, (np.sqrt(across) - slack).clip(0), 0.0)
-    return np.asarray(np.hypot(height, beyond))
+def _to_triangles(samples: Samples, points: Array, index: Indices) -> Array:
+    """Distances of points (N, 3) to samples' triangles (N,), which reach farther by their slack in their plane."""
+    axes, corners, edges = samples.flats
+    local = np.einsum("nij,nj->ni", axes[index], points - samples.corners[index, 0])
+    edge, to = edges[index], local[:, None, :2] - corners[index]
+    along = edge[..., 0] * to[..., 0] + edge[..., 1] * to[..., 1]
+    share = (along / np.maximum(edge[..., 0] ** 2 + edge[..., 1] ** 2, 1e-300)).clip(0, 1)
+    x, y = to[..., 0] - share * edge[..., 0], to[..., 1] - share * edge[..., 1]
+    across = (x * x + y * y).min(1)
+    outside = (edge[..., 0] * to[..., 1] < edge[..., 1] * to[..., 0]).any(1)
+    beyond = np.where(outside, (np.sqrt(across) - samples.slack[index]).clip(0), 0.0)
+    return np.asarray(np.hypot(local[:, 2], beyond))

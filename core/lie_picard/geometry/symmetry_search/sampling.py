@@ -49,6 +49,17 @@ class Samples:
         return cKDTree(self.points)
 
     @cached_property
+    def flats(self) -> tuple[Array, Array, Array]:
+        """Of each sample's triangle: its axes and normal (N, 3, 3), corners (N, 3, 2) and edges (N, 3, 2) in its plane."""
+        edge = self.corners[:, 1] - self.corners[:, 0]
+        along = edge / np.maximum(np.linalg.norm(edge, axis=1, keepdims=True), 1e-300)
+        normal = np.cross(along, self.corners[:, 2] - self.corners[:, 0])
+        normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-300)
+        axes = np.stack([along, np.cross(normal, along), normal], 1)
+        flat = np.einsum("nij,nkj->nki", axes[:, :2], self.corners - self.corners[:, :1])
+        return axes, flat, np.roll(flat, -1, 1) - flat
+
+    @cached_property
     def _pixel(self) -> Indices:
         return np.asarray(self.tree.query(self.points, _BLUR)[1])
 
@@ -94,8 +105,8 @@ def sampled(surface: Surface, count: int = DENSE, seed: int = 0, colour: bool = 
     across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     double = np.linalg.norm(across, axis=1)
     total = float(double.sum())
-    used = corners[double > 0].reshape(-1, 3)
-    centre, radius = enclosing_ball(used) if len(used) else (np.zeros(3), 0.0)
+    used = np.unique(surface.triangles[double > 0])
+    centre, radius = enclosing_ball(surface.vertices[used]) if len(used) else (np.zeros(3), 0.0)
     if not total > 1e-9 * radius**2 or radius <= 0:
         raise SymmetryError(f"the surface of {len(corners)} triangles has no area: export the mesh again")
     rng = np.random.default_rng(seed)
@@ -129,8 +140,8 @@ def sampled(surface: Surface, count: int = DENSE, seed: int = 0, colour: bool = 
 
 def enclosing_ball(points: Array, rounds: int = 300) -> tuple[Array, float]:
     """Centre and radius of nearly the smallest ball around points (N, 3); Badoiu and Clarkson's steps, to 0.5%."""
-    directions = np.random.default_rng(0).normal(size=(500, 3))
-    chunks = np.array_split(points, max(1, len(points) // 100_000))
+    directions = np.random.default_rng(0).normal(size=(100, 3))
+    chunks = np.array_split(points, max(1, len(points) // 20_000))
     reach = [chunk[np.unique((chunk @ directions.T).argmax(0))] for chunk in chunks]
     outer = np.concatenate(reach)  # the farthest in many directions
     centre = (outer.min(0) + outer.max(0)) / 2

@@ -20,8 +20,10 @@ Indices = NDArray[np.int64]
 MAX_ORDER = 120
 _LIKELY = 0.02  # mean distance, share of the diameter, of what is judged at all
 _FITS = 0.006  # mean distance of what is symmetric but for a blemish
-_AXES = 6  # that are looked at
+_ALIKE = 0.7  # of the distances that most orders have: one of them that is no better than the rest
+_AXES = 4  # that are looked at
 _SAME = math.cos(math.radians(4.0))
+_ACROSS = math.sin(math.radians(4.0))
 _JUDGED = 6  # orders about an axis
 
 
@@ -51,9 +53,13 @@ def shape_group(judge: Judge) -> Found:
         if sure or len(best.axes) > 1:
             return best
     # An axis of many turns before those of half turns alone; each as nearly as it fits.
-    for candidate in _distinct([*tops[:3], *likely])[:_AXES]:
-        if 2 * MAX_ORDER < best.size or _is_in(best, candidate):
+    done: list[Array] = []
+    for candidate in _distinct([*tops[:3], *likely]):
+        # Half turns about axes across one that was looked at have been tried with it.
+        across = candidate.order == 2 and any(abs(float(axis @ candidate.axis)) < _ACROSS for axis in done)
+        if 2 * MAX_ORDER < best.size or len(done) >= _AXES or across or _is_in(best, candidate):
             continue
+        done.append(candidate.axis)
         found = _about_one(judge, candidate)
         if found.size > best.size:
             best = found
@@ -116,6 +122,8 @@ def _promising(judge: Judge, axis: Array, centre: Array, focus: Array) -> list[i
     apart = np.zeros(len(orders))
     np.maximum.at(apart, [k for k, _ in turns], each)
     low, high = float(apart.min()), max(float(np.percentile(apart, 90)), float(once.max()))
+    if low > _ALIKE * high and low > 0.5 * judge.tolerance:
+        return []
     good = sorted(orders[apart <= low + 0.3 * (high - low)].tolist(), reverse=True)
     return good[:_JUDGED] + [n for n in (4, 3, 2) if n in good[_JUDGED:]]
 
