@@ -477,6 +477,7 @@ def made(kind: str, seed: int, dressed: bool = True) -> Part:
 def _dressed(mesh, colours, rng):
     """As meshes are that others have worked on. Colours stay with their triangles."""
     scale, words = mesh.scale, []
+    size = 2 * float(np.linalg.norm(mesh.vertices - mesh.bounds.mean(0), axis=1).max())
     if colours is None and rng.random() < 0.6:
         mesh = mesh.subdivide_to_size(scale * rng.uniform(0.015, 0.06), max_iter=12)
         words.append("remeshed")
@@ -488,7 +489,7 @@ def _dressed(mesh, colours, rng):
         mesh = mesh.subdivide(half)
         words.append("uneven")
     if rng.random() < 0.5:
-        mesh.vertices = mesh.vertices + rng.normal(size=mesh.vertices.shape) * scale * rng.uniform(0.0003, 0.001)
+        mesh.vertices = mesh.vertices + rng.normal(size=mesh.vertices.shape) * size * rng.uniform(0.0003, 0.001)
         words.append("noisy")
     if rng.random() < 0.25:
         faces = np.array(mesh.faces)

@@ -23,7 +23,7 @@ _CAP = 0.05  # of distances, share of the diameter
 _COARSE = 0.032  # mean distance up to which an axis is looked at again
 _APART = math.cos(math.radians(9.0))
 _SAME = math.cos(math.radians(2.0))
-_PARTS = 0.382, 0.173, 0.0573, 0.2711  # of a circle: one of them is nearly half a step off, whatever n
+_PARTS = 0.382, 0.24996, 0.44889, 0.15392  # of a circle: one of them is nearly half a step off, whatever n
 _KEPT = 7  # axes of an angle
 
 
@@ -53,6 +53,8 @@ def angles_of(order: int) -> list[float]:
     """Turns that stand for a cyclic group: of a spiral, single steps are symmetries and many of them are not."""
     if order == 0:
         return [2 * math.pi * part for part in _PARTS]
+    if order <= 6:
+        return [angle_of(order)]
     return [2 * math.pi * k / order for k in sorted({1, _large(order), order // 2, max(1, round(0.29 * order))} - {0})]
 
 

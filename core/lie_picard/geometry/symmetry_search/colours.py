@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lie_picard.geometry.symmetry_search import group
-from lie_picard.geometry.symmetry_search.candidates import angle_of
+from lie_picard.geometry.symmetry_search.candidates import angles_of, half_sphere
 from lie_picard.geometry.symmetry_search.nearly import Judge
 from lie_picard.geometry.symmetry_search.refine import about
 from lie_picard.geometry.symmetry_search.search import MAX_ORDER, Found
@@ -90,8 +90,9 @@ def _order(paint: Paint, axis: Array) -> int:
     if paint.holds(axis, 0):
         return 0
     orders = np.arange(2, MAX_ORDER + 1)
-    mean = np.array([paint.mean(about(axis, angle_of(int(n)))) for n in orders])
-    promising = orders[mean <= 0.5 * float(np.percentile(mean, 90))]
+    mean = np.array([max(paint.mean(about(axis, angle)) for angle in angles_of(int(n))) for n in orders])
+    low, high = float(mean.min()), float(np.percentile(mean, 90))
+    promising = orders[mean <= low + 0.3 * (high - low)]
     for n in sorted(promising.tolist(), reverse=True)[:8]:
         if paint.holds(axis, n):
             return int(n)
@@ -100,8 +101,6 @@ def _order(paint: Paint, axis: Array) -> int:
 
 def _of_ball(paint: Paint, shape: Found) -> Found:
     """Of a ball: the axis about which its colours turn best. Of T, O and I, one axis alone is found."""
-    from lie_picard.geometry.symmetry_search.candidates import half_sphere
-
     axes = half_sphere(800)
     samples = paint.judge.samples
     chosen = paint.chosen[:300]

@@ -16,7 +16,9 @@ from lie_picard.geometry.symmetry_search.sampling import Indices, Samples
 Array = NDArray[np.float64]
 
 NORMALS = 0.01  # share of the surface whose shading may differ
+_PLACE = 1.5  # tolerances that a single pixel may differ by: noise of a vertex
 _QUERIES = 14_000
+_FOCUS = 400  # samples that break a symmetry
 _FEW = 2000  # that suffice where a turn is far off
 
 
@@ -30,7 +32,7 @@ class Nearly:
         residual_max, residual_p95: distance between the surface and itself turned, both ways, as a share of its
             diameter: the largest mean over a pixel's patch, and the 95th percentile. A surface that faces elsewhere
             counts as farther, by up to 1% of the diameter.
-        normals: share of the surface whose normals, averaged over a pixel, differ by more than 15 degrees.
+        normals: share of the surface whose planes, fitted to a pixel each, differ by more than 15 degrees.
         colour: largest difference of a patch in one of R, G and B, 0 to 1; None: the surface has no colours.
         held: whether it is a symmetry at the chosen tolerance, colours included if they were asked for.
         shape_held: whether it is without them.
@@ -79,19 +81,20 @@ class Judge:
         self._few = queries(samples, _FEW)
         self.seen: list[Nearly] = []
 
-    def about(self, axis: Array, order: int, centre: Array) -> tuple[Nearly, Array]:
+    def about(self, axis: Array, order: int, centre: Array) -> tuple[Nearly, Indices]:
         """Of the turns by 360 / order degrees and their multiples about an axis of the samples' frame.
 
         Returns:
-            The figures, and (N, 3) samples that break it most.
+            The figures, and (N,) the samples that break it most.
         """
         turns = [about(axis, angle) for angle in angles_of(order)]
         found, chosen = self._worst(turns, centre, *self._few), self._few[0]
-        if np.percentile(found.distance, 95) < 3 * self.tolerance:
+        # What breaks a full turn is wanted in detail: it tells the orders apart.
+        if order == 0 or found.largest < 2.5 * self.tolerance:
             found, chosen = self._worst(turns, centre, self.chosen, self.patch), self.chosen
         nearly = self._nearly(axis, order, centre, found, chosen)
         self.seen.append(nearly)
-        return nearly, self.samples.points[chosen[np.argsort(-found.distance.max(0))[:500]]]
+        return nearly, chosen[np.argsort(-found.distance.max(0))[:_FOCUS]]
 
     def _worst(self, turns: list[Array], centre: Array, chosen: Indices, patch: Indices) -> Residual:
         """The worst of several turns at each query sample."""
@@ -105,7 +108,7 @@ class Judge:
 
     def _nearly(self, axis: Array, order: int, centre: Array, found: Residual, chosen: Indices) -> Nearly:
         samples = self.samples
-        shape = found.largest <= self.tolerance and found.normals <= NORMALS
+        shape = found.most <= self.tolerance and found.largest <= _PLACE * self.tolerance and found.normals <= NORMALS
         colour = None if found.colour is None else float(found.colour.max())
         coloured = self.ignore_colour or colour is None or colour <= self.colour_tolerance
         broken = found.colour if shape and not coloured and found.colour is not None else found.distance

@@ -9,7 +9,8 @@ from lie_picard.geometry.symmetry_search.sampling import Samples
 
 Array = NDArray[np.float64]
 
-_LEAST_SCALE = 0.003  # of residuals that count in full, share of the diameter
+_SCALE = 0.003  # of residuals that count in full, share of the diameter; wider at first, to find the way
+_WIDE, _NARROWER = 0.04, 0.6
 
 
 def about(axis: Array, angle: float) -> Array:
@@ -31,7 +32,7 @@ def fitted(
     centre: Array,
     count: int = 1500,
     rounds: int = 10,
-    points: Array | None = None,
+    also: NDArray[np.int64] | None = None,
 ) -> tuple[Array, Array]:
     """The frame Q (3, 3) and centre for which the turns Q R Q^T about it carry the surface onto itself best.
 
@@ -39,16 +40,14 @@ def fitted(
     with v = p - c. What they leave open, a turn about and a shift along an only axis, stays.
 
     Args:
-        rotations: (K, 3, 3). count: of samples that are compared. points: (N, 3) those, instead.
+        rotations: (K, 3, 3). count: of samples that are compared. also: indices of samples that must be among them.
     """
-    if points is None:
-        stride = max(1, len(samples.points) // count)
-        order = np.random.default_rng(2).permutation(len(samples.points))[::stride][:count]
-        points, facing = samples.points[order], samples.normals[order]
-    else:
-        facing = None
+    chosen = np.random.default_rng(2).permutation(len(samples.points))[:count]
+    if also is not None:
+        chosen = np.concatenate([chosen, also])
+    points, facing = samples.points[chosen], samples.normals[chosen]
     frame, spacing = np.eye(3), np.sqrt(samples.area / len(samples.points))
-    for _ in range(rounds):
+    for step_number in range(rounds):
         matrix, vector = np.zeros((6, 6)), np.zeros(6)
         for rotation in rotations:
             turn = frame @ rotation @ frame.T
@@ -60,10 +59,9 @@ def fitted(
             residual = (offset * normal).sum(1)
             # Beyond the plane's reach the nearest point itself is what is missed.
             missed = np.maximum(np.abs(residual), away - 2 * spacing)
-            scale = max(_LEAST_SCALE, 2.0 * float(np.median(missed)))
+            scale = max(_SCALE, 2.0 * float(np.median(missed)), _WIDE * _NARROWER**step_number)
             weight = 1 / (1 + (missed / scale) ** 2) ** 2
-            if facing is not None:
-                weight = weight * np.abs(((facing @ turn.T) * normal).sum(1)).clip(0, 1)
+            weight = weight * np.abs(((facing @ turn.T) * normal).sum(1)).clip(0, 1)
             back = normal @ turn
             jacobian = np.concatenate([np.cross(turned, normal) - np.cross(arm, back), normal - back], 1)
             matrix += (jacobian * weight[:, None]).T @ jacobian
@@ -75,6 +73,6 @@ def fitted(
         if size > 0.1:
             step *= 0.1 / size
         frame, centre = exp(step[:3]) @ frame, centre + step[3:]
-        if size < 1e-5:
+        if size < 1e-5 and _WIDE * _NARROWER**step_number < _SCALE:
             break
     return frame, centre

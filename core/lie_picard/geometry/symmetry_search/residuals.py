@@ -16,12 +16,12 @@ NEIGHBOURS = 6  # samples whose triangles may be nearest
 PATCH = 7  # query samples over which a residual is averaged: about a pixel of 64 px
 _AGREE = math.radians(30.0)  # normals as near as that are of one surface
 _TURNED = 0.01  # added where they are perpendicular, share of the diameter: what faces elsewhere is half a pixel away
-_VISIBLE = math.radians(15.0)  # difference of blurred normals that shading shows
+_VISIBLE = math.radians(15.0)  # difference of planes that shading shows
 
 
 @dataclass(frozen=True, eq=False)
 class Residual:
-    """Of query samples (M,) both ways: (2, M) distances, angles of blurred normals, differences of colour or None."""
+    """Of query samples (M,) both ways: (2, M) distances, angles of fitted planes, differences of colour or None."""
 
     distance: Array
     angle: Array
@@ -32,8 +32,13 @@ class Residual:
         return float(self.distance.max())
 
     @property
+    def most(self) -> float:
+        """All but 0.1% of the surface is as near."""
+        return float(np.quantile(self.distance, 0.999))
+
+    @property
     def normals(self) -> float:
-        """Share of the surface whose blurred normals differ visibly."""
+        """Share of the surface whose fitted planes differ visibly."""
         return float((self.angle > _VISIBLE).mean())
 
 
@@ -67,13 +72,13 @@ def _one_way(samples: Samples, rotation: Array, centre: Array, chosen: Indices) 
     normals = samples.normals[chosen] @ rotation.T
     _, near = samples.tree.query(points, NEIGHBOURS)
     flat = near.reshape(-1)
-    away = _to_triangles(np.repeat(points, NEIGHBOURS, 0), samples.corners[flat], samples.slack[flat])
+    away = _to_triangles(samples, np.repeat(points, NEIGHBOURS, 0), flat)
     cosine = np.abs(np.einsum("nd,nkd->nk", normals, samples.normals[near])).clip(0, 1)
     excess = ((np.arccos(cosine) - _AGREE) / (math.pi / 2 - _AGREE)).clip(0, 1)
     distance = np.sqrt(away.reshape(near.shape) ** 2 + (_TURNED * excess) ** 2).min(1)
-    tensors = _turned(samples.tensors[chosen], rotation)
-    apart = ((tensors[:, None] - samples.tensors[near]) ** 2).sum(-1).min(1)
-    angle = np.arcsin(np.sqrt(apart / 2).clip(0, 1))  # |n n^T - m m^T| = sqrt(2) sin of their angle
+    planes, flat_there = samples.planes
+    alike = np.abs(np.einsum("nd,nkd->nk", planes[chosen] @ rotation.T, planes[near])).clip(0, 1)
+    angle = np.where(flat_there[chosen] & flat_there[near].all(1), np.arccos(alike).min(1), 0.0)
     if samples.blurred is None:
         return distance, angle, None
     return distance, angle, np.abs(samples.blurred[chosen][:, None] - samples.blurred[near]).max(-1).min(1)
@@ -93,28 +98,15 @@ def mean_distance(samples: Samples, rotations: Array, centre: Array, points: Arr
     return np.asarray(found.reshape(len(rotations), -1).mean(1))
 
 
-def _turned(tensors: Array, rotation: Array) -> Array:
-    """R M R^T of symmetric matrices (N, 6)."""
-    i, j = np.array([0, 1, 2, 0, 0, 1]), np.array([0, 1, 2, 1, 2, 2])
-    scale = np.where(i == j, 1.0, math.sqrt(2))
-    full = np.empty((len(tensors), 3, 3))
-    full[:, i, j] = full[:, j, i] = tensors / scale
-    return np.asarray((rotation @ full @ rotation.T)[:, i, j] * scale)
-
-
-def _to_triangles(points: Array, corners: Array, slack: Array) -> Array:
-    """Distances of points (N, 3) to triangles (N, 3, 3) that reach farther by their slack (N,) in their plane."""
-    a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
-    normal = np.cross(b - a, c - a)
-    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-300)
-    height = ((points - a) * normal).sum(1)
-    foot = points - height[:, None] * normal
-    across = np.full(len(points), np.inf)
-    outside = np.zeros(len(points), bool)
-    for start, end in ((a, b), (b, c), (c, a)):
-        edge, to = end - start, foot - start
-        share = ((to * edge).sum(1) / np.maximum((edge * edge).sum(1), 1e-300)).clip(0, 1)
-        across = np.minimum(across, ((to - share[:, None] * edge) ** 2).sum(1))
-        outside |= (np.cross(edge, to) * normal).sum(1) < 0
-    beyond = np.where(outside, (np.sqrt(across) - slack).clip(0), 0.0)
-    return np.asarray(np.hypot(height, beyond))
+def _to_triangles(samples: Samples, points: Array, index: Indices) -> Array:
+    """Distances of points (N, 3) to samples' triangles (N,), which reach farther by their slack in their plane."""
+    axes, corners, edges = samples.flats
+    local = np.einsum("nij,nj->ni", axes[index], points - samples.corners[index, 0])
+    edge, to = edges[index], local[:, None, :2] - corners[index]
+    along = edge[..., 0] * to[..., 0] + edge[..., 1] * to[..., 1]
+    share = (along / np.maximum(edge[..., 0] ** 2 + edge[..., 1] ** 2, 1e-300)).clip(0, 1)
+    x, y = to[..., 0] - share * edge[..., 0], to[..., 1] - share * edge[..., 1]
+    across = (x * x + y * y).min(1)
+    outside = (edge[..., 0] * to[..., 1] < edge[..., 1] * to[..., 0]).any(1)
+    beyond = np.where(outside, (np.sqrt(across) - samples.slack[index]).clip(0), 0.0)
+    return np.asarray(np.hypot(local[:, 2], beyond))

@@ -19,6 +19,7 @@ Indices = NDArray[np.int64]
 DENSE = 40_000  # samples of the surface; 0.7% of the diameter apart on a compact part
 _SMOOTH = 50_000  # triangles up to which normals are smoothed; facets of finer meshes are small
 _BLUR = 24  # samples that a pixel of a 64 px image averages over, about 2% of the diameter wide
+_FLAT = 0.05  # thickness over width, squared, of a neighbourhood that has a plane
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,15 +49,30 @@ class Samples:
         return cKDTree(self.points)
 
     @cached_property
+    def flats(self) -> tuple[Array, Array, Array]:
+        """Of each sample's triangle: its axes and normal (N, 3, 3), corners (N, 3, 2) and edges (N, 3, 2) in its plane."""
+        edge = self.corners[:, 1] - self.corners[:, 0]
+        along = edge / np.maximum(np.linalg.norm(edge, axis=1, keepdims=True), 1e-300)
+        normal = np.cross(along, self.corners[:, 2] - self.corners[:, 0])
+        normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-300)
+        axes = np.stack([along, np.cross(normal, along), normal], 1)
+        flat = np.einsum("nij,nkj->nki", axes[:, :2], self.corners - self.corners[:, :1])
+        return axes, flat, np.roll(flat, -1, 1) - flat
+
+    @cached_property
     def _pixel(self) -> Indices:
         return np.asarray(self.tree.query(self.points, _BLUR)[1])
 
     @cached_property
-    def tensors(self) -> Array:
-        """Mean of n n^T over a pixel's neighbourhood, blind to winding: (N, 6), whose scalar product is Frobenius'."""
-        i, j = np.array([0, 1, 2, 0, 0, 1]), np.array([0, 1, 2, 1, 2, 2])
-        each = self.normals[:, i] * self.normals[:, j] * np.where(i == j, 1.0, math.sqrt(2))
-        return np.asarray(each[self._pixel].mean(1))
+    def planes(self) -> tuple[Array, NDArray[np.bool_]]:
+        """Normals (N, 3) of planes fitted to a pixel's neighbourhood, and whether it is flat at all, (N,).
+
+        Vertex noise tilts the facets of a fine mesh by tens of degrees, these planes hardly, and they know no winding.
+        """
+        offset = self.points[self._pixel]
+        offset = offset - offset.mean(1, keepdims=True)
+        spread, directions = np.linalg.eigh(np.einsum("nki,nkj->nij", offset, offset))
+        return np.asarray(directions[:, :, 0]), np.asarray(spread[:, 0] < _FLAT * spread[:, 1])
 
     @cached_property
     def blurred(self) -> Array | None:
@@ -89,8 +105,8 @@ def sampled(surface: Surface, count: int = DENSE, seed: int = 0, colour: bool = 
     across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     double = np.linalg.norm(across, axis=1)
     total = float(double.sum())
-    used = corners[double > 0].reshape(-1, 3)
-    centre, radius = enclosing_ball(used) if len(used) else (np.zeros(3), 0.0)
+    used = np.unique(surface.triangles[double > 0])
+    centre, radius = enclosing_ball(surface.vertices[used]) if len(used) else (np.zeros(3), 0.0)
     if not total > 1e-9 * radius**2 or radius <= 0:
         raise SymmetryError(f"the surface of {len(corners)} triangles has no area: export the mesh again")
     rng = np.random.default_rng(seed)
@@ -124,8 +140,8 @@ def sampled(surface: Surface, count: int = DENSE, seed: int = 0, colour: bool = 
 
 def enclosing_ball(points: Array, rounds: int = 300) -> tuple[Array, float]:
     """Centre and radius of nearly the smallest ball around points (N, 3); Badoiu and Clarkson's steps, to 0.5%."""
-    directions = np.random.default_rng(0).normal(size=(500, 3))
-    chunks = np.array_split(points, max(1, len(points) // 100_000))
+    directions = np.random.default_rng(0).normal(size=(100, 3))
+    chunks = np.array_split(points, max(1, len(points) // 20_000))
     reach = [chunk[np.unique((chunk @ directions.T).argmax(0))] for chunk in chunks]
     outer = np.concatenate(reach)  # the farthest in many directions
     centre = (outer.min(0) + outer.max(0)) / 2

@@ -15,11 +15,15 @@ from lie_picard.geometry.symmetry_search.refine import about, fitted
 from lie_picard.geometry.symmetry_search.residuals import mean_distance
 
 Array = NDArray[np.float64]
+Indices = NDArray[np.int64]
 
 MAX_ORDER = 120
 _LIKELY = 0.02  # mean distance, share of the diameter, of what is judged at all
-_AXES = 6  # that are looked at
+_FITS = 0.006  # mean distance of what is symmetric but for a blemish
+_ALIKE = 0.7  # of the distances that most orders have: one of them that is no better than the rest
+_AXES = 4  # that are looked at
 _SAME = math.cos(math.radians(4.0))
+_ACROSS = math.sin(math.radians(4.0))
 _JUDGED = 6  # orders about an axis
 
 
@@ -45,13 +49,17 @@ def shape_group(judge: Judge) -> Found:
         return best
     tops = _distinct([one for one in likely if one.order != 2])
     if len(tops) > 1:
-        best = _of_several(judge, likely, tops)
-        if len(best.axes) > 1 or (not best.axes and len(best.elements) in group.SIZES.values()):
+        best, sure = _of_several(judge, likely)
+        if sure or len(best.axes) > 1:
             return best
     # An axis of many turns before those of half turns alone; each as nearly as it fits.
-    for candidate in _distinct([*tops[:3], *likely])[:_AXES]:
-        if best.size > 2 * MAX_ORDER or _is_in(best, candidate):
+    done: list[Array] = []
+    for candidate in _distinct([*tops[:3], *likely]):
+        # Half turns about axes across one that was looked at have been tried with it.
+        across = candidate.order == 2 and any(abs(float(axis @ candidate.axis)) < _ACROSS for axis in done)
+        if 2 * MAX_ORDER < best.size or len(done) >= _AXES or across or _is_in(best, candidate):
             continue
+        done.append(candidate.axis)
         found = _about_one(judge, candidate)
         if found.size > best.size:
             best = found
@@ -77,80 +85,89 @@ def _about_one(judge: Judge, candidate: Candidate) -> Found:
     """The cyclic or dihedral group about an axis."""
     samples = judge.samples
     frame, centre = fitted(samples, about(candidate.axis, candidate.angle)[None], candidate.centre, 2500, 12)
-    axis, order, centre = _order(judge, frame @ candidate.axis, centre)
-    if order == 1:
-        return Found(np.eye(3)[None], centre)
-    return _flipped(judge, axis, order, centre)
+    axis, order, centre, focus = _order(judge, frame @ candidate.axis, centre)
+    return _flipped(judge, axis, order, centre, focus)
 
 
-def _order(judge: Judge, axis: Array, centre: Array) -> tuple[Array, int, Array]:
-    """Axis, highest order that holds about it (0: continuous, 1: none) and centre."""
+def _order(judge: Judge, axis: Array, centre: Array) -> tuple[Array, int, Array, Indices]:
+    """Axis, highest order that holds about it (0: continuous, 1: none), centre, and samples that break what is higher."""
     samples = judge.samples
     generic = np.stack([about(axis, angle) for angle in (GENERIC, 1.1, 0.37)])
-    points = samples.points[judge.chosen[:500]]
-    focus = points
-    if mean_distance(samples, generic, centre, points).max() < _LIKELY:
+    focus = judge.chosen[:400]
+    if mean_distance(samples, generic, centre, samples.points[focus]).max() < _LIKELY:
         frame, middle = fitted(samples, generic, centre, 2000, 10)
         nearly, found = judge.about(frame @ axis, 0, middle)
         if nearly.shape_held:
-            return frame @ axis, 0, middle
-        focus = found
+            return frame @ axis, 0, middle, focus
+        axis, centre, focus = frame @ axis, middle, found
+    promising = _promising(judge, axis, centre, samples.points[focus])
+    for n in promising:
+        frame, middle = fitted(samples, about(axis, angle_of(n))[None], centre, 2500, 12, focus)
+        if judge.about(frame @ axis, n, middle)[0].shape_held:
+            return frame @ axis, n, middle, focus
+    return axis, 1, centre, focus
+
+
+def _promising(judge: Judge, axis: Array, centre: Array, focus: Array) -> list[int]:
+    """Orders that are to be judged, the highest first: what breaks a full turn, the focus (N, 3), tells them apart."""
+    samples = judge.samples
+    points = samples.points[judge.chosen[:150]]
     orders = np.arange(2, MAX_ORDER + 1)
+    once = mean_distance(samples, np.stack([about(axis, angle_of(int(n))) for n in orders]), centre, points)
+    orders = orders[once < 1.5 * _LIKELY]
+    if not len(orders):
+        return []
     turns = [(k, angle) for k, n in enumerate(orders) for angle in angles_of(int(n))]
     each = mean_distance(samples, np.stack([about(axis, angle) for _, angle in turns]), centre, focus)
     apart = np.zeros(len(orders))
     np.maximum.at(apart, [k for k, _ in turns], each)
-    # What breaks the full turn is in focus: a true order is well below the others there.
-    promising = orders[apart <= max(0.0015, 0.5 * float(np.percentile(apart, 90)))]
-    for n in sorted(promising.tolist(), reverse=True)[:_JUDGED] + [n for n in (2, 3) if n in promising]:
-        frame, middle = fitted(samples, about(axis, angle_of(n))[None], centre, 2500, 10)
-        if judge.about(frame @ axis, n, middle)[0].shape_held:
-            return frame @ axis, n, middle
-    return axis, 1, centre
+    low, high = float(apart.min()), max(float(np.percentile(apart, 90)), float(once.max()))
+    if low > _ALIKE * high and low > 0.5 * judge.tolerance:
+        return []
+    good = sorted(orders[apart <= low + 0.3 * (high - low)].tolist(), reverse=True)
+    return good[:_JUDGED] + [n for n in (4, 3, 2) if n in good[_JUDGED:]]
 
 
-def _flipped(judge: Judge, axis: Array, order: int, centre: Array) -> Found:
-    """C_n or, where half turns about perpendicular axes hold as well, D_n."""
+def _flipped(judge: Judge, axis: Array, order: int, centre: Array, focus: Indices) -> Found:
+    """C_n or, where half turns about perpendicular axes hold as well, D_n; C2 about one of these alone."""
     samples = judge.samples
-    turn = about(axis, angle_of(order))
     plain = Found(group.cyclic(axis, order), centre) if order else Found(np.eye(3)[None], centre, (axis,))
-    for flip in _flips(judge, axis, order, centre):
-        frame, middle = fitted(samples, np.stack([turn, about(flip, math.pi)]), centre, 2500, 12)
+    turns = [about(axis, angle_of(order))] if order != 1 else []
+    for flip in _flips(judge, axis, order, centre, focus):
+        frame, middle = fitted(samples, np.stack([*turns, about(flip, math.pi)]), centre, 2500, 14, focus)
         if not judge.about(frame @ flip, 2, middle)[0].shape_held:
             continue
         main = frame @ axis
-        if order and not judge.about(main, order, middle)[0].shape_held:
-            continue
-        if order:
+        if order == 1:
+            return Found(group.cyclic(frame @ flip, 2), middle)
+        if order == 0:
+            return Found(np.stack([np.eye(3), about(frame @ flip, math.pi)]), middle, (main,))
+        if judge.about(main, order, middle)[0].shape_held:
             return Found(group.dihedral(main, order, frame @ flip), middle)
-        return Found(np.stack([np.eye(3), about(frame @ flip, math.pi)]), middle, (main,))
     return plain
 
 
-def _flips(judge: Judge, axis: Array, order: int, centre: Array) -> list[Array]:
+def _flips(judge: Judge, axis: Array, order: int, centre: Array, focus: Indices) -> list[Array]:
     """Axes of half turns, perpendicular to one, that may hold: (3,) each, best first."""
     samples = judge.samples
     across = np.cross(axis, np.eye(3)[int(np.abs(axis).argmin())])
     across /= np.linalg.norm(across)
-    if order == 0:
-        angles = np.zeros(1)
-    else:
-        step = min(math.radians(2.0), math.pi / order / 6)
-        angles = np.arange(0, math.pi / order, step)
+    reach = math.pi / max(order, 1)
+    angles = np.arange(0, reach, min(math.radians(2.0), reach / 6)) if order else np.zeros(1)
     axes = [about(axis, float(angle)) @ across for angle in angles]
-    points = samples.points[judge.chosen[:400]]
-    # Half turns move the centre along the axis: it need not be known there yet.
     turns = np.stack([about(one, math.pi) for one in axes])
-    apart = mean_distance(samples, turns, centre, points)
+    # What breaks the full turn tells half turns apart that are nearly alike otherwise.
+    whole = mean_distance(samples, turns, centre, samples.points[judge.chosen[:300]])
+    apart = whole + mean_distance(samples, turns, centre, samples.points[focus])
     lowest = [k for k in range(len(axes)) if apart[k] <= min(apart[k - 1], apart[(k + 1) % len(axes)])]
-    lowest = sorted((k for k in lowest if apart[k] < 1.5 * _LIKELY), key=lambda k: apart[k])[:2]
+    lowest = sorted((k for k in lowest if whole[k] < 1.5 * _LIKELY), key=lambda k: apart[k])[:2]
     # A blemish may break some of the half turns only, which all look alike otherwise.
     more = min(order, 6) if order > 1 else 1
-    return [about(axis, k * math.pi / max(order, 1)) @ axes[low] for low in lowest for k in range(more)]
+    return [about(axis, k * reach) @ axes[low] for low in lowest for k in range(more)]
 
 
-def _of_several(judge: Judge, likely: list[Candidate], tops: list[Candidate]) -> Found:
-    """A ball, or what holds of I, O or T."""
+def _of_several(judge: Judge, likely: list[Candidate]) -> tuple[Found, bool]:
+    """A ball, or what holds of I, O or T; and whether that is all there can be."""
     samples = judge.samples
     points = samples.points[judge.chosen[:250]]
     none = Found(np.eye(3)[None], np.zeros(3))
@@ -159,7 +176,7 @@ def _of_several(judge: Judge, likely: list[Candidate], tops: list[Candidate]) ->
     if mean_distance(samples, generic, centre, points).max() < _LIKELY:
         oblique = np.linalg.qr(np.random.default_rng(5).normal(size=(3, 3)))[0]
         if all(judge.about(axis, 0, centre)[0].shape_held for axis in oblique):
-            return Found(np.eye(3)[None], centre, tuple(np.eye(3)))
+            return Found(np.eye(3)[None], centre, tuple(np.eye(3))), True
     best = none
     axes = [(one.axis, one.order) for one in likely if one.order in (2, 3, 5)][:10]
     for name in group.SIZES:
@@ -177,9 +194,10 @@ def _of_several(judge: Judge, likely: list[Candidate], tops: list[Candidate]) ->
         found = Found(held(judge, step @ placed @ step.T, middle), middle)
         if found.size > best.size:
             best = found
-        if len(best.elements) >= len(elements):
-            break
-    return best
+        # T is a part of both others: where they fit nearly, all its turns have been judged.
+        if len(best.elements) == len(elements) or min(score) < _FITS:
+            return best, True
+    return best, False
 
 
 def held(judge: Judge, elements: Array, centre: Array) -> Array:
