@@ -67,10 +67,10 @@ def test_equal_poses_give_equal_pictures_and_others_do_not():
         assert (turned - pictures[:1]).abs().float().mean() > 1
 
 
-def test_a_simplified_surface_is_rendered_and_the_fine_one_told():
+def test_a_simplified_surface_is_rendered_and_drawn_instead_of_the_fine_one():
     half = Surface(bar().vertices, bar().triangles[:6])
     one = MeshObject("half", bar(), simplified=half)
-    assert len(one.mesh(1.0).triangles) == 12
+    assert len(one.mesh(1.0).triangles) == 6 and len(one.surface.triangles) == 12
     rotations = so3.uniform(4, generator=test_generator(3)).float()
     assert not torch.equal(render(one, rotations, 32), render(PLAIN, rotations, 32))
     assert torch.equal(render(MeshObject("half", half, diameter=0.07), rotations, 32), render(one, rotations, 32))
