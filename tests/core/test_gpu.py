@@ -3,15 +3,19 @@
 The tests need nothing but pytest and the package, so that they run on a bare machine (`scripts/gpu_report.sh`).
 """
 
+import numpy as np
 import pytest
 import torch
 
 from lie_picard import PoseEstimator, SamplerOptions, so3
 from lie_picard.data.seeds import test_generator
 from lie_picard.data.stream import Stream, batches
+from lie_picard.geometry.surface import Surface
 from lie_picard.model import checkpoint
+from lie_picard.objects import MeshObject
 from lie_picard.objects.symsol.solids import SOLIDS, solid
 from lie_picard.rendering.clean import Crop, render
+from lie_picard.rendering.meshes import MeshCaster
 from lie_picard.sampling import INTEGRATORS, METHODS
 from lie_picard.training.fabric import make_fabric
 from lie_picard.training.recipe import read
@@ -163,6 +167,52 @@ def test_images_rendered_on_the_gpu_are_the_cpus(name):
     here, there = (render(solid(name), rotations.to(device), channels=3).cpu().int() for device in ("cpu", "cuda"))
     # A ray that touches an edge may fall on either side of it.
     assert ((here - there).abs() <= 1).float().mean() > 0.999
+
+
+def paper(texture=True):
+    """An open, bent sheet with colours and a texture: smooth where it bends, seen from both sides."""
+    u, v = np.meshgrid(np.linspace(-1, 1, 24), np.linspace(-0.5, 0.5, 12), indexing="ij")
+    vertices = 0.9 * np.stack([u, v, 0.3 * np.sin(2 * u)], -1).reshape(-1, 3) / 1.2
+    i, j = (one.reshape(-1) for one in np.meshgrid(np.arange(23), np.arange(11), indexing="ij"))
+    a, b, c, d = ((i + p) * 12 + j + q for p, q in ((0, 0), (1, 0), (1, 1), (0, 1)))
+    triangles = np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)])
+    generator = np.random.default_rng(0)
+    colours = generator.random((len(vertices), 3)).astype(np.float32)[triangles]
+    if not texture:
+        return Surface(vertices, triangles, colours)
+    uv = np.stack([u, v], -1).reshape(-1, 2).astype(np.float32)[triangles]
+    pictures = (generator.integers(0, 256, (9, 5, 3)).astype(np.uint8),)
+    return Surface(vertices, triangles, colours, uv, pictures, np.arange(len(triangles)) % 2 - 1)
+
+
+@pytest.mark.parametrize("texture", [True, False])
+def test_meshes_cast_on_the_gpu_are_the_cpus(texture):
+    pytest.importorskip("warp")
+    caster = MeshCaster(paper(texture), engine="warp")
+    rotations = so3.uniform(8, generator=test_generator(6)).float()
+    views = rotations, torch.tensor([[0.2, -0.1, 10.0]]).expand(8, 3), Crop().rays(128), torch.full((8, 2), 0.9)
+    here, there = (caster.cast(*(one.to(device) for one in views)) for device in ("cpu", "cuda"))
+    assert there.hit.is_cuda and (here.hit == there.hit.cpu()).float().mean() > 0.9999
+    both = here.hit & there.hit.cpu()
+    assert both.float().mean() > 0.1
+    for name in ("depth", "normal", "albedo"):
+        difference = (getattr(here, name) - getattr(there, name).cpu()).abs()
+        difference = difference.amax(1) if difference.dim() == 3 else difference
+        assert (difference[both] < 1e-3).float().mean() > 0.999
+
+
+def test_casting_meshes_waits_for_nothing_on_the_gpu():
+    pytest.importorskip("warp")
+    part = MeshObject("sheet", paper())
+    stream = Stream((part,), 64, 3, Crop(), 80, 0.67, 0.1)
+    source = batches(stream, 0, 0, torch.device("cuda"))
+    next(source)  # builds what is needed
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        batch = next(source)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert batch.images.is_cuda and batch.images.float().std() > 10
 
 
 @pytest.mark.parametrize("together", [1, 8])

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from lie_picard import machine
 from lie_picard.cli.common import add_model_arguments, positive, report
 from lie_picard.estimation.estimator import PoseEstimator
-from lie_picard.evaluation import frontier, speed_report, tables
+from lie_picard.evaluation import frontier, render_speed, speed_report, tables
 from lie_picard.evaluation.speed import PLANS, benchmark, windows
 from lie_picard.sampling import SamplerOptions
 
@@ -29,11 +31,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     p.add_argument("--frontier-images", type=int, default=0, help="test images of each solid for quality against time; "
                    "0: none")  # fmt: skip
     p.add_argument("--repeats", type=positive, default=20, help="timed images a setting")
+    p.add_argument("--render", action="store_true", help="time no samplers but the rendering of meshes, by their "
+                   "number of triangles and with each engine that is installed")  # fmt: skip
+    p.add_argument("--faces", type=positive, nargs="+", default=list(render_speed.FACES), help="--render: triangles")
     p.add_argument("--output", type=Path, metavar="FOLDER", help="write bench.json, bench.md and plots there")
 
 
 def run(args: argparse.Namespace) -> None:
     """Measure, and write what was asked for."""
+    if args.render:
+        _render(args)
+        return
     estimator = PoseEstimator.from_checkpoint(args.checkpoint, args.device)
     sampler = SamplerOptions(window=args.window, tolerance=args.tolerance)
     common: dict[str, Any] = {"sampler": sampler, "repeats": args.repeats, "seed": args.seed}
@@ -66,3 +74,21 @@ def run(args: argparse.Namespace) -> None:
     if args.output is not None:
         speed_report.write_benchmark(args.output, result)
     report(args, result, tables.BENCH_COLUMNS)
+
+
+def _render(args: argparse.Namespace) -> None:
+    """Time the rendering of meshes."""
+    device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device)
+    result: dict[str, Any] = {"machine": machine.describe(device), "seed": args.seed, "rows": []}
+    total = len(args.faces) * len(render_speed.BODIES) * len(render_speed.engines(device))
+    with tqdm(total=total, unit="mesh", disable=None) as bar:
+        result["rows"] = render_speed.render_speed(
+            device, args.faces, repeats=args.repeats, seed=args.seed, on_row=lambda rows: bar.update()
+        )
+    if args.output is not None:
+        args.output.mkdir(parents=True, exist_ok=True)
+        (args.output / "render.json").write_text(json.dumps(result, indent=1) + "\n")
+        (args.output / "render.md").write_text(
+            f"{machine.one_line(result['machine'])}\n\n{tables.markdown(result['rows'], render_speed.COLUMNS)}\n"
+        )
+    report(args, result, render_speed.COLUMNS)

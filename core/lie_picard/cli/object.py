@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import sys
 from pathlib import Path
@@ -17,6 +18,9 @@ from lie_picard.geometry.symmetry_search import TOLERANCE
 from lie_picard.geometry.units import UNITS
 from lie_picard.objects import folder
 from lie_picard.objects.folder import FolderError
+
+_TAKEN = 0.05  # of the diameter: a tolerance that may be proposed
+_NEARLY = 0.06  # of the diameter: 95% of a surface are nearer to itself after a turn that is worth a word
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -106,12 +110,12 @@ def _write_picture(place: Path) -> None:
     import numpy as np
 
     from lie_picard.drawing.part import draw_part
-    from lie_picard.objects.mesh_object import MeshObject
+    from lie_picard.objects.own import read_object
 
-    part = folder.read(place)
-    almost = [(np.asarray(one["axis"]), part.shape_symmetry.centre, _order(one["order"]) + "?")
-              for one in part.notes.get("nearly", []) if not one["held"]]  # fmt: skip
-    picture = draw_part(MeshObject.of(part), part.diameter, _lines(part.notes, place), almost[:4])
+    shape, head = read_object(place), folder.head_of(place)
+    almost = [(np.asarray(one["axis"]), np.asarray(one["centre"]), _order(one["order"]) + "?")
+              for one in _worth(head) if not one["held"]]  # fmt: skip
+    picture = draw_part(shape, shape.diameter, _lines(head), almost)
     _, data = cv2.imencode(".png", picture[..., ::-1])
     folder.write_picture(place, data.tobytes())
 
@@ -132,17 +136,30 @@ def _place(args: argparse.Namespace) -> Path:
     raise FolderError(f"no object '{args.object}' in {root}: {there}")
 
 
-def _lines(head: Any, place: Path) -> list[str]:
+def _worth(head: Any) -> list[Any]:
+    """The symmetries that hold, and those that a feature breaks and not the whole shape."""
+    return [one for one in head.get("nearly", []) if one["held"] or one["residual_p95"] < _NEARLY][:8]
+
+
+def _remedy(one: Any) -> str:
+    """How to take a symmetry that a small feature breaks."""
+    share = math.ceil(1e3 * one["residual_max"] + 0.5) / 1e3
+    if one["held"] or share > _TAKEN:
+        return ""
+    return "; --ignore-colour takes it" if one["shape_held"] else f"; --symmetry-tolerance {share:g} takes it"
+
+
+def _lines(head: Any) -> list[str]:
     """What is to say of an object, from its object.toml."""
     source, mesh = head.get("source", {}), head.get("mesh", {})
-    x, y, z = (1e3 * value for value in head["origin"])
+    x, y, z = (round(1e3 * value, 3) + 0.0 for value in head["origin"])
     lines = [
         f"{head['id']}: {head['diameter']:.4g} m (circumscribed sphere), {mesh.get('triangles', '?')} triangles, "
         f"colours: {mesh.get('colours', '?')}",
-        f"from {source.get('file', '?')}, {source.get('unit', '?')}; its origin is at {x:.4g}, {y:.4g}, {z:.4g} mm",
+        f"from {source.get('file', '?')}, {source.get('unit', '?')}; its origin is at {x:g}, {y:g}, {z:g} mm here",
         *mesh.get("said", []),
         f"symmetry: {head.get('group', '?')}",
-        *(one["text"] for one in head.get("nearly", [])),
+        *(one["text"] + _remedy(one) for one in _worth(head)),
     ]
     lines += [f"{len(head['partial_symmetry'])} partial symmetries"] if head.get("partial_symmetry") else []
     return lines
@@ -153,7 +170,7 @@ def _show(args: argparse.Namespace) -> int:
     head = folder.head_of(place)
     if not _json(args, {"folder": str(place), **head}):
         console = Console(highlight=False, soft_wrap=True)
-        for line in _lines(head, place):
+        for line in _lines(head):
             console.print(line, markup=False)
         console.print(f"folder: {place} (look at {folder.PICTURE})", markup=False)
     return 0

@@ -20,7 +20,7 @@ from lie_picard.evaluation import assess
 from lie_picard.evaluation.accuracy import EvaluationOptions, evaluate
 from lie_picard.model import checkpoint
 from lie_picard.model.score_model import ScoreModel
-from lie_picard.objects import BUILT_IN, catalogue
+from lie_picard.objects import BUILT_IN, OWN, catalogue
 from lie_picard.sampling import SamplerOptions
 from lie_picard.training import recipe as recipes
 from lie_picard.training.fabric import make_fabric
@@ -37,6 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe, e.g. model.head=fourier"
     )
     parser.add_argument("--solids", nargs="+", choices=list(catalogue(BUILT_IN)), help="model.objects of the recipe")
+    parser.add_argument("--object", action="append", metavar="ID", help="an object of one's own (lie-picard object "
+                        "list), instead of the solids; may be repeated")  # fmt: skip
     parser.add_argument("--images", type=positive, help="training.images of the recipe")
     parser.add_argument(
         "--minutes", type=float, help="training.minutes of the recipe: train so long, not so many images"
@@ -45,8 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     bop.add_argument("--bop", type=Path, metavar="FOLDER", help="data.bop of the recipe; all its objects, but for "
                      "--set model.objects=...")  # fmt: skip
     bop.add_argument("--split", help="data.bop_split of the recipe: train_pbr or alike")
-    bop.add_argument("--object", action="append", metavar="NUMBER=NAME", help="data.bop_objects of the recipe: what "
-                     "one is called; otherwise by 'name' in models_info.json, or obj_000005")  # fmt: skip
+    bop.add_argument("--bop-object", action="append", metavar="NUMBER=NAME", help="data.bop_objects of the recipe: "
+                     "what one is called; otherwise by 'name' in models_info.json, or obj_000005")  # fmt: skip
     bop.add_argument("--min-visible", type=float, metavar="SHARE", help="data.bop_visible of the recipe: of an object")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--devices", type=positive, default=1, help="processes on this machine")
@@ -59,12 +61,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Train."""
     shorthands = {
-        "model.objects": args.solids, "training.images": args.images, "training.minutes": args.minutes,
+        "model.objects": args.object or args.solids, "training.images": args.images, "training.minutes": args.minutes,
         "training.seed": args.seed, "data.bop": args.bop and str(args.bop), "data.bop_split": args.split,
-        "data.bop_objects": args.object, "data.bop_visible": args.min_visible,
+        "data.bop_objects": args.bop_object, "data.bop_visible": args.min_visible,
     }  # fmt: skip
+    if args.object and (args.solids or args.bop):
+        raise ValueError("--object, --solids and --bop exclude each other: choose one")
+    known = catalogue(OWN) if args.object else None
+    for name in args.object or ():
+        known[name]  # type: ignore[index]  # an unknown or damaged one is an error now, not after the set-up
     if args.bop is not None and args.solids is None:
-        shorthands["model.objects"] = sorted(Dataset(args.bop, object_names(args.object or ())).models.names.values())
+        models = Dataset(args.bop, object_names(args.bop_object or ())).models
+        shorthands["model.objects"] = sorted(models.names.values())
     changes = [f"{key}={json.dumps(value)}" for key, value in shorthands.items() if value is not None]
     recipe = recipes.read(args.recipe, [*changes, *args.set])
     command = shlex.join(["lie-picard", *(sys.argv[1:])])
@@ -83,7 +91,7 @@ def run(args: argparse.Namespace) -> None:
             bar.update(step - bar.n)
 
         validation = None if args.validate_every == 0 else functools.partial(validate, recipe)
-        train(recipe, args.output, fabric, args.resume, command, show, validation, args.validate_every or steps)
+        train(recipe, args.output, fabric, args.resume, command, show, validation, args.validate_every or steps, known)
     if fabric.is_global_zero:
         _, note = checkpoint.read_metadata(args.output)
         images = note["steps"] * recipe.training.batch if recipe.training.minutes else recipe.training.images

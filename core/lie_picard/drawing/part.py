@@ -24,7 +24,7 @@ _CROP = Crop(distance=8.0, fill=0.72)
 _PAPER, _INK, _DIM = 250, (40, 40, 40), (150, 150, 150)
 _FRAME = ((200, 40, 40), (30, 140, 30), (40, 70, 210))
 _SYMMETRY, _BREAKS = (190, 60, 190), (230, 140, 20)
-_SHIFT = 4
+_SHIFT, _SAME_AXIS = 4, 0.999
 # Where the camera stands, in the object's frame: from above on two sides, from below, and along the main axis.
 _VIEWS = ((1.0, 0.7, 0.6), (-0.8, 1.0, 0.5), (0.6, -0.9, -0.7))
 
@@ -38,7 +38,9 @@ def draw_part(
         diameter: of its circumscribed sphere, metres. lines: text below.
         nearly: axes (3,) through points (3,) in metres and what to call them: symmetries that almost hold.
     """
-    axes = [*_axes(shape.symmetry, _SYMMETRY), *((axis, point, name, _BREAKS) for axis, point, name in nearly)]
+    axes = _axes(shape.symmetry, _SYMMETRY)
+    broken = [(*one, _BREAKS) for one in nearly if all(abs(one[0] @ other[0]) < _SAME_AXIS for other in axes)]
+    axes = [*axes, *broken]
     along = axes[0][0] if axes else np.array([0.0, 0.0, 1.0])
     views = [np.array(view) for view in _VIEWS] + [along + 0.05 * np.array([0.3, 0.5, 0.2])]
     rotations = torch.stack([_looking_from(view) for view in views])
@@ -78,7 +80,7 @@ def _axes(symmetry: Symmetry, colour: tuple[int, int, int]) -> list[tuple[Array,
     for vector in sorted(logs, key=np.linalg.norm):
         angle = float(np.linalg.norm(vector))
         axis = vector / angle
-        if all(abs(axis @ other) < 0.999 for other, _, _ in found):
+        if all(abs(axis @ other) < _SAME_AXIS for other, _, _ in found):
             found.append((axis, f"C{round(2 * math.pi / angle)}", 2 * math.pi / angle))
     return [(axis, symmetry.centre, name, colour) for axis, name, order in sorted(found, key=lambda one: -one[2])]
 
@@ -128,9 +130,18 @@ def _fixed(place: Sequence[float] | Array) -> tuple[int, int]:
 
 
 def _caption(lines: list[str], width: int) -> Image:
-    fit = max(10, round(width / 7.2))
-    wrapped = [line[k : k + fit] for line in lines for k in range(0, max(1, len(line)), fit)]
+    wide = lambda text: cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.42, 1)[0][0]  # noqa: E731
+    wrapped: list[str] = []
+    for line in lines:
+        row = ""
+        for word in line.replace("∞", "inf").split():  # OpenCV draws ASCII alone
+            if row and wide(f"{row} {word}") > width - 16:
+                wrapped.append(row)
+                row = f"    {word}"
+            else:
+                row = f"{row} {word}" if row else word
+        wrapped.append(row)
     strip = np.full((18 * len(wrapped) + 14 if wrapped else 0, width, 3), _PAPER, np.uint8)
-    for row, line in enumerate(wrapped):
-        cv2.putText(strip, line, (8, 20 + 18 * row), cv2.FONT_HERSHEY_SIMPLEX, 0.42, _INK, 1, cv2.LINE_AA)
+    for number, line in enumerate(wrapped):
+        cv2.putText(strip, line, (8, 20 + 18 * number), cv2.FONT_HERSHEY_SIMPLEX, 0.42, _INK, 1, cv2.LINE_AA)
     return strip

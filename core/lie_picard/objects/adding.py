@@ -27,6 +27,7 @@ from lie_picard.objects.folder import Part, centred, checked_name
 
 Array = NDArray[np.float64]
 
+PARTIAL_SHARE = 0.2  # of the surface that a partial symmetry carries onto itself, to be worth its time at each view
 _TURN = re.compile(r"C(inf|\d{1,3})@([xyz]|[-+0-9.eE]+,[-+0-9.eE]+,[-+0-9.eE]+)", re.IGNORECASE)
 _COARSE = 1e-4  # of the diameter: the resolution of a file's numbers that is worth a word
 _FAR = 10.0  # diameters from the file's origin to the part
@@ -92,7 +93,7 @@ def made(path: Path, name: str, wishes: Wishes, ask: Callable[[str], str] | None
     if wishes.colour is not None:
         if surface.is_coloured:
             said.append("its own colours give way to the one that was given")
-        colours = np.broadcast_to(np.float32(wishes.colour), (len(surface.triangles), 3, 3)).copy()
+        colours = np.broadcast_to(np.asarray(wishes.colour, np.float32), (len(surface.triangles), 3, 3)).copy()
         surface = Surface(surface.vertices, surface.triangles, colours)
     diameter = size * scale
     limit = {} if wishes.triangles is None else {"triangles": wishes.triangles}
@@ -103,7 +104,9 @@ def made(path: Path, name: str, wishes: Wishes, ask: Callable[[str], str] | None
             "the diameter apart"
         )
     symmetry, shape, group, nearly = _symmetry(surface, wishes, -centre * scale, scale)
-    partial: tuple[PartialSymmetry, ...] = () if shape.is_ball else tuple(partial_symmetries(surface))
+    partial: tuple[PartialSymmetry, ...] = ()
+    if not (shape.is_ball or wishes.no_symmetry):
+        partial = tuple(partial_symmetries(surface, PARTIAL_SHARE))
     notes = {
         "group": group,
         "source": {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "unit": unit,
@@ -128,8 +131,9 @@ def _colours(surface: Surface) -> str:
 
 def _noted(one: Nearly) -> dict[str, Any]:
     """For object.toml, which has no null."""
-    values = {"axis": one.axis.tolist(), "order": one.order, "residual_max": one.residual_max,
-              "residual_p95": one.residual_p95, "held": one.held, "text": one.describe()}  # fmt: skip
+    values = {"axis": one.axis.tolist(), "centre": one.centre.tolist(), "order": one.order,
+              "residual_max": one.residual_max, "residual_p95": one.residual_p95, "held": one.held,
+              "shape_held": one.shape_held, "text": one.describe()}  # fmt: skip
     return values if one.colour is None else values | {"colour": one.colour}
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lie_picard.geometry.mesh import Mesh
+from lie_picard.geometry.partial import PartialSymmetry
 from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.rendering.buffers import Castable, ViewGeometry
 
@@ -80,11 +81,13 @@ class Object(Castable, abc.ABC):
     Attributes:
         name: in catalogues, checkpoints, messages. diameter: of its circumscribed sphere, metres; None: of any size.
         symmetry: the turns after which it looks the same where nothing of it is hidden.
+        partial: turns that carry a part of it onto itself, metres (of an object of any size: radii of the sphere).
     """
 
     name: str
     symmetry: Symmetry
     diameter: float | None = None
+    partial: tuple[PartialSymmetry, ...] = ()
 
     @property
     def shape_symmetry(self) -> Symmetry:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from torch import Tensor
 
 from lie_picard.geometry.mesh import Mesh
+from lie_picard.geometry.partial import PartialSymmetry
 from lie_picard.geometry.surface import Surface
 from lie_picard.geometry.symmetry import Symmetry
-from lie_picard.objects.catalogue import Object
-from lie_picard.rendering.buffers import Buffers
-from lie_picard.rendering.meshes import MeshCaster
+from lie_picard.objects.catalogue import Object, SymmetricPoses, TruePoses
+from lie_picard.objects.view_poses import ViewPoses
+from lie_picard.rendering.buffers import Buffers, ViewGeometry
+from lie_picard.rendering.meshes import CREASE_DEG, MeshCaster
 
 _ORIGIN = np.zeros(3)
 _TOLERANCE = 1e-3  # of the radius, between surfaces and the diameter that is stated
@@ -39,7 +42,10 @@ class MeshObject(Object):
         shape_symmetry: Symmetry | None = None,
         diameter: float | None = None,
         simplified: Surface | None = None,
-        crease_deg: float = 30.0,
+        crease_deg: float = CREASE_DEG,
+        engine: str | None = None,
+        file: str = "",
+        partial: Sequence[PartialSymmetry] = (),
     ) -> None:
         """Args:
             name: in catalogues, checkpoints, messages.
@@ -49,12 +55,15 @@ class MeshObject(Object):
             diameter: of the circumscribed sphere, metres; None: of the surface's.
             simplified: a surface of fewer triangles in the same frame, to render instead.
             crease_deg: triangles that meet at less are shaded as one smooth surface.
+            engine: of `rendering.meshes.ENGINES`; None: the one that suits the device.
+            file: absolute path of the surface in metres, for programs that show it themselves; empty: none.
+            partial: symmetries of parts of the surface, metres; they tell what a view leaves open.
 
         Raises:
-            MeshObjectError: the surfaces do not fit the diameter.
+            MeshObjectError: the surfaces do not fit the diameter. EngineError: there is no such engine.
         """
         self.name = name
-        self.surface, self.simplified = surface, simplified
+        self.surface, self.simplified, self.file = surface, simplified, file
         self.symmetry = symmetry or Symmetry.none()
         self._shape_symmetry = shape_symmetry or self.symmetry
         found = surface.mesh.diameter if len(surface.vertices) else 0.0
@@ -68,7 +77,8 @@ class MeshObject(Object):
                     f"the {what} of '{name}' fits a sphere of {wide:.4g} m around its origin, the object one of "
                     f"{self.diameter:.4g} m: give it in metres about the centre of its circumscribed sphere"
                 )
-        self._caster = MeshCaster((simplified or surface).moved(_ORIGIN, 2 / self.diameter), crease_deg)
+        self.partial = tuple(partial)
+        self._caster = MeshCaster((simplified or surface).moved(_ORIGIN, 2 / self.diameter), crease_deg, engine)
 
     @property
     def shape_symmetry(self) -> Symmetry:
@@ -80,8 +90,13 @@ class MeshObject(Object):
         return self._caster.cast(rotations, translations, rays, zoom)
 
     def mesh(self, diameter: float) -> Mesh:
-        """Its surface, the circumscribed sphere of a diameter in metres around the origin."""
-        mesh = self.surface.mesh
-        if diameter == self.diameter:
-            return mesh
-        return dataclasses.replace(mesh, vertices=mesh.vertices * (diameter / self.diameter))
+        """Its surface, the simplified one where there is one, the circumscribed sphere of a diameter in metres."""
+        scale = diameter / self.diameter
+        mesh = (self.simplified or self.surface).mesh
+        return dataclasses.replace(mesh, vertices=mesh.vertices * scale, file=self.file, scale=scale)
+
+    def true_poses(self, truth: Tensor, view: ViewGeometry) -> TruePoses:
+        """Which poses look like the true ones (B, 3, 3) in images that were taken so, as far as these show."""
+        if not (self.partial or self.surface.is_coloured):
+            return SymmetricPoses(self.symmetry, truth)  # no view leaves more open than the shape does
+        return ViewPoses(self, truth, view)

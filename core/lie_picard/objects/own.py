@@ -27,4 +27,8 @@ def read_object(place: Path) -> MeshObject:
 
 @functools.lru_cache(maxsize=64)
 def _read(place: Path, version: tuple[int, int]) -> MeshObject:
-    return MeshObject.of(folder.read(place), str((place / folder.MESH).absolute()))
+    part = folder.read(place)
+    return MeshObject(
+        part.name, part.surface, part.symmetry, part.shape_symmetry, part.diameter, part.training,
+        file=str((place / folder.MESH).absolute()), partial=part.partial,
+    )  # fmt: skip

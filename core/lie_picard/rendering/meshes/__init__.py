@@ -1,5 +1,5 @@
 """Ray-casting of triangle meshes with colours and textures: one caster, engines for CPUs and GPUs."""
 
-from lie_picard.rendering.meshes.caster import ENGINES, EngineError, MeshCaster, engine_for
+from lie_picard.rendering.meshes.caster import CREASE_DEG, ENGINES, EngineError, MeshCaster, MeshError, engine_for
 
-__all__ = ["ENGINES", "EngineError", "MeshCaster", "engine_for"]
+__all__ = ["CREASE_DEG", "ENGINES", "EngineError", "MeshCaster", "MeshError", "engine_for"]

@@ -71,7 +71,8 @@ class MeshCaster:
         self.__init__(**state)  # type: ignore[misc]
 
     def cast(self, rotations: Tensor, translations: Tensor, rays: Tensor, zoom: Tensor | None = None) -> Buffers:
-        """`rendering.buffers.Castable.cast`; lengths in the surface's unit. Beside the surface all values are 0.
+        """`rendering.buffers.Castable.cast`; lengths in the surface's unit. Depth and normal are 0
+        where nothing is hit.
 
         Raises:
             MeshError: the surface has no triangles, or none of finite corners. EngineError: nothing can render it.

@@ -12,6 +12,7 @@ from lie_picard.geometry.surface import Surface
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 
+_MOST_CHECKED = 500_000  # triangles
 _EQUAL = 1e-6  # normals and colours that differ by less count as the same
 
 
@@ -78,6 +79,34 @@ class Tables:
             normals[:, 0].copy() if _flat(normals) else _steps(normals),
             _colours(surface.colours, kept), uv, texture, pictures, pixels,
         )  # fmt: skip
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all triangles have the same colour."""
+        return self.colours.shape == (1, 3)
+
+    @property
+    def is_one_closed_body(self) -> bool:
+        """Whether they are the outside of one body: each edge is between two triangles, and all are connected."""
+        from scipy.sparse import coo_matrix
+        from scipy.sparse.csgraph import connected_components
+
+        if len(self.triangles) > _MOST_CHECKED:
+            return False
+        step = max(self.radius, 1e-30) * 1e-6
+        _, place = np.unique(np.round(self.vertices / step).astype(np.int64), axis=0, return_inverse=True)
+        at = place.reshape(-1)[self.triangles].astype(np.int64)
+        many = int(at.max()) + 1
+        ahead = (at * many + np.roll(at, -1, 1)).reshape(-1)
+        back = (np.roll(at, -1, 1) * many + at).reshape(-1)
+        ordered = np.sort(ahead)
+        if (np.diff(ordered) == 0).any() or not np.array_equal(ordered, np.sort(back)):
+            return False
+        ends = at.reshape(-1), np.roll(at, -1, 1).reshape(-1)
+        graph = coo_matrix((np.ones(len(ends[0]), np.int8), ends), shape=(many, many))
+        corners = self.vertices[self.triangles].astype(np.float64)
+        volume = float(np.einsum("td,td->", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])))
+        return volume > 0 and connected_components(graph, directed=False)[0] == 1
 
 
 def _steps(corners: Floats) -> Floats:

@@ -36,7 +36,7 @@ class WarpEngine:
             array(tables.normals.reshape(-1, 3), dtype=wp.vec3),
             tables.normals.shape[1] // 3,
             array(tables.colours.reshape(-1, 3), dtype=wp.vec3),
-            0 if len(tables.colours) == 1 else tables.colours.shape[1] // 3,
+            0 if tables.is_plain else tables.colours.shape[1] // 3,
             array(uv, dtype=wp.vec2),
             array(tables.texture, dtype=wp.int32),
             array(tables.pictures, dtype=wp.int32),
