@@ -135,7 +135,7 @@ class _Pool:
         if unknown:
             raise BopError(
                 f"{dataset.root} has no object '{unknown[0]}': it has {', '.join(dataset.models.names.values())}; "
-                "choose with model.objects, or name them with --object NUMBER=NAME"
+                "choose with model.objects, or name them with --bop-object NUMBER=NAME"
             )
 
     def table(self, seed: int, step: int) -> _Table:
