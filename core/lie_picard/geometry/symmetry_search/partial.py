@@ -11,8 +11,10 @@ from lie_picard.geometry.models_info import SymmetryError
 from lie_picard.geometry.partial import PartialSymmetry
 from lie_picard.geometry.surface import Surface
 from lie_picard.geometry.symmetry_search.candidates import GENERIC
+from lie_picard.geometry.symmetry_search.nearly import TOLERANCE, Judge, Nearly
 from lie_picard.geometry.symmetry_search.refine import about
 from lie_picard.geometry.symmetry_search.sampling import Samples, sampled
+from lie_picard.geometry.symmetry_search.search import shape_group
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -25,6 +27,9 @@ _MANY = 400  # samples of one
 _STRAIGHT = 0.012  # normals miss their axis by that, share of the diameter
 _KEPT = 40
 _SAME_AXIS, _SAME_POINT = math.cos(math.radians(3.0)), 0.02
+_ONE_REGION, _MOST_TORN = 0.97, 0.08
+_ANY = [GENERIC, 1.1, 0.45, 4.0]  # radians, that stand for every turn
+_OTHER_TURN, _OTHER_PLACE = math.radians(8.0), 0.02
 _ORDERS = 6, 5, 4, 3, 2
 
 
@@ -44,6 +49,8 @@ def partial_symmetries(surface: Surface, min_share: float = 0.1) -> list[Partial
     found: list[tuple[Array, Array, float | None, float]] = []
     for axis, point in _round_lines(samples):
         _add(samples, found, axis, point, None, min_share)
+    for near in _of_all(samples):
+        _add(samples, found, near.axis, samples.inside(near.centre), 2 * math.pi / near.order, min_share)
     for axis, point in _plates(samples, min_share):
         for order in _ORDERS:
             if _add(samples, found, axis, point, 2 * math.pi / order, min_share):
@@ -52,6 +59,13 @@ def partial_symmetries(surface: Surface, min_share: float = 0.1) -> list[Partial
     return [
         PartialSymmetry(axis, _foot(samples.outside(point), axis), angle, share) for axis, point, angle, share in found
     ]
+
+
+def _of_all(samples: Samples) -> list[Nearly]:
+    """What a search for symmetries of the whole comes by, whether it holds or not."""
+    judge = Judge(samples, TOLERANCE, 1.0, True)
+    shape_group(judge)
+    return sorted((one for one in judge.seen if one.order), key=lambda one: -one.order)
 
 
 def _foot(point: Array, axis: Array) -> Array:
@@ -68,16 +82,18 @@ def _add(
     min_share: float,
 ) -> bool:
     """Fit a line to what it carries, and keep it if that is enough and new."""
-    angles = [GENERIC, 1.1, 0.45, 4.0] if angle is None else [angle]
+    angles = _ANY if angle is None else [angle]
     if carried(samples, axis, point, angles).mean() < 0.3 * min_share:
         return False
     axis, point = _fitted(samples, axis, point, angles)
-    share = float(carried(samples, axis, point, angles).mean())
-    if share < min_share:
+    good = carried(samples, axis, point, angles)
+    share = float(good.mean())
+    if share < min_share or _torn(samples, good) > _MOST_TORN or _slides(samples, axis, point, angle, share):
         return False
     for other, place, turn, _ in found:
         off = np.linalg.norm(np.cross(place - point, other))
-        if abs(float(axis @ other)) > _SAME_AXIS and off < _SAME_POINT and (turn is None or turn == angle):
+        known = turn is None or (angle is not None and abs(round(angle / turn) - angle / turn) < 1e-6)
+        if abs(float(axis @ other)) > _SAME_AXIS and off < _SAME_POINT and known:
             return True
     found.append((axis, point, angle, share))
     return True
@@ -91,8 +107,33 @@ def carried(samples: Samples, axis: Array, point: Array, angles: list[float], co
         turn = about(axis, angle)
         points = point + (samples.points[chosen] - point) @ turn.T
         good &= _meets(samples, points, samples.normals[chosen] @ turn.T, _NEAR)[0]
-    # What lies on the axis is carried by whatever turn: it says nothing, and is little.
     return good
+
+
+def _torn(samples: Samples, good: NDArray[np.bool_]) -> float:
+    """Share of what is carried, (N,) of some samples, beside which the same flat region is not.
+
+    Any turn about its normal slides a plane within itself: what looks alike ends where the plane does.
+    """
+    from scipy.spatial import cKDTree
+
+    chosen = _some(samples, len(good))
+    points, (normals, flat) = samples.points[chosen], samples.planes
+    normals, flat = normals[chosen], flat[chosen]
+    _, near = cKDTree(points).query(points, 5)
+    same = np.abs(np.einsum("nd,nkd->nk", normals, normals[near])) > _ONE_REGION
+    torn = good & flat & (same & flat[near] & ~good[near]).any(1)
+    return float(torn.sum() / max(1, good.sum()))
+
+
+def _slides(samples: Samples, axis: Array, point: Array, angle: float | None, share: float) -> bool:
+    """Whether other turns carry nearly as much: of planes that slide within themselves nothing singles out one."""
+    if angle is not None:
+        beside = [carried(samples, axis, point, [angle + turn]).mean() for turn in (-_OTHER_TURN, _OTHER_TURN)]
+        return bool(max(beside) > 0.9 * share)
+    across = np.linalg.svd(axis[None])[2][1:]
+    moved = [point + _OTHER_PLACE * sign * one for one in across for sign in (-1, 1)]
+    return bool(max(carried(samples, axis, one, _ANY).mean() for one in moved) > 0.98 * share)
 
 
 def _some(samples: Samples, count: int) -> Indices:

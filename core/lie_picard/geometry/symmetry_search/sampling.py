@@ -75,6 +75,12 @@ class Samples:
         return np.asarray(directions[:, :, 0]), np.asarray(spread[:, 0] < _FLAT * spread[:, 1])
 
     @cached_property
+    def facing(self) -> Array:
+        """Normals (N, 3), of the plane where there is one: up to their sign."""
+        normals, flat = self.planes
+        return np.where(flat[:, None], normals, self.normals)
+
+    @cached_property
     def blurred(self) -> Array | None:
         """Colours as a pixel averages them. -> (N, 3)."""
         return None if self.colours is None else np.asarray(self.colours[self._pixel].mean(1))
