@@ -172,7 +172,9 @@ def gear(rng):
 def gear_with_hub(rng):
     n = int(rng.choice([9, 14, 18, 25, 36, 48, 64]))
     height = rng.uniform(0.08, 0.2)
-    wheel = joined(extruded(_gear(n, 0.5, min(2.25 / (n + 2), 0.1)), height), cylinder(0.2, 0.2, (0, 0, height / 2 + 0.08)))
+    wheel = joined(
+        extruded(_gear(n, 0.5, min(2.25 / (n + 2), 0.1)), height), cylinder(0.2, 0.2, (0, 0, height / 2 + 0.08))
+    )
     return Bare(cut(wheel, cylinder(0.1, 2)), f"C{n}", Z, f"{n} teeth")
 
 
@@ -349,7 +351,9 @@ def dimpled_cube(rng):
 
 
 def cross(rng):
-    return Bare(extruded(unary_union([box(-0.5, -0.1, 0.5, 0.1), box(-0.1, -0.5, 0.1, 0.5)]), rng.uniform(0.1, 0.5)), "D4", Z)
+    return Bare(
+        extruded(unary_union([box(-0.5, -0.1, 0.5, 0.1), box(-0.1, -0.5, 0.1, 0.5)]), rng.uniform(0.1, 0.5)), "D4", Z
+    )
 
 
 def propeller(rng):
@@ -433,7 +437,9 @@ def plate_with_holes(rng):
 
 def hex_key(rng):
     short = rng.uniform(0.3, 0.5)
-    return Bare(joined(block((1, 0.08, 0.08), (0.46, 0, 0)), block((0.08, 0.08, short), (0, 0, short / 2 - 0.04))), "C1")
+    return Bare(
+        joined(block((1, 0.08, 0.08), (0.46, 0, 0)), block((0.08, 0.08, short), (0, 0, short / 2 - 0.04))), "C1"
+    )
 
 
 def vase(rng):
@@ -444,8 +450,8 @@ def vase(rng):
 
 SYMMETRIC = (prism, frustum, cuboid, square_plate, cube, rod, cone, sphere, torus, tetrahedron, octahedron, icosahedron,
              dodecahedron, gear, gear_with_hub, twisted_gear, nut, flanged_nut, bolt, socket_screw, slotted_screw,
-             spring, bottle, oval_bottle, shaft, pulley, equal_bracket, drilled_bracket, channel, beam, z_section, knob, flange,
-             hub, keyed_ring, dimpled_rod, dimpled_cube, cross, propeller, bearing, striped_rod)  # fmt: skip
+             spring, bottle, oval_bottle, shaft, pulley, equal_bracket, drilled_bracket, channel, beam, z_section, knob,
+             flange, hub, keyed_ring, dimpled_rod, dimpled_cube, cross, propeller, bearing, striped_rod)  # fmt: skip
 ASYMMETRIC = (threaded_bolt, mug, uneven_bracket, keyed_hub, dimpled_cone, die, labelled_can, random_hull,
               scalene_prism, blocks, plate_with_holes, hex_key, vase)  # fmt: skip
 KINDS = {make.__name__: make for make in (*SYMMETRIC, *ASYMMETRIC)}

@@ -65,7 +65,9 @@ def _about_axis(paint: Paint, shape: Found, axis: Array) -> Found:
     """Of a shape that is round about an axis."""
     order = _order(paint, axis)
     flips = len(shape.elements) > 1 or len(shape.axes) > 1
-    own = Found(np.eye(3)[None], shape.centre, (axis,)) if order == 0 else Found(group.cyclic(axis, order), shape.centre)
+    own = (
+        Found(np.eye(3)[None], shape.centre, (axis,)) if order == 0 else Found(group.cyclic(axis, order), shape.centre)
+    )
     if not flips:
         return own
     across = np.cross(axis, np.eye(3)[int(np.abs(axis).argmin())])

@@ -21,6 +21,7 @@ Indices = NDArray[np.int64]
 
 _LOOK = 3000  # samples that are carried
 _NEAR = 0.004  # of what is carried, share of the diameter
+_ROUGH = 0.015  # before a line is fitted
 _AGREE = math.cos(math.radians(20.0))
 _PATCHES = 160  # neighbourhoods that lines are fitted to
 _MANY = 400  # samples of one
@@ -83,30 +84,43 @@ def _add(
 ) -> bool:
     """Fit a line to what it carries, and keep it if that is enough and new."""
     angles = _ANY if angle is None else [angle]
-    if carried(samples, axis, point, angles).mean() < 0.3 * min_share:
+    if _is_known(found, axis, point, angle):
+        return True
+    if carried(samples, axis, point, angles, 700, _ROUGH).mean() < 0.7 * min_share:
         return False
     axis, point = _fitted(samples, axis, point, angles)
+    if _is_known(found, axis, point, angle):
+        return True
     good = carried(samples, axis, point, angles)
     share = float(good.mean())
     if share < min_share or _torn(samples, good) > _MOST_TORN or _slides(samples, axis, point, angle, share):
         return False
-    for other, place, turn, _ in found:
-        off = np.linalg.norm(np.cross(place - point, other))
-        known = turn is None or (angle is not None and abs(round(angle / turn) - angle / turn) < 1e-6)
-        if abs(float(axis @ other)) > _SAME_AXIS and off < _SAME_POINT and known:
-            return True
     found.append((axis, point, angle, share))
     return True
 
 
-def carried(samples: Samples, axis: Array, point: Array, angles: list[float], count: int = _LOOK) -> NDArray[np.bool_]:
+def _is_known(
+    found: list[tuple[Array, Array, float | None, float]], axis: Array, point: Array, angle: float | None
+) -> bool:
+    """Whether a turn, or one that it is a multiple of, has been found about nearly the same line."""
+    for other, place, turn, _ in found:
+        off = float(np.linalg.norm(np.cross(place - point, other)))
+        multiple = turn is None or (angle is not None and abs(round(angle / turn) - angle / turn) < 1e-6)
+        if multiple and abs(float(axis @ other)) > _SAME_AXIS and off < _SAME_POINT:
+            return True
+    return False
+
+
+def carried(
+    samples: Samples, axis: Array, point: Array, angles: list[float], count: int = _LOOK, near: float = _NEAR
+) -> NDArray[np.bool_]:
     """Which of some samples each turn carries onto the surface, facing alike. -> (N,)."""
     chosen = _some(samples, count)
     good = np.ones(len(chosen), bool)
     for angle in angles:
         turn = about(axis, angle)
         points = point + (samples.points[chosen] - point) @ turn.T
-        good &= _meets(samples, points, samples.normals[chosen] @ turn.T, _NEAR)[0]
+        good &= _meets(samples, points, samples.normals[chosen] @ turn.T, near)[0]
     return good
 
 
@@ -143,7 +157,7 @@ def _some(samples: Samples, count: int) -> Indices:
 def _meets(samples: Samples, points: Array, normals: Array, near: float) -> tuple[NDArray[np.bool_], Array, Array]:
     """Whether points are on the surface, their heights above it (N,) and its normals there (N, 3)."""
     spacing = math.sqrt(samples.area / len(samples.points))
-    away, index = samples.tree.query(points, 3, distance_upper_bound=near + 3 * spacing)
+    _, index = samples.tree.query(points, 3, distance_upper_bound=near + 3 * spacing)
     there = index < len(samples.points)
     index = np.where(there, index, 0)
     facing = samples.normals[index]

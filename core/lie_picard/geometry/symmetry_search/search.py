@@ -58,7 +58,7 @@ def shape_group(judge: Judge) -> Found:
     for candidate in _distinct([*tops[:3], *likely]):
         # Half turns about axes across one that was looked at have been tried with it.
         across = candidate.order == 2 and any(abs(float(axis @ candidate.axis)) < _ACROSS for axis in done)
-        if 2 * MAX_ORDER < best.size or count >= _AXES or across or _is_in(best, candidate):
+        if best.size > 2 * MAX_ORDER or count >= _AXES or across or _is_in(best, candidate):
             continue
         count += 1
         if candidate.order != 2:
@@ -93,7 +93,7 @@ def _about_one(judge: Judge, candidate: Candidate) -> Found:
 
 
 def _order(judge: Judge, axis: Array, centre: Array) -> tuple[Array, int, Array, Indices]:
-    """Axis, highest order that holds about it (0: continuous, 1: none), centre, and samples that break what is higher."""
+    """Axis, highest order that holds about it (0: continuous, 1: none), centre, and samples that break higher ones."""
     samples = judge.samples
     generic = np.stack([about(axis, angle) for angle in (GENERIC, 1.1, 0.37)])
     focus, places = judge.chosen[:400], [(axis, centre)]
