@@ -70,6 +70,17 @@ def test_symmetries_lie_about_their_centre():
         assert nearest.max() < 1e-9
 
 
+def test_groups_of_many_teeth_are_read_back_and_what_never_closes_is_refused():
+    teeth = group.dihedral(np.array([0.0, 0, 1]), 120, np.array([1.0, 0, 0]))
+    assert len(Symmetry.generated(teeth).rotations) == 240
+    with pytest.raises(SymmetryError, match="more than 120 rotations: no group of a solid"):
+        Symmetry.generated([_turn(1.0123)])
+
+
+def _turn(angle):
+    return trimesh.transformations.rotation_matrix(angle, [0, 0, 1])[:3, :3]
+
+
 def test_the_body_of_a_mug_is_round_about_its_axis():
     mesh = parts.mug(np.random.default_rng(0)).mesh
     mesh.apply_translation([0.1, 0.2, 0])
