@@ -20,7 +20,8 @@ Array = NDArray[np.float64]
 
 _SAME = math.radians(1.0)  # listed rotations are rounded, and their products more so
 _ROUNDING = 0.02  # of a matrix, from the nearest rotation (Frobenius norm)
-_MAX_GROUP = 120  # elements of a discrete group; what is not closed fills up to more than 180
+_MAX_TURNS = 120  # of a discrete group about one axis; what is not closed fills up to more than 180
+_MAX_GROUP = 2 * _MAX_TURNS  # and as many half turns across it
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,7 +244,20 @@ def _closed(generators: list[Array]) -> Array:
             if np.einsum("kij,ij->k", group, product).max() < 1 + 2 * math.cos(_SAME):
                 group, level = np.concatenate([group, product[None]]), [*level, product]
             if len(group) > _MAX_GROUP:
-                raise SymmetryError(
-                    f"the discrete symmetries generate more than {_MAX_GROUP} rotations: no group of a solid"
-                )
+                raise _too_many(_MAX_GROUP)
+    if len(group) > _MAX_TURNS and not _is_dihedral(group):
+        raise _too_many(_MAX_TURNS)
     return group
+
+
+def _is_dihedral(group: Array) -> bool:
+    """Whether half of the elements (K, 3, 3) turn an axis over, that of the least turn: of a cyclic group, none do."""
+    trace = np.trace(group, axis1=1, axis2=2)
+    least = group[np.argsort(-trace, kind="stable")[1]]
+    axis = so3.vee(torch.from_numpy(least)).numpy()
+    axis = axis / np.linalg.norm(axis)
+    return int((group @ axis @ axis < 0).sum()) * 2 == len(group)
+
+
+def _too_many(most: int) -> SymmetryError:
+    return SymmetryError(f"the discrete symmetries generate more than {most} rotations: no group of a solid")

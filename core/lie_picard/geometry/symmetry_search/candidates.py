@@ -55,7 +55,8 @@ def angles_of(order: int) -> list[float]:
         return [2 * math.pi * part for part in _PARTS]
     if order <= 6:
         return [angle_of(order)]
-    return [2 * math.pi * k / order for k in sorted({1, _large(order), order // 2, max(1, round(0.29 * order))} - {0})]
+    steps = {1, _large(order), *(max(1, round(part * order)) for part in _PARTS)}
+    return [2 * math.pi * k / order for k in sorted(steps)]
 
 
 def searched(samples: Samples) -> list[Candidate]:

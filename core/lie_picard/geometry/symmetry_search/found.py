@@ -13,13 +13,12 @@ from lie_picard.geometry.surface import Surface
 from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.geometry.symmetry_search import group
 from lie_picard.geometry.symmetry_search.colours import coloured_group
-from lie_picard.geometry.symmetry_search.nearly import Judge, Nearly
+from lie_picard.geometry.symmetry_search.nearly import TOLERANCE, Judge, Nearly
 from lie_picard.geometry.symmetry_search.sampling import Samples, sampled
 from lie_picard.geometry.symmetry_search.search import Found, shape_group
 
 Array = NDArray[np.float64]
 
-TOLERANCE = 0.006
 COLOUR_TOLERANCE = 0.15
 
 

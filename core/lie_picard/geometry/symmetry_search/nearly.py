@@ -15,6 +15,7 @@ from lie_picard.geometry.symmetry_search.sampling import Indices, Samples
 
 Array = NDArray[np.float64]
 
+TOLERANCE = 0.006  # share of the diameter: 0.4 pixels of a 64 px image
 NORMALS = 0.01  # share of the surface whose shading may differ
 _PLACE = 1.5  # tolerances that a single pixel may differ by: noise of a vertex
 _QUERIES = 14_000

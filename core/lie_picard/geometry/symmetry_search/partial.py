@@ -11,20 +11,26 @@ from lie_picard.geometry.models_info import SymmetryError
 from lie_picard.geometry.partial import PartialSymmetry
 from lie_picard.geometry.surface import Surface
 from lie_picard.geometry.symmetry_search.candidates import GENERIC
+from lie_picard.geometry.symmetry_search.nearly import TOLERANCE, Judge, Nearly
 from lie_picard.geometry.symmetry_search.refine import about
 from lie_picard.geometry.symmetry_search.sampling import Samples, sampled
+from lie_picard.geometry.symmetry_search.search import shape_group
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 _LOOK = 3000  # samples that are carried
 _NEAR = 0.004  # of what is carried, share of the diameter
+_ROUGH = 0.015  # before a line is fitted
 _AGREE = math.cos(math.radians(20.0))
 _PATCHES = 160  # neighbourhoods that lines are fitted to
 _MANY = 400  # samples of one
 _STRAIGHT = 0.012  # normals miss their axis by that, share of the diameter
 _KEPT = 40
 _SAME_AXIS, _SAME_POINT = math.cos(math.radians(3.0)), 0.02
+_ONE_REGION, _MOST_TORN = 0.97, 0.08
+_ANY = [GENERIC, 1.1, 0.45, 4.0]  # radians, that stand for every turn
+_OTHER_TURN, _OTHER_PLACE = math.radians(8.0), 0.02
 _ORDERS = 6, 5, 4, 3, 2
 
 
@@ -44,6 +50,8 @@ def partial_symmetries(surface: Surface, min_share: float = 0.1) -> list[Partial
     found: list[tuple[Array, Array, float | None, float]] = []
     for axis, point in _round_lines(samples):
         _add(samples, found, axis, point, None, min_share)
+    for near in _of_all(samples):
+        _add(samples, found, near.axis, samples.inside(near.centre), 2 * math.pi / near.order, min_share)
     for axis, point in _plates(samples, min_share):
         for order in _ORDERS:
             if _add(samples, found, axis, point, 2 * math.pi / order, min_share):
@@ -52,6 +60,13 @@ def partial_symmetries(surface: Surface, min_share: float = 0.1) -> list[Partial
     return [
         PartialSymmetry(axis, _foot(samples.outside(point), axis), angle, share) for axis, point, angle, share in found
     ]
+
+
+def _of_all(samples: Samples) -> list[Nearly]:
+    """What a search for symmetries of the whole comes by, whether it holds or not."""
+    judge = Judge(samples, TOLERANCE, 1.0, True)
+    shape_group(judge)
+    return sorted((one for one in judge.seen if one.order), key=lambda one: -one.order)
 
 
 def _foot(point: Array, axis: Array) -> Array:
@@ -68,31 +83,71 @@ def _add(
     min_share: float,
 ) -> bool:
     """Fit a line to what it carries, and keep it if that is enough and new."""
-    angles = [GENERIC, 1.1, 0.45, 4.0] if angle is None else [angle]
-    if carried(samples, axis, point, angles).mean() < 0.3 * min_share:
+    angles = _ANY if angle is None else [angle]
+    if _is_known(found, axis, point, angle):
+        return True
+    if carried(samples, axis, point, angles, 700, _ROUGH).mean() < 0.7 * min_share:
         return False
     axis, point = _fitted(samples, axis, point, angles)
-    share = float(carried(samples, axis, point, angles).mean())
-    if share < min_share:
+    if _is_known(found, axis, point, angle):
+        return True
+    good = carried(samples, axis, point, angles)
+    share = float(good.mean())
+    if share < min_share or _torn(samples, good) > _MOST_TORN or _slides(samples, axis, point, angle, share):
         return False
-    for other, place, turn, _ in found:
-        off = np.linalg.norm(np.cross(place - point, other))
-        if abs(float(axis @ other)) > _SAME_AXIS and off < _SAME_POINT and (turn is None or turn == angle):
-            return True
     found.append((axis, point, angle, share))
     return True
 
 
-def carried(samples: Samples, axis: Array, point: Array, angles: list[float], count: int = _LOOK) -> NDArray[np.bool_]:
+def _is_known(
+    found: list[tuple[Array, Array, float | None, float]], axis: Array, point: Array, angle: float | None
+) -> bool:
+    """Whether a turn, or one that it is a multiple of, has been found about nearly the same line."""
+    for other, place, turn, _ in found:
+        off = float(np.linalg.norm(np.cross(place - point, other)))
+        multiple = turn is None or (angle is not None and abs(round(angle / turn) - angle / turn) < 1e-6)
+        if multiple and abs(float(axis @ other)) > _SAME_AXIS and off < _SAME_POINT:
+            return True
+    return False
+
+
+def carried(
+    samples: Samples, axis: Array, point: Array, angles: list[float], count: int = _LOOK, near: float = _NEAR
+) -> NDArray[np.bool_]:
     """Which of some samples each turn carries onto the surface, facing alike. -> (N,)."""
     chosen = _some(samples, count)
     good = np.ones(len(chosen), bool)
     for angle in angles:
         turn = about(axis, angle)
         points = point + (samples.points[chosen] - point) @ turn.T
-        good &= _meets(samples, points, samples.normals[chosen] @ turn.T, _NEAR)[0]
-    # What lies on the axis is carried by whatever turn: it says nothing, and is little.
+        good &= _meets(samples, points, samples.normals[chosen] @ turn.T, near)[0]
     return good
+
+
+def _torn(samples: Samples, good: NDArray[np.bool_]) -> float:
+    """Share of what is carried, (N,) of some samples, beside which the same flat region is not.
+
+    Any turn about its normal slides a plane within itself: what looks alike ends where the plane does.
+    """
+    from scipy.spatial import cKDTree
+
+    chosen = _some(samples, len(good))
+    points, (normals, flat) = samples.points[chosen], samples.planes
+    normals, flat = normals[chosen], flat[chosen]
+    _, near = cKDTree(points).query(points, 5)
+    same = np.abs(np.einsum("nd,nkd->nk", normals, normals[near])) > _ONE_REGION
+    torn = good & flat & (same & flat[near] & ~good[near]).any(1)
+    return float(torn.sum() / max(1, good.sum()))
+
+
+def _slides(samples: Samples, axis: Array, point: Array, angle: float | None, share: float) -> bool:
+    """Whether other turns carry nearly as much: of planes that slide within themselves nothing singles out one."""
+    if angle is not None:
+        beside = [carried(samples, axis, point, [angle + turn]).mean() for turn in (-_OTHER_TURN, _OTHER_TURN)]
+        return bool(max(beside) > 0.9 * share)
+    across = np.linalg.svd(axis[None])[2][1:]
+    moved = [point + _OTHER_PLACE * sign * one for one in across for sign in (-1, 1)]
+    return bool(max(carried(samples, axis, one, _ANY).mean() for one in moved) > 0.98 * share)
 
 
 def _some(samples: Samples, count: int) -> Indices:
@@ -102,7 +157,7 @@ def _some(samples: Samples, count: int) -> Indices:
 def _meets(samples: Samples, points: Array, normals: Array, near: float) -> tuple[NDArray[np.bool_], Array, Array]:
     """Whether points are on the surface, their heights above it (N,) and its normals there (N, 3)."""
     spacing = math.sqrt(samples.area / len(samples.points))
-    away, index = samples.tree.query(points, 3, distance_upper_bound=near + 3 * spacing)
+    _, index = samples.tree.query(points, 3, distance_upper_bound=near + 3 * spacing)
     there = index < len(samples.points)
     index = np.where(there, index, 0)
     facing = samples.normals[index]

@@ -36,8 +36,9 @@ def fitted(
 ) -> tuple[Array, Array]:
     """The frame Q (3, 3) and centre for which the turns Q R Q^T about it carry the surface onto itself best.
 
-    For r = n . (c + A (p - c) - q) with A = Q R Q^T and Q <- exp(w) Q: dr = (A v x n - v x A^T n) . w + (n - A^T n) . dc
-    with v = p - c. What they leave open, a turn about and a shift along an only axis, stays.
+    For r = n . (c + A v - q) with A = Q R Q^T, v = p - c and Q <- exp(w) Q:
+    dr = (A v x n - v x A^T n) . w + (n - A^T n) . dc.
+    What they leave open, a turn about and a shift along an only axis, stays.
 
     Args:
         rotations: (K, 3, 3). count: of samples that are compared. also: indices of samples that must be among them.

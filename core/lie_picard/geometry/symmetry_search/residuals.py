@@ -69,11 +69,11 @@ def compared(samples: Samples, rotation: Array, centre: Array, chosen: Indices, 
 
 def _one_way(samples: Samples, rotation: Array, centre: Array, chosen: Indices) -> tuple[Array, Array, Array | None]:
     points = centre + (samples.points[chosen] - centre) @ rotation.T
-    normals = samples.normals[chosen] @ rotation.T
+    normals = samples.facing[chosen] @ rotation.T
     _, near = samples.tree.query(points, NEIGHBOURS)
     flat = near.reshape(-1)
     away = _to_triangles(samples, np.repeat(points, NEIGHBOURS, 0), flat)
-    cosine = np.abs(np.einsum("nd,nkd->nk", normals, samples.normals[near])).clip(0, 1)
+    cosine = np.abs(np.einsum("nd,nkd->nk", normals, samples.facing[near])).clip(0, 1)
     excess = ((np.arccos(cosine) - _AGREE) / (math.pi / 2 - _AGREE)).clip(0, 1)
     distance = np.sqrt(away.reshape(near.shape) ** 2 + (_TURNED * excess) ** 2).min(1)
     planes, flat_there = samples.planes

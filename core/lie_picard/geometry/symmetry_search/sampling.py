@@ -50,7 +50,7 @@ class Samples:
 
     @cached_property
     def flats(self) -> tuple[Array, Array, Array]:
-        """Of each sample's triangle: its axes and normal (N, 3, 3), corners (N, 3, 2) and edges (N, 3, 2) in its plane."""
+        """Of each sample's triangle: axes and normal (N, 3, 3), corners (N, 3, 2) and edges (N, 3, 2) in its plane."""
         edge = self.corners[:, 1] - self.corners[:, 0]
         along = edge / np.maximum(np.linalg.norm(edge, axis=1, keepdims=True), 1e-300)
         normal = np.cross(along, self.corners[:, 2] - self.corners[:, 0])
@@ -73,6 +73,12 @@ class Samples:
         offset = offset - offset.mean(1, keepdims=True)
         spread, directions = np.linalg.eigh(np.einsum("nki,nkj->nij", offset, offset))
         return np.asarray(directions[:, :, 0]), np.asarray(spread[:, 0] < _FLAT * spread[:, 1])
+
+    @cached_property
+    def facing(self) -> Array:
+        """Normals (N, 3), of the plane where there is one: up to their sign."""
+        normals, flat = self.planes
+        return np.where(flat[:, None], normals, self.normals)
 
     @cached_property
     def blurred(self) -> Array | None:
@@ -106,7 +112,7 @@ def sampled(surface: Surface, count: int = DENSE, seed: int = 0, colour: bool = 
     double = np.linalg.norm(across, axis=1)
     total = float(double.sum())
     used = np.unique(surface.triangles[double > 0])
-    centre, radius = enclosing_ball(surface.vertices[used]) if len(used) else (np.zeros(3), 0.0)
+    _, radius = enclosing_ball(surface.vertices[used]) if len(used) else (np.zeros(3), 0.0)
     if not total > 1e-9 * radius**2 or radius <= 0:
         raise SymmetryError(f"the surface of {len(corners)} triangles has no area: export the mesh again")
     rng = np.random.default_rng(seed)

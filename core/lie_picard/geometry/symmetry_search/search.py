@@ -54,12 +54,15 @@ def shape_group(judge: Judge) -> Found:
             return best
     # An axis of many turns before those of half turns alone; each as nearly as it fits.
     done: list[Array] = []
+    count = 0
     for candidate in _distinct([*tops[:3], *likely]):
         # Half turns about axes across one that was looked at have been tried with it.
         across = candidate.order == 2 and any(abs(float(axis @ candidate.axis)) < _ACROSS for axis in done)
-        if 2 * MAX_ORDER < best.size or len(done) >= _AXES or across or _is_in(best, candidate):
+        if best.size > 2 * MAX_ORDER or count >= _AXES or across or _is_in(best, candidate):
             continue
-        done.append(candidate.axis)
+        count += 1
+        if candidate.order != 2:
+            done.append(candidate.axis)
         found = _about_one(judge, candidate)
         if found.size > best.size:
             best = found
@@ -69,7 +72,7 @@ def shape_group(judge: Judge) -> Found:
 def _is_in(found: Found, candidate: Candidate) -> bool:
     """Whether a group has the candidate's turn already, so that it can be no more than a part of it."""
     close = np.einsum("kij,ij->k", found.elements, about(candidate.axis, candidate.angle))
-    return bool((close > 1 + 2 * math.cos(math.radians(3))).any()) and len(found.elements) > 2
+    return bool((close > 1 + 2 * math.cos(math.radians(3))).any()) and len(found.elements) > 4
 
 
 def _distinct(candidates: list[Candidate]) -> list[Candidate]:
@@ -90,42 +93,52 @@ def _about_one(judge: Judge, candidate: Candidate) -> Found:
 
 
 def _order(judge: Judge, axis: Array, centre: Array) -> tuple[Array, int, Array, Indices]:
-    """Axis, highest order that holds about it (0: continuous, 1: none), centre, and samples that break what is higher."""
+    """Axis, highest order that holds about it (0: continuous, 1: none), centre, and samples that break higher ones."""
     samples = judge.samples
     generic = np.stack([about(axis, angle) for angle in (GENERIC, 1.1, 0.37)])
-    focus = judge.chosen[:400]
+    focus, places = judge.chosen[:400], [(axis, centre)]
     if mean_distance(samples, generic, centre, samples.points[focus]).max() < _LIKELY:
         frame, middle = fitted(samples, generic, centre, 2000, 10)
         nearly, found = judge.about(frame @ axis, 0, middle)
         if nearly.shape_held:
             return frame @ axis, 0, middle, focus
-        axis, centre, focus = frame @ axis, middle, found
-    promising = _promising(judge, axis, centre, samples.points[focus])
-    for n in promising:
-        frame, middle = fitted(samples, about(axis, angle_of(n))[None], centre, 2500, 12, focus)
-        if judge.about(frame @ axis, n, middle)[0].shape_held:
-            return frame @ axis, n, middle, focus
+        # Fitted to turns of another order, the line is a little off: as well as it was before, or better.
+        focus, places = found, [(frame @ axis, middle), *places]
+    for n, k in _promising(judge, places, samples.points[focus]):
+        frame, middle = fitted(samples, about(places[k][0], angle_of(n))[None], places[k][1], 2500, 12, focus)
+        if judge.about(frame @ places[k][0], n, middle)[0].shape_held:
+            return frame @ places[k][0], n, middle, focus
+    axis, centre = places[0]
     return axis, 1, centre, focus
 
 
-def _promising(judge: Judge, axis: Array, centre: Array, focus: Array) -> list[int]:
-    """Orders that are to be judged, the highest first: what breaks a full turn, the focus (N, 3), tells them apart."""
+def _promising(judge: Judge, places: list[tuple[Array, Array]], focus: Array) -> list[tuple[int, int]]:
+    """Orders that are to be judged, the highest first, and which of the places (axis, centre) fits each best.
+
+    What breaks a full turn, the focus (N, 3), tells them apart.
+    """
     samples = judge.samples
     points = samples.points[judge.chosen[:150]]
     orders = np.arange(2, MAX_ORDER + 1)
-    once = mean_distance(samples, np.stack([about(axis, angle_of(int(n))) for n in orders]), centre, points)
+    once = np.stack([
+        mean_distance(samples, np.stack([about(axis, angle_of(int(n))) for n in orders]), centre, points)
+        for axis, centre in places
+    ]).min(0)  # fmt: skip
     orders = orders[once < 1.5 * _LIKELY]
     if not len(orders):
         return []
     turns = [(k, angle) for k, n in enumerate(orders) for angle in angles_of(int(n))]
-    each = mean_distance(samples, np.stack([about(axis, angle) for _, angle in turns]), centre, focus)
-    apart = np.zeros(len(orders))
-    np.maximum.at(apart, [k for k, _ in turns], each)
+    each = np.zeros((len(places), len(orders)))
+    for row, (axis, centre) in zip(each, places, strict=True):
+        some = mean_distance(samples, np.stack([about(axis, angle) for _, angle in turns]), centre, focus)
+        np.maximum.at(row, [k for k, _ in turns], some)
+    apart, place = each.min(0), each.argmin(0)
     low, high = float(apart.min()), max(float(np.percentile(apart, 90)), float(once.max()))
     if low > _ALIKE * high and low > 0.5 * judge.tolerance:
         return []
-    good = sorted(orders[apart <= low + 0.3 * (high - low)].tolist(), reverse=True)
-    return good[:_JUDGED] + [n for n in (4, 3, 2) if n in good[_JUDGED:]]
+    good = sorted(np.flatnonzero(apart <= low + 0.3 * (high - low)).tolist(), reverse=True)
+    good = good[:_JUDGED] + [k for k in good[_JUDGED:] if orders[k] <= 4]
+    return [(int(orders[k]), int(place[k])) for k in good]
 
 
 def _flipped(judge: Judge, axis: Array, order: int, centre: Array, focus: Indices) -> Found:
