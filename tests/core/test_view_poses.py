@@ -68,7 +68,8 @@ def test_agrees_with_the_analytic_truth_of_marked_solids(name):
         if not same:
             differ.append(image)
     print(
-        f"{name}: {len(differ)} of {count - edge} differ {differ}, {edge} of {count} show a mark of marginal size, {plain} of {count} agree in all"
+        f"{name}: {len(differ)} of {count - edge} differ {differ}, {edge} of {count} show a mark of marginal size, "
+        f"{plain} of {count} agree in all"
     )
     assert len(differ) <= max(1, 0.01 * (count - edge))
     assert edge < 0.25 * count
