@@ -97,6 +97,8 @@ class MeshObject(Object):
 
     def true_poses(self, truth: Tensor, view: ViewGeometry) -> TruePoses:
         """Which poses look like the true ones (B, 3, 3) in images that were taken so, as far as these show."""
-        if not (self.partial or self.surface.is_coloured):
+        own, shape = self.symmetry, self._shape_symmetry
+        alike = len(own.rotations) == len(shape.rotations) and len(own.axes) == len(shape.axes)
+        if alike and not (self.partial or self.surface.is_coloured):
             return SymmetricPoses(self.symmetry, truth)  # no view leaves more open than the shape does
         return ViewPoses(self, truth, view)

@@ -32,6 +32,13 @@ class Motions:
     shifts: Tensor
     lines: tuple[tuple[Tensor, Tensor], ...]
 
+    @property
+    def reach(self) -> float:
+        """How far a motion, then a turn about a line, moves the object's centre at most, radii."""
+        shift = float(self.shifts.norm(dim=1).max())
+        away = max((float((point - axis * (axis @ point)).norm()) for axis, point in self.lines), default=0.0)
+        return shift + 2 * away
+
     @classmethod
     def of(cls, body: Object) -> Motions:
         """Those that may leave a view of it as it is: of its shape, and its attribute `partial`; float64."""

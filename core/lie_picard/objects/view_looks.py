@@ -54,9 +54,12 @@ class Look:
     ray by ray: half a pixel would swallow small marks; the share that may differ allows for their edges.
     """
 
-    def __init__(self, body: Object, truth: Tensor, view: ViewGeometry, image: int, options: LookOptions) -> None:
+    def __init__(
+        self, body: Object, truth: Tensor, view: ViewGeometry, image: int, options: LookOptions, reach: float = 0.0
+    ) -> None:
         """Args:
         truth: (3, 3) camera_from_object of an image of the view.
+        reach: how far candidates may move the object's centre, radii.
         """
         self.body, self.options, self.truth = body, options, truth
         self.at = view.translations[image].to(truth)
@@ -73,9 +76,9 @@ class Look:
             cover = view.cover[image][None, None].to(truth)
             weight = 1 - torch.nn.functional.interpolate(cover, (size, size), mode="area")[0, 0]
         rays = rays[1::2, 1::2].flatten(0, 1)
-        # Beside the circumscribed sphere there is nothing to see; shifts of partial symmetries are small beside it.
+        # Beside the circumscribed sphere, wherever a candidate puts it, there is nothing to see.
         unit = rays / rays.norm(dim=1, keepdim=True)
-        near = torch.linalg.cross(unit, self.at.expand_as(unit), dim=1).norm(dim=1) < 1.1
+        near = torch.linalg.cross(unit, self.at.expand_as(unit), dim=1).norm(dim=1) < 1.1 + reach
         keep = near & (weight.flatten() > 0.5)
         self.rays, self.weight, self.reference = rays[keep], weight.flatten()[keep], reference[:, keep]
         grid = torch.arange(size * size, device=truth.device)[keep]

@@ -168,7 +168,7 @@ class ViewPoses:
         return result
 
     def _look(self, image: int) -> Look:
-        return Look(self.body, self.truth[image], self.view, image, self.options)
+        return Look(self.body, self.truth[image], self.view, image, self.options, self._motions().reach)
 
     def _motions(self) -> Motions:
         if "motions" not in self._kept:
