@@ -350,6 +350,12 @@ def dimpled_cube(rng):
     return Bare(cut(block((1, 1, 1)), ball), "C4", Z)
 
 
+def dimpled_ball(rng):
+    dimple = creation.icosphere(2, rng.uniform(0.08, 0.15))
+    dimple.apply_translation([0, 0, 0.5])
+    return Bare(cut(creation.icosphere(4, 0.5), dimple), "C∞", Z)
+
+
 def cross(rng):
     return Bare(
         extruded(unary_union([box(-0.5, -0.1, 0.5, 0.1), box(-0.1, -0.5, 0.1, 0.5)]), rng.uniform(0.1, 0.5)), "D4", Z
@@ -451,7 +457,8 @@ def vase(rng):
 SYMMETRIC = (prism, frustum, cuboid, square_plate, cube, rod, cone, sphere, torus, tetrahedron, octahedron, icosahedron,
              dodecahedron, gear, gear_with_hub, twisted_gear, nut, flanged_nut, bolt, socket_screw, slotted_screw,
              spring, bottle, oval_bottle, shaft, pulley, equal_bracket, drilled_bracket, channel, beam, z_section, knob,
-             flange, hub, keyed_ring, dimpled_rod, dimpled_cube, cross, propeller, bearing, striped_rod)  # fmt: skip
+             flange, hub, keyed_ring, dimpled_rod, dimpled_cube, dimpled_ball, cross,
+             propeller, bearing, striped_rod)  # fmt: skip
 ASYMMETRIC = (threaded_bolt, mug, uneven_bracket, keyed_hub, dimpled_cone, die, labelled_can, random_hull,
               scalene_prism, blocks, plate_with_holes, hex_key, vase)  # fmt: skip
 KINDS = {make.__name__: make for make in (*SYMMETRIC, *ASYMMETRIC)}

@@ -16,7 +16,8 @@ Array = NDArray[np.float64]
 
 GENERIC = 2.4  # radians, 137.5 degrees: no symmetry of a low order
 # Any nontrivial finite group of rotations holds one of prime order. Higher ones than these are nearly round: GENERIC.
-_PRIMES = 2, 3, 5, 7, 11, 13, 17, 19, 23
+# Of order 4, so that such an axis comes before the half turns across it.
+_ORDERS = 2, 3, 4, 5, 7, 11, 13, 17, 19, 23
 _AXES = 1600  # over the half sphere, 3.6 degrees apart
 _GRID = 72  # cells of the distance field along a side
 _CAP = 0.05  # of distances, share of the diameter
@@ -65,10 +66,10 @@ def searched(samples: Samples) -> list[Candidate]:
     field, low, step = _distances(samples)
     axes = np.concatenate([_principal(samples.points), np.eye(3), half_sphere(_AXES)])
     found: list[Candidate] = []
-    for order in (*_PRIMES, 0):
+    for order in (*_ORDERS, 0):
         angle = angle_of(order)
         score = np.concatenate([_scores(some, angle, points, field, low, step) for some in np.array_split(axes, 8)])
-        for k in _best(axes, score, _KEPT if order in (2, 3, 5) else 3):
+        for k in _best(axes, score, _KEPT if order in (2, 3, 4, 5) else 3):
             turn = about(axes[k], angle)[None]
             frame, centre = fitted(samples, turn, np.zeros(3), 400, 6)
             axis = frame @ axes[k]

@@ -11,6 +11,7 @@ Array = NDArray[np.float64]
 
 _SCALE = 0.003  # of residuals that count in full, share of the diameter; wider at first, to find the way
 _WIDE, _NARROWER = 0.04, 0.6
+_FAR = 0.008  # above which normals help to find what belongs together
 
 
 def about(axis: Array, angle: float) -> Array:
@@ -46,21 +47,25 @@ def fitted(
     chosen = np.random.default_rng(2).permutation(len(samples.points))[:count]
     if also is not None:
         chosen = np.concatenate([chosen, also])
-    points, facing = samples.points[chosen], samples.normals[chosen]
+    points, facing = samples.points[chosen], samples.facing[chosen]
     frame, spacing = np.eye(3), np.sqrt(samples.area / len(samples.points))
     for step_number in range(rounds):
+        wide = _WIDE * _NARROWER**step_number
         matrix, vector = np.zeros((6, 6)), np.zeros(6)
         for rotation in rotations:
             turn = frame @ rotation @ frame.T
             arm = points - centre
             turned = arm @ turn.T
-            away, near = samples.tree.query(turned + centre)
+            if wide > _FAR:
+                away, near = samples.nearest_facing(turned + centre, facing @ turn.T)
+            else:
+                away, near = samples.tree.query(turned + centre)
             normal = samples.normals[near]
             offset = turned + centre - samples.points[near]
             residual = (offset * normal).sum(1)
             # Beyond the plane's reach the nearest point itself is what is missed.
-            missed = np.maximum(np.abs(residual), away - 2 * spacing)
-            scale = max(_SCALE, 2.0 * float(np.median(missed)), _WIDE * _NARROWER**step_number)
+            missed = np.maximum(np.abs(residual), away - 2 * spacing * (2 if wide > _FAR else 1))
+            scale = max(_SCALE, 2.0 * float(np.median(missed)), wide)
             weight = 1 / (1 + (missed / scale) ** 2) ** 2
             weight = weight * np.abs(((facing @ turn.T) * normal).sum(1)).clip(0, 1)
             back = normal @ turn
@@ -74,6 +79,6 @@ def fitted(
         if size > 0.1:
             step *= 0.1 / size
         frame, centre = exp(step[:3]) @ frame, centre + step[3:]
-        if size < 1e-5 and _WIDE * _NARROWER**step_number < _SCALE:
+        if size < 1e-5 and wide < _SCALE:
             break
     return frame, centre

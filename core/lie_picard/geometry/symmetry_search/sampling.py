@@ -19,12 +19,15 @@ Indices = NDArray[np.int64]
 DENSE = 40_000  # samples of the surface; 0.7% of the diameter apart on a compact part
 _SMOOTH = 50_000  # triangles up to which normals are smoothed; facets of finer meshes are small
 _BLUR = 24  # samples that a pixel of a 64 px image averages over, about 2% of the diameter wide
+_ORIENTED = 10_000  # samples that are looked up by place and normal
+_TURNED = 0.08  # share of the diameter that a normal turned by 60 degrees counts as
+_CELL = 0.015  # share of the diameter
 _FLAT = 0.05  # thickness over width, squared, of a neighbourhood that has a plane
 
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Stratified samples of a surface, even by area. Lengths are shares of the diameter, the origin is the centroid.
+    """Stratified samples of a surface, even by area. Lengths are shares of the diameter, the origin is about the centroid.
 
     Attributes:
         points, normals: (N, 3). corners: (N, 3, 3) of each sample's triangle. slack: (N,) by which a small triangle
@@ -47,6 +50,23 @@ class Samples:
         from scipy.spatial import cKDTree
 
         return cKDTree(self.points)
+
+    @cached_property
+    def _oriented(self) -> tuple[Any, Indices]:
+        from scipy.spatial import cKDTree
+
+        some = np.random.default_rng(8).permutation(len(self.points))[:_ORIENTED]
+        both = [np.concatenate([self.points[some], sign * _TURNED * self.facing[some]], 1) for sign in (1, -1)]
+        return cKDTree(np.concatenate(both)), np.concatenate([some, some])
+
+    def nearest_facing(self, points: Array, normals: Array) -> tuple[Array, Indices]:
+        """Distances and indices (N,) of samples near points (N, 3) that face as normals (N, 3) do, up to their sign.
+
+        The nearest of a displaced rim is a thin plate's face: it says nothing of where the rim is.
+        """
+        tree, index = self._oriented
+        near = index[tree.query(np.concatenate([points, _TURNED * normals], 1))[1]]
+        return np.linalg.norm(points - self.points[near], axis=1), near
 
     @cached_property
     def flats(self) -> tuple[Array, Array, Array]:
@@ -127,7 +147,7 @@ def sampled(surface: Surface, count: int = DENSE, seed: int = 0, colour: bool = 
     else:
         normals = across[triangle]
     normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-300)
-    origin, diameter = points.mean(0), 2 * radius
+    origin, diameter = _even_mean(points, _CELL * 2 * radius), 2 * radius
     area = total / 2 / diameter**2
     spacing = math.sqrt(area / count)
     small = double[triangle] / 2 / diameter**2 < 4 * spacing**2
@@ -142,6 +162,13 @@ def sampled(surface: Surface, count: int = DENSE, seed: int = 0, colour: bool = 
         origin,
         area,
     )
+
+
+def _even_mean(points: Array, cell: float) -> Array:
+    """Mean over the occupied cells: noise adds area where triangles are small, by half for slivers."""
+    _, at = np.unique(np.floor((points - points.min(0)) / cell).astype(np.int64), axis=0, return_inverse=True)
+    many = np.bincount(at.reshape(-1))
+    return np.asarray((points / many[at.reshape(-1)][:, None]).sum(0) / len(many))
 
 
 def enclosing_ball(points: Array, rounds: int = 300) -> tuple[Array, float]:

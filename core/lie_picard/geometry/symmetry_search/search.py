@@ -52,6 +52,7 @@ def shape_group(judge: Judge) -> Found:
         best, sure = _of_several(judge, likely)
         if sure or len(best.axes) > 1:
             return best
+        tops = [*_blemishes(judge), *tops]
     # An axis of many turns before those of half turns alone; each as nearly as it fits.
     done: list[Array] = []
     count = 0
@@ -186,7 +187,8 @@ def _of_several(judge: Judge, likely: list[Candidate]) -> tuple[Found, bool]:
     none = Found(np.eye(3)[None], np.zeros(3))
     generic = np.stack([about(axis, GENERIC) for axis in np.eye(3)])
     _, centre = fitted(samples, generic, np.zeros(3), 2000, 10)
-    if mean_distance(samples, generic, centre, points).max() < _LIKELY:
+    roundish = bool(mean_distance(samples, generic, centre, points).max() < _LIKELY)
+    if roundish:
         oblique = np.linalg.qr(np.random.default_rng(5).normal(size=(3, 3)))[0]
         if all(judge.about(axis, 0, centre)[0].shape_held for axis in oblique):
             return Found(np.eye(3)[None], centre, tuple(np.eye(3))), True
@@ -207,10 +209,30 @@ def _of_several(judge: Judge, likely: list[Candidate]) -> tuple[Found, bool]:
         found = Found(held(judge, step @ placed @ step.T, middle), middle)
         if found.size > best.size:
             best = found
-        # T is a part of both others: where they fit nearly, all its turns have been judged.
-        if len(best.elements) == len(elements) or min(score) < _FITS:
+        # T is a part of both others: where they fit nearly, all its turns have been judged. On a ball they all fit.
+        if len(best.elements) == len(elements) or (min(score) < _FITS and not roundish):
             return best, True
     return best, False
+
+
+def _blemishes(judge: Judge) -> list[Candidate]:
+    """Of what is nearly a ball, axes through the few places that are none of it: these alone choose an axis."""
+    points = judge.samples.points
+    centre = np.zeros(3)
+    for _ in range(5):
+        away = points - centre
+        length = np.linalg.norm(away, axis=1)
+        off = np.abs(length - np.median(length))
+        round_ = off < max(judge.tolerance, 2 * float(np.median(off)))
+        # |p - c|^2 = r^2 is linear in c and r^2 - |c|^2.
+        rows = np.concatenate([2 * points[round_], np.ones((int(round_.sum()), 1))], 1)
+        centre = np.linalg.lstsq(rows, (points[round_] ** 2).sum(1), rcond=None)[0][:3]
+    if not 0.6 < round_.mean() < 1:
+        return []
+    directions = (away / length[:, None])[~round_]
+    mean = directions.mean(0)
+    axes = [mean / max(float(np.linalg.norm(mean)), 1e-9), *np.linalg.eigh(directions.T @ directions)[1].T[::-2]]
+    return _distinct([Candidate(axis, GENERIC, 0, centre, 0.0) for axis in axes])
 
 
 def held(judge: Judge, elements: Array, centre: Array) -> Array:
