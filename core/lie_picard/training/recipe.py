@@ -36,21 +36,21 @@ class DataOptions:
         randomised: share of images that are randomised, the rest is clean (`rendering.randomisation`).
         absent: share of images without a known object, for the presence score.
         symsol: root of a data set in SYMSOL's format to train on instead; "": images rendered on the fly.
-        bop: root of a BOP data set to train on instead; "": none. bop_split: of it. bop_objects: names of its objects,
-            such as "5=bracket". bop_visible: least share of an object that is seen.
         randomisation: how far randomised images vary.
         together: batches that are rendered as one (`data.stream.Stream`): on a GPU some 2,000 images are best.
+        bop: root of a BOP data set to train on instead; "": none. bop_split: of it. bop_objects: names of its objects,
+            such as "5=bracket". bop_visible: least share of an object that is seen.
     """
 
     randomised: float = 0.0
     absent: float = 0.0
     symsol: str = ""
+    randomisation: Randomisation = field(default_factory=Randomisation)
+    together: int = 1
     bop: str = ""
     bop_split: str = "train_pbr"
     bop_objects: tuple[str, ...] = ()
     bop_visible: float = 0.25
-    randomisation: Randomisation = field(default_factory=Randomisation)
-    together: int = 1
 
     def __post_init__(self) -> None:
         if not isinstance(self.randomisation, Randomisation):  # a table, as TOML and JSON give it
