@@ -27,7 +27,7 @@ _FLAT = 0.05  # thickness over width, squared, of a neighbourhood that has a pla
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Stratified samples of a surface, even by area. Lengths are shares of the diameter, the origin is about the centroid.
+    """Stratified samples of a surface. Lengths are shares of the diameter, the origin is about its centroid.
 
     Attributes:
         points, normals: (N, 3). corners: (N, 3, 3) of each sample's triangle. slack: (N,) by which a small triangle
