@@ -24,6 +24,7 @@ _ALIKE = 0.7  # of the distances that most orders have: one of them that is no b
 _AXES = 4  # that are looked at
 _SAME = math.cos(math.radians(4.0))
 _ACROSS = math.sin(math.radians(4.0))
+_ONLY = 6  # order of an axis beside which there are but half turns
 _JUDGED = 6  # orders about an axis
 
 
@@ -59,7 +60,7 @@ def shape_group(judge: Judge) -> Found:
     for candidate in _distinct([*tops[:3], *likely]):
         # Half turns about axes across one that was looked at have been tried with it.
         across = candidate.order == 2 and any(abs(float(axis @ candidate.axis)) < _ACROSS for axis in done)
-        if best.size > 2 * MAX_ORDER or count >= _AXES or across or _is_in(best, candidate):
+        if count >= _AXES or across or _is_in(best, candidate):
             continue
         count += 1
         if candidate.order != 2:
@@ -67,6 +68,9 @@ def shape_group(judge: Judge) -> Found:
         found = _about_one(judge, candidate)
         if found.size > best.size:
             best = found
+        # No finite group has two axes of such an order, nor a continuous one.
+        if best.axes or any(order >= _ONLY for _, order in group.axes_of(best.elements)):
+            break
     return best
 
 
