@@ -109,6 +109,8 @@ def _order(judge: Judge, axis: Array, centre: Array) -> tuple[Array, int, Array,
             return frame @ axis, 0, middle, focus
         # Fitted to turns of another order, the line is a little off: as well as it was before, or better.
         focus, places = found, [(frame @ axis, middle), *places]
+    # Teeth that lock out of step draw the line aside: the centroid is no worse.
+    places.append((axis, np.zeros(3)))
     for n, k in _promising(judge, places, samples.points[focus]):
         frame, middle = fitted(samples, about(places[k][0], angle_of(n))[None], places[k][1], 2500, 12, focus)
         if judge.about(frame @ places[k][0], n, middle)[0].shape_held:
