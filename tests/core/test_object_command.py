@@ -20,13 +20,29 @@ def store(tmp_path, monkeypatch):
     return tmp_path / "store"
 
 
-@pytest.fixture
-def brick(tmp_path):
+@pytest.fixture(scope="module")
+def brick(tmp_path_factory):
     """A box of 40 x 60 x 120 mm, far off the file's origin."""
     box = trimesh.creation.box((40, 60, 120))
     box.apply_translation((500, 0, -100))
-    box.export(tmp_path / "brick.stl")
-    return tmp_path / "brick.stl"
+    file = tmp_path_factory.mktemp("part") / "brick.stl"
+    box.export(file)
+    return file
+
+
+@pytest.fixture(scope="module")
+def once(brick):
+    """The brick as an object, made once: to find symmetries takes seconds."""
+    store = brick.with_name("made")
+    assert main(["object", "add", str(brick), "--unit", "mm", "--colour", "#ff8000", "--store", str(store)]) == 0
+    return store
+
+
+@pytest.fixture
+def added(store, once):
+    """A store that has the brick."""
+    shutil.copytree(once, store)
+    return store
 
 
 DIAMETER = float(np.linalg.norm((0.04, 0.06, 0.12)))
@@ -95,9 +111,8 @@ def test_symmetries_that_are_given_count_and_those_that_do_not_hold_are_said(sto
     assert "does not hold" in capsys.readouterr().out
 
 
-def test_a_folder_is_read_on_another_machine_and_a_damaged_one_is_named(store, brick, tmp_path, capsys):
-    assert main(["object", "add", str(brick), "--unit", "mm", "--colour", "#ff8000"]) == 0
-    other = tmp_path / "elsewhere"
+def test_a_folder_is_read_on_another_machine_and_a_damaged_one_is_named(added, tmp_path, capsys):
+    store, other = added, tmp_path / "elsewhere"
     shutil.copytree(store, other)
     part = folder.read(other / "brick")
     np.testing.assert_allclose(part.surface.colours[0, 0], (1, 0.5, 0), atol=0.01)
@@ -114,8 +129,8 @@ def test_a_folder_is_read_on_another_machine_and_a_damaged_one_is_named(store, b
     assert main(["object", "check", "nowhere"]) == 2 and "brick" in capsys.readouterr().err
 
 
-def test_the_node_s_settings_know_what_was_added(store, brick):
-    assert main(["object", "add", str(brick), "--unit", "mm"]) == 0
+def test_the_node_s_settings_know_what_was_added(added):
+    store = added
     assert list(catalogue(OWN)) == ["brick"]
     values = {name: entry.default for name, entry in settings.TABLE.items()}
     found = settings.settings_of(values | {"objects": ["brick"], "diameters": [0.0]})

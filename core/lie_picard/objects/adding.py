@@ -105,7 +105,7 @@ def made(path: Path, name: str, wishes: Wishes, ask: Callable[[str], str] | None
         )
     symmetry, shape, group, nearly = _symmetry(surface, wishes, -centre * scale, scale)
     partial: tuple[PartialSymmetry, ...] = ()
-    if not (shape.is_ball or wishes.no_symmetry):
+    if not (shape.is_ball or wishes.no_symmetry or wishes.symmetries or wishes.listed):
         partial = tuple(partial_symmetries(surface, PARTIAL_SHARE))
     notes = {
         "group": group,
