@@ -1,14 +1,16 @@
-"""Files that are there as a whole or not at all, names for them, and whether one has changed."""
+"""Files that are there as a whole or not at all, names for them, whether one has changed, and what JSON can hold."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 _UNFIT = re.compile(r"[/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _MAX_BYTES = 180  # of 255, so that endings fit
@@ -59,3 +61,12 @@ def read_at_most(path: str | Path, limit: int) -> bytes:
     if size > limit or len(content) > size:
         raise OSError(errno.EFBIG, f"more than {limit >> 10} KiB, which no such file has")
     return content
+
+
+def finite(value: Any) -> Any:
+    """The same with None instead of numbers that JSON has no words for."""
+    if isinstance(value, Mapping):
+        return {key: finite(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -45,6 +45,18 @@ def sampler_of(args: argparse.Namespace) -> SamplerOptions:
     return SamplerOptions(args.method, args.steps, args.window, args.tolerance, args.integrator, args.restarts)
 
 
+def wrote_json(args: argparse.Namespace, result: dict[str, Any]) -> bool:
+    """Write a result as JSON where asked; whether it went to standard output, which then holds nothing else."""
+    if args.json is None:
+        return False
+    text = json.dumps(result, indent=1)
+    if str(args.json) == "-":
+        print(text)
+        return True
+    args.json.write_text(text + "\n")
+    return False
+
+
 def report(
     args: argparse.Namespace,
     result: dict[str, Any],
@@ -52,12 +64,8 @@ def report(
     rows: list[dict[str, Any]] | None = None,
 ) -> None:
     """Print a result for people, and write it as JSON where asked ("-": JSON alone, to standard output)."""
-    if args.json is not None:
-        text = json.dumps(result, indent=1)
-        if str(args.json) == "-":
-            print(text)
-            return
-        args.json.write_text(text + "\n")
+    if wrote_json(args, result):
+        return
     console = Console(highlight=False)
     if not columns:
         console.print_json(json.dumps(result))

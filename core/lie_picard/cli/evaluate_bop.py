@@ -68,11 +68,10 @@ def run(args: argparse.Namespace) -> None:
     if args.output is not None:
         bop_results.write(args.output, stem, outcome, result)
     why = bop_results.nothing(outcome)
-    if not why:
-        report(args, result, bop_results.COLUMNS)
-        for line in result["problems"]:
-            print(f"warning: {line}", file=sys.stderr)
-        if args.output is not None and str(args.json) != "-":
-            print(f"results: {args.output / stem}.csv")
     if why:
         raise ValueError(why)
+    report(args, result, bop_results.COLUMNS)
+    for line in result["problems"]:
+        print(f"warning: {line}", file=sys.stderr)
+    if args.output is not None and str(args.json) != "-":
+        print(f"results: {args.output / stem}.csv")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import re
 import sys
@@ -13,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from lie_picard.cli.common import wrote_json
 from lie_picard.geometry.mesh_import import FORMATS
 from lie_picard.geometry.symmetry_search import TOLERANCE
 from lie_picard.geometry.units import UNITS
@@ -168,7 +168,7 @@ def _lines(head: Any) -> list[str]:
 def _show(args: argparse.Namespace) -> int:
     place = _place(args)
     head = folder.head_of(place)
-    if not _json(args, {"folder": str(place), **head}):
+    if not wrote_json(args, {"folder": str(place), **head}):
         console = Console(highlight=False, soft_wrap=True)
         for line in _lines(head):
             console.print(line, markup=False)
@@ -186,7 +186,7 @@ def _list(args: argparse.Namespace) -> int:
                          "file": str(head.get("source", {}).get("file", "?"))})  # fmt: skip
         except (FolderError, KeyError, TypeError, ValueError, AttributeError) as error:
             rows.append({"id": name, "diameter": None, "symmetry": f"damaged: {str(error)[:80]}", "file": ""})
-    if _json(args, {"store": str(root), "objects": rows}):
+    if wrote_json(args, {"store": str(root), "objects": rows}):
         return 0
     console = Console(highlight=False)
     if not rows:
@@ -218,7 +218,7 @@ def _check(args: argparse.Namespace) -> int:
         faults.append(f"its smallest ball is {diameter:.4g} m wide and {100 * off:.2g}% off the origin, {folder.HEAD} "
                       f"says {part.diameter:.4g} m: add it again")  # fmt: skip
     lost = [one.describe() for one in held if not one.held]
-    if _json(args, {"folder": str(place), "faults": faults, "symmetries_off": lost}):
+    if wrote_json(args, {"folder": str(place), "faults": faults, "symmetries_off": lost}):
         return int(bool(faults))
     console = Console(highlight=False, soft_wrap=True)
     for line in [*faults, *(f"does not hold: {line}" for line in lost)]:
@@ -236,17 +236,5 @@ def _remove(args: argparse.Namespace) -> int:
             print("kept")
             return 1
     folder.remove(place)
-    _json(args, {"removed": str(place)}) or print(f"removed {place}")
+    wrote_json(args, {"removed": str(place)}) or print(f"removed {place}")
     return 0
-
-
-def _json(args: argparse.Namespace, result: dict[str, Any]) -> bool:
-    """Write a result as JSON where asked for; whether it was printed so."""
-    if args.json is None:
-        return False
-    text = json.dumps(result, indent=1)
-    if str(args.json) == "-":
-        print(text)
-        return True
-    args.json.write_text(text + "\n")
-    return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ import numpy as np
 from lie_picard.evaluation import tables
 from lie_picard.evaluation.bop import Outcome
 from lie_picard.evaluation.bop_scores import average_recall
-from lie_picard.files import atomic_write
+from lie_picard.files import atomic_write, finite
 
 HEAD = "scene_id,im_id,obj_id,score,R,t,time"
 COLUMNS = {
@@ -95,9 +94,9 @@ def write(folder: Path, stem: str, outcome: Outcome, about: Mapping[str, Any]) -
         "estimates": outcome.distributions,
     }
     with atomic_write(folder / f"{stem}-distributions.json") as partial:
-        partial.write_text(json.dumps(_finite(frame), allow_nan=False) + "\n")
+        partial.write_text(json.dumps(finite(frame), allow_nan=False) + "\n")
     with atomic_write(folder / "scores.json") as partial:
-        partial.write_text(json.dumps(_finite({**about, "records": outcome.records}), allow_nan=False) + "\n")
+        partial.write_text(json.dumps(finite({**about, "records": outcome.records}), allow_nan=False) + "\n")
     with atomic_write(folder / "scores.md") as partial:
         partial.write_text(tables.markdown(about["rows"], COLUMNS) + "\n")
 
@@ -123,12 +122,3 @@ def nothing(outcome: Outcome) -> str:
     if any(record["state"] == "scored" for record in outcome.records):
         return ""
     return f"nothing was scored ({'; '.join(reasons(outcome)) or 'there is no image'})"
-
-
-def _finite(value: Any) -> Any:
-    """The same with None instead of numbers that JSON has no words for."""
-    if isinstance(value, Mapping):
-        return {key: _finite(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -22,6 +22,7 @@ from lie_picard.geometry.simplify import simplified
 from lie_picard.geometry.surface import Surface
 from lie_picard.geometry.symmetry import Symmetry, SymmetryError
 from lie_picard.geometry.symmetry_search import TOLERANCE, Nearly, assess, find_symmetry, partial_symmetries
+from lie_picard.geometry.symmetry_search.refine import about
 from lie_picard.geometry.units import metres_per_unit
 from lie_picard.objects.folder import Part, centred, checked_name
 
@@ -192,16 +193,9 @@ def _spelt(texts: Sequence[str], surface: Surface) -> Symmetry:
         if match[1].lower() == "inf":
             axes.append(axis)
         elif int(match[1]) > 1:
-            turns.append(_about(axis, 2 * math.pi / int(match[1])))
+            turns.append(about(axis, 2 * math.pi / int(match[1])))
     moves = [centroid - turn @ centroid for turn in turns]
     return Symmetry.generated(
         np.reshape(turns, (-1, 3, 3)), np.reshape(axes, (-1, 3)), np.reshape(moves, (-1, 3)),
         np.tile(centroid, (len(axes), 1)),
     )  # fmt: skip
-
-
-def _about(axis: Array, angle: float) -> Array:
-    """The turn by an angle about a unit axis (Rodrigues). -> (3, 3)."""
-    x, y, z = axis
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.asarray(np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * cross @ cross)

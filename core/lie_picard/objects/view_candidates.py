@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -63,6 +64,12 @@ class Motions:
             products += [(c @ a, c @ b + d) for a, b in motions for c, d in more]
             motions = _distinct([*motions, *products], lines)
         return cls(torch.stack([a for a, _ in motions]), torch.stack([b for _, b in motions]), tuple(lines))
+
+
+@functools.lru_cache(maxsize=64)
+def motions_of(body: Object) -> Motions:
+    """`Motions.of`, once for each object: a ball's marks take a second to find."""
+    return Motions.of(body)
 
 
 def _mark_axes(ball: Object) -> list[Tensor]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lie_picard import so3
 from lie_picard.objects.catalogue import Object
-from lie_picard.objects.view_candidates import Motions
+from lie_picard.objects.view_candidates import motions_of
 from lie_picard.objects.view_looks import Look, LookOptions
 from lie_picard.rendering.buffers import ViewGeometry
 
@@ -168,16 +168,10 @@ class ViewPoses:
         return result
 
     def _look(self, image: int) -> Look:
-        return Look(self.body, self.truth[image], self.view, image, self.options, self._motions().reach)
-
-    def _motions(self) -> Motions:
-        if "motions" not in self._kept:
-            self._kept["motions"] = Motions.of(self.body)
-        result: Motions = self._kept["motions"]
-        return result
+        return Look(self.body, self.truth[image], self.view, image, self.options, motions_of(self.body).reach)
 
     def _search(self, image: int) -> Found:
-        truth, look, motions = self.truth[image], self._look(image), self._motions()
+        truth, look, motions = self.truth[image], self._look(image), motions_of(self.body)
         if self.body.shape_symmetry.is_ball and bool(look.uniform(truth[None])[0]):
             return Found(truth[None], open=True)
         turns, shifts = motions.turns.to(truth), motions.shifts.to(truth)

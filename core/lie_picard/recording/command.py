@@ -6,16 +6,15 @@ import argparse
 import contextlib
 import dataclasses
 import json
-import math
 import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from lie_picard.files import atomic_write, file_name
+from lie_picard.files import atomic_write, file_name, finite
 from lie_picard.node import settings
 from lie_picard.recording import html, scheduler
 from lie_picard.recording import scoring as evaluate
@@ -85,7 +84,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             interrupted = True
     result = evaluate.conclude(recordings, useless, tallies, options)
     result["complete"] &= not interrupted
-    result = _finite(result)
+    result = finite(result)
     with atomic_write(args.output / "report.json") as partial:
         partial.write_text(json.dumps(result, allow_nan=False) + "\n")
     with atomic_write(args.output / "report.html") as partial:
@@ -94,15 +93,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise KeyboardInterrupt(f"the report in {args.output} is of {sum(t.images for t in tallies)} images; the same "
                                 "command goes on from there")  # fmt: skip
     return result
-
-
-def _finite(value: Any) -> Any:
-    """The same with None instead of numbers that JSON has no words for."""
-    if isinstance(value, Mapping):
-        return {key: _finite(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _score(
