@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lie_picard.model.config import ModelConfig
+from lie_picard.model.position import WIDTH as POSITION_WIDTH
 from lie_picard.model.score_model import ScoreModel
 from lie_picard.objects import BUILT_IN
 from lie_picard.posterior.covariance import Calibration
@@ -183,6 +184,8 @@ def _check_sizes(path: str | Path, stored: _Stored) -> None:
         wanted["head.coefficients.weight"] = (config.copies * (config.degree + 1) ** 2, features)
     if config.named:
         wanted["recognition.classify.weight"] = (len(config.objects) + 1, features)
+    if config.position:
+        wanted["position.image.weight"] = (POSITION_WIDTH, features)
     for name, shape in wanted.items():
         found = tuple(tensors[name].shape) if name in tensors else None
         if found != shape:

@@ -28,6 +28,8 @@ class ModelConfig:
         sigma_max, sigma_min: noise range of the training, radians.
         objects: names of the objects in the training data.
         named: whether one of them can be asked for by name, and the model says which of them an image shows, or none.
+        position: whether the model tells where the object is (`position.PositionHead`). Its rotations are then those
+            seen along the ray to the object's centre: R = turn_z_to(centre) R_model. Without, R = R_model.
     """
 
     encoder: str = "slim"
@@ -45,6 +47,7 @@ class ModelConfig:
     sigma_min: float = 0.01
     objects: tuple[str, ...] = field(default=())
     named: bool = False
+    position: bool = False
 
     def __post_init__(self) -> None:
         if self.head not in HEADS:

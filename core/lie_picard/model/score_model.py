@@ -14,6 +14,7 @@ from lie_picard import so3
 from lie_picard.model.config import ModelConfig
 from lie_picard.model.encoders import Encoder
 from lie_picard.model.heads import EquivariantHead, FourierHead, ImageTerms
+from lie_picard.model.position import PositionHead
 from lie_picard.model.recognition import Recognition
 from lie_picard.model.runtimes import graphs, onnx, onnx_loop
 from lie_picard.posterior.covariance import Calibration
@@ -38,6 +39,7 @@ class ScoreModel(nn.Module):
         self.encoder = Encoder(config)
         self.head = _HEADS[config.head](config)
         self.recognition = Recognition(config.features, len(config.objects)) if config.named else None
+        self.position = PositionHead(config) if config.position else None
         self.calibration = Calibration()
         self.catalogue = ""  # of its objects; "": their names are all that is known
         self.runtime: Runtime | None = None  # None: eager
@@ -133,17 +135,20 @@ class ScoreModel(nn.Module):
             objects: (B,) index of the object that is asked for in each image, len(config.objects) for any; None: any.
         """
         runtime = self.runtime or Runtime("eager", _ImageTerms(self), _Scores(self.head))
-        time, recognised = self._time_terms(noise), None
+        time, recognised, places = self._time_terms(noise), None, None
         if self.recognition is None:
-            terms = runtime.terms(images)
+            terms = list(runtime.terms(images))
         else:
             if objects is None:
                 objects = torch.full((len(images),), self.recognition.unnamed, device=images.device)
-            *tables, logits = runtime.terms(images, objects)
-            terms, recognised = tuple(tables), logits.softmax(-1)
+            terms = list(runtime.terms(images, objects))
+        if self.position is not None:
+            places = Places(self.position, terms.pop())
+        if self.recognition is not None:
+            recognised = terms.pop().softmax(-1)
         if runtime.solver is not None and (runtime.solves_many or len(images) == 1):
-            return SolvedScore(runtime.score, terms, time, recognised, runtime.solver)
-        return ImageScore(runtime.score, terms, time, recognised)
+            return SolvedScore(runtime.score, tuple(terms), time, recognised, runtime.solver, places)
+        return ImageScore(runtime.score, tuple(terms), time, recognised, places)
 
     def _time_terms(self, noise: NoiseSchedule) -> Tensor:
         """What the head needs of the noise levels; kept from call to call once the weights are final."""
@@ -175,7 +180,7 @@ class Runtime(NamedTuple):
 
 
 class _ImageTerms(nn.Module):
-    """(B, S, S[, 3]) images[, (B,) objects] -> the head's terms[, logits] as a tuple of tensors, (B, ...) each."""
+    """(B, S, S[, 3]) images[, (B,) objects] -> the head's terms[, logits][, the position's term], (B, ...) each."""
 
     def __init__(self, model: ScoreModel) -> None:
         super().__init__()
@@ -183,10 +188,14 @@ class _ImageTerms(nn.Module):
 
     def forward(self, images: Tensor, objects: Tensor | None = None) -> tuple[Tensor, ...]:
         features = self.model.features(images)
-        terms = self.model.head.image_terms(self.model.name_conditioned(features, objects))
-        tables = (terms.shift,) if terms.coefficients is None else (terms.shift, terms.coefficients)
-        recognition = self.model.recognition
-        return tables if recognition is None else (*tables, recognition.classify(features))
+        conditioned = self.model.name_conditioned(features, objects)
+        terms = self.model.head.image_terms(conditioned)
+        found = [terms.shift] if terms.coefficients is None else [terms.shift, terms.coefficients]
+        if self.model.recognition is not None:
+            found.append(self.model.recognition.classify(features))
+        if self.model.position is not None:
+            found.append(self.model.position.image_terms(conditioned))
+        return tuple(found)
 
 
 class _Scores(nn.Module):
@@ -219,6 +228,20 @@ class _Step(nn.Module):
         return rotations @ (revision @ advance), recent
 
 
+class Places(NamedTuple):
+    """Where the objects of a fixed set of images are, given their rotations (`position.PositionHead`)."""
+
+    head: PositionHead
+    image: Tensor
+
+    def __call__(self, rotations: Tensor, image: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(M, 3, 3)[, (M,) of which image] -> mean (M, 3) and lower Cholesky factor (M, 3, 3) of (x, y, log size)."""
+        with torch.inference_mode():
+            terms = self.image if image is None else self.image[image]
+            found: tuple[Tensor, Tensor] = self.head(rotations, terms)
+            return found
+
+
 class ImageScore:
     """``score(rotations (M, 3, 3), step (M,), image (M,)) -> (M, 3)`` for a fixed set of images and noise levels.
 
@@ -227,6 +250,7 @@ class ImageScore:
     Attributes:
         recognised: (B, K + 1) probability that an image shows each of the objects, last: none of them; None where the
             model does not tell.
+        places: tells where the objects are; None where the model does not.
     """
 
     def __init__(
@@ -235,8 +259,10 @@ class ImageScore:
         image: tuple[Tensor, ...],
         time: Tensor,
         recognised: Tensor | None = None,
+        places: Places | None = None,
     ) -> None:
         self._score, self._image, self._time, self.recognised = score, image, time, recognised
+        self.places = places
 
     def __call__(self, rotations: Tensor, step: Tensor, image: Tensor | None = None) -> Tensor:
         with torch.inference_mode():
@@ -261,8 +287,9 @@ class SolvedScore(ImageScore):
         time: Tensor,
         recognised: Tensor | None,
         solver: Callable[[Scheme], Callable[..., tuple[Tensor, ...]]],
+        places: Places | None = None,
     ) -> None:
-        super().__init__(score, image, time, recognised)
+        super().__init__(score, image, time, recognised, places)
         self._solver = solver
 
     def integrate(self, start: Tensor, scheme: Scheme, image: Tensor | None = None) -> tuple[Tensor, ...]:
