@@ -187,3 +187,11 @@ def frame_of(normal: Tensor) -> Tensor:
 def degrees(radians: Tensor) -> Tensor:
     """Radians to degrees."""
     return radians * (180.0 / math.pi)
+
+
+def turn_z_to(direction: Tensor) -> Tensor:
+    """The smallest rotation that takes (0, 0, 1) to a direction with z > 0 of any length. (..., 3) -> (..., 3, 3)."""
+    x, y, z = (direction / direction.norm(dim=-1, keepdim=True)).unbind(-1)
+    k = 1 / (1 + z)
+    rows = [1 - k * x * x, -k * x * y, x, -k * x * y, 1 - k * y * y, y, -x, -y, z]
+    return torch.stack(rows, -1).unflatten(-1, (3, 3))

@@ -30,7 +30,9 @@ def take(stream, seed, start, count, stride=1):
 
 
 def same(first, second):
-    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    return all(torch.equal(a, b) for a, b in zip(first[:3], second[:3], strict=True)) and (
+        first.view is None or torch.equal(first.view.places(), second.view.places())
+    )
 
 
 @pytest.mark.parametrize("stream", [CLEAN, WILD], ids=["clean", "wild"])
@@ -60,7 +62,7 @@ def test_batches_rendered_together_are_mixed_and_begin_anywhere():
     assert counts.tolist() == [11, 10, 9] or sorted(counts.tolist()) == [9, 10, 11]
     shares = [take(stream, 2, rank, 4, stride=2) for rank in range(2)]
     assert not any(same(one, other) for one in shares[0] for other in shares[1])
-    for image, rotation, label in zip(*take(dataclasses.replace(CLEAN, together=2), 3, 1, 1)[0], strict=True):
+    for image, rotation, label in zip(*take(dataclasses.replace(CLEAN, together=2), 3, 1, 1)[0][:3], strict=True):
         assert torch.equal(image, render(CLEAN.objects[label], rotation[None], 32, channels=3)[0])
 
 
@@ -71,7 +73,7 @@ def test_batches_rendered_together_are_mixed_and_begin_anywhere():
 )  # fmt: skip
 def test_labels_are_shared_as_evenly_as_can_be(objects, batch, absent, step):
     stream = Stream(tuple(map(solid, objects)), 32, 1, Crop(), batch, absent=absent)
-    images, rotations, labels = take(stream, 0, step, 1)[0]
+    images, rotations, labels, _ = take(stream, 0, step, 1)[0]
     counts = torch.bincount(labels, minlength=len(objects) + 1)
     assert images.shape == (batch, 32, 32) and images.dtype == torch.uint8
     assert rotations.shape == (batch, 3, 3) and labels.shape == (batch,)
@@ -85,7 +87,7 @@ def test_over_many_batches_all_objects_come_as_often():
 
 
 def test_clean_images_show_the_labelled_solid_at_its_rotation():
-    images, rotations, labels = take(CLEAN, 3, 0, 1)[0]
+    images, rotations, labels, _ = take(CLEAN, 3, 0, 1)[0]
     for image, rotation, label in zip(images, rotations, labels, strict=True):
         assert torch.equal(image, render(CLEAN.objects[label], rotation[None], 32, channels=3)[0])
 
@@ -102,7 +104,7 @@ def test_randomised_images_have_the_labelled_solid_where_it_stands(seed, channel
     world = World(even, torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
     draw = Rng(torch.Generator().manual_seed(seed), CPU)
     parts = [(solid(name), so3.uniform(3, generator=draw.generator), k) for k, name in enumerate(("cone", "cube"))]
-    images = randomised_images(parts, world, draw, channels).float()
+    images = randomised_images(parts, world, draw, channels)[0].float()
     assert images.shape == ((6, 32, 32) if channels == 1 else (6, 32, 32, 3))
     bright = (images if channels == 1 else images.mean(-1)) > 45
     expected = torch.cat([render(shape, rotations, 32) for shape, rotations, _ in parts]) > 20
@@ -117,7 +119,7 @@ def test_half_of_the_absent_wild_images_show_no_body():
     world = World(lit, torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
     draw = Rng(torch.Generator().manual_seed(0), CPU)
     parts = [(solid("cube"), so3.uniform(n, generator=draw.generator), k) for k, n in enumerate((20, 60))]
-    shown = randomised_images(parts, world, draw, 3, blank=0.5).float().mean((1, 2, 3)) > 5
+    shown = randomised_images(parts, world, draw, 3, blank=0.5)[0].float().mean((1, 2, 3)) > 5
     assert shown[:20].all() and 18 <= shown[20:].sum() <= 42
 
 
@@ -185,7 +187,7 @@ def test_stored_batches_hold_its_images_and_rotations(stored):
     )
     taken = draw(0, 1)
     assert {int(label) for batch in taken for label in batch.labels} == {0, 1, 2}
-    for images, rotations, labels in taken:
+    for images, rotations, labels, _ in taken:
         assert images.shape == (8, 64, 64, 3) and images.dtype == torch.uint8
         for image, rotation, label in zip(images, rotations, labels, strict=True):
             index = int((shapes[label].rotations[:, 0] - rotation).abs().amax((1, 2)).argmin())
@@ -198,7 +200,7 @@ def test_stored_batches_hold_its_images_and_rotations(stored):
 
 def test_stored_images_are_fitted_to_the_model(stored):
     small = ModelConfig(image_size=32, channels=1, objects=("tetX",))
-    images, _, labels = next(stored_batches(stored, small, 4, 0, 0, 1, CPU))
+    images, _, labels, _ = next(stored_batches(stored, small, 4, 0, 0, 1, CPU))
     assert images.shape == (4, 32, 32) and (labels == 0).all()
     with pytest.raises(symsol_files.DatasetError, match="no shape 'banana'"):
         next(stored_batches(stored, dataclasses.replace(small, objects=("banana",)), 4, 0, 0, 1, CPU))
@@ -220,3 +222,16 @@ def test_fit_leaves_what_fits_and_averages_what_shrinks():
     expected = image.reshape(32, 2, 32, 2, 3).astype(float).mean((1, 3))
     assert np.abs(fit(image, 32, 3) - expected).max() <= 1
     assert np.array_equal(fit(image, 64, 1), cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
+
+
+def test_each_view_says_where_its_object_is():
+    """Off-centre crops: the silhouette of a ball lies where the place says, as large as it says."""
+    stream = dataclasses.replace(CLEAN, objects=(solid("sphereX"),), off=1.0, batch=12)
+    images, _, _, view = take(stream, 1, 0, 1)[0]
+    x, y, size = view.places().T
+    assert float(x.abs().max()) > 0.15 and float(size.exp().min()) < 0.75
+    offsets = (torch.arange(32) + 0.5) / 16 - 1
+    bright = images.float().mean(-1) > 14
+    for k in range(len(images)):
+        away = torch.hypot(offsets[None] - x[k], offsets[:, None] - y[k])
+        assert (bright[k] == (away < size[k].exp())).float().mean() > 0.93

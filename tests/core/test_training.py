@@ -187,7 +187,7 @@ def test_the_named_objects_are_learned(tmp_path, fabric):
 
 def _loss(denoising, batch, asked, sigmas, z):
     with torch.no_grad():
-        return {name: float(loss) for name, loss in denoising(*batch, asked, sigmas, z).items()}
+        return {name: float(loss) for name, loss in denoising(*batch[:3], asked, sigmas, z, batch.view).items()}
 
 
 def test_absent_images_have_no_part_in_the_scores_loss(generator):
@@ -201,7 +201,7 @@ def test_absent_images_have_no_part_in_the_scores_loss(generator):
     losses = _loss(denoising, batch, asked, sigmas, z)
     assert set(losses) == {"score", "recognition", "moments"}
     assert 0 < known.sum() < 8
-    alone = [field[known] for field in batch]
+    alone = batch.part(known)
     without = _loss(denoising, alone, asked[known], sigmas[known], z[known])
     assert [losses[name] for name in ("score", "moments")] == pytest.approx(
         [without[name] for name in ("score", "moments")], rel=1e-5

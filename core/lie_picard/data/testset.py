@@ -18,6 +18,7 @@ from lie_picard.data.stream import bodies, cast_randomly
 from lie_picard.geometry.camera import fit
 from lie_picard.model.config import ModelConfig
 from lie_picard.objects import Object, TruePoses
+from lie_picard.rendering.buffers import ViewGeometry
 from lie_picard.rendering.clean import Crop, quantised, render
 from lie_picard.rendering.randomisation import Randomisation, Rng, World, photograph, photograph_crops
 
@@ -56,10 +57,11 @@ class StoredPoses(NamedTuple):
 
 @dataclass(frozen=True)
 class TestBatch:
-    """Images (B, S, S[, 3]) of one object and their true poses."""
+    """Images (B, S, S[, 3]) of one object, their true poses, and how they were taken (None: unknown)."""
 
     images: Tensor
     poses: TruePoses
+    view: ViewGeometry | None = None
     __test__ = False  # pytest: no test
 
     def hidden(self, image: int) -> bool | None:
@@ -94,7 +96,8 @@ def cases(
 def _clean(config: ModelConfig, shape: Object, truth: Tensor) -> TestBatch:
     crop = Crop(config.distance, config.fill)
     images = render(shape, truth, config.image_size, crop, config.channels)
-    return TestBatch(images, shape.true_poses(truth, crop.view(len(truth))))
+    view = crop.view(len(truth))
+    return TestBatch(images, shape.true_poses(truth, view), view)
 
 
 def _randomised(
@@ -103,7 +106,8 @@ def _randomised(
     world, rng = test_world(options, config.image_size), Rng(generator, _CPU)
     buffers, view = cast_randomly([(shape, truth)], world, rng)
     images, cover = photograph(buffers, world, rng, bodies(world, rng))
-    return TestBatch(quantised(images, config.channels), shape.true_poses(truth, replace(view, cover=cover)))
+    view = replace(view, cover=cover)
+    return TestBatch(quantised(images, config.channels), shape.true_poses(truth, view), view)
 
 
 @functools.lru_cache(maxsize=4)

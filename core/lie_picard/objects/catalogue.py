@@ -14,6 +14,7 @@ from torch import Tensor
 from lie_picard.geometry.mesh import Mesh
 from lie_picard.geometry.partial import PartialSymmetry
 from lie_picard.geometry.symmetry import Symmetry
+from lie_picard.objects.alike import Family, Shares
 from lie_picard.rendering.buffers import Castable, ViewGeometry
 
 
@@ -106,6 +107,24 @@ class Object(Castable, abc.ABC):
     def true_poses(self, truth: Tensor, view: ViewGeometry) -> TruePoses:
         """Which poses look like the true ones (B, 3, 3) in images that were taken so."""
         return SymmetricPoses(self.symmetry, truth)
+
+    @property
+    def depends_on_view(self) -> bool:
+        """Whether some views leave more poses open than the symmetry does (`alike`)."""
+        return False
+
+    @property
+    def family(self) -> Family:
+        """The motions that may leave an image of it as it is."""
+        return Family.of(self.symmetry)
+
+    def alike(self, truth: Tensor, view: ViewGeometry | None) -> Shares | None:
+        """Which of them images of the true poses (B, 3, 3) allow; None: all of them in every image.
+
+        Args:
+            view: how the images were taken; None: unknown, and what a view would have to tell counts as seen.
+        """
+        return None
 
 
 class Catalogue(Mapping[str, Object]):

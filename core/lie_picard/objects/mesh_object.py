@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,8 +13,10 @@ from lie_picard.geometry.mesh import Mesh
 from lie_picard.geometry.partial import PartialSymmetry
 from lie_picard.geometry.surface import Surface
 from lie_picard.geometry.symmetry import Symmetry
+from lie_picard.objects.alike import Family, Shares
 from lie_picard.objects.catalogue import Object, SymmetricPoses, TruePoses
 from lie_picard.objects.view_poses import ViewPoses
+from lie_picard.objects.view_table import ViewTable
 from lie_picard.rendering.buffers import Buffers, ViewGeometry
 from lie_picard.rendering.meshes import CREASE_DEG, MeshCaster
 
@@ -97,8 +100,28 @@ class MeshObject(Object):
 
     def true_poses(self, truth: Tensor, view: ViewGeometry) -> TruePoses:
         """Which poses look like the true ones (B, 3, 3) in images that were taken so, as far as these show."""
+        return ViewPoses(self, truth, view) if self.depends_on_view else SymmetricPoses(self.symmetry, truth)
+
+    @property
+    def depends_on_view(self) -> bool:
+        """Whether some views leave more poses open than the symmetry does: where a part or a colour is hidden."""
         own, shape = self.symmetry, self._shape_symmetry
         alike = len(own.rotations) == len(shape.rotations) and len(own.axes) == len(shape.axes)
-        if alike and not (self.partial or self.surface.is_coloured):
-            return SymmetricPoses(self.symmetry, truth)  # no view leaves more open than the shape does
-        return ViewPoses(self, truth, view)
+        return not alike or bool(self.partial) or self.surface.is_coloured
+
+    @property
+    def family(self) -> Family:
+        """The motions that may leave an image of it as it is."""
+        return self._views.family if self.depends_on_view else Family.of(self.symmetry)
+
+    def alike(self, truth: Tensor, view: ViewGeometry | None) -> Shares | None:
+        """`Object.alike`, looked up by the direction of view."""
+        if not self.depends_on_view:
+            return None
+        if view is None:
+            return Shares.alone(self.family, len(truth), truth)
+        return self._views.at(truth, view)
+
+    @functools.cached_property
+    def _views(self) -> ViewTable:
+        return ViewTable.of(self)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
+
+from lie_picard import so3
 
 LUMINANCE = (0.299, 0.587, 0.114)  # of RGB, ITU-R BT.601
 
@@ -52,3 +56,40 @@ class ViewGeometry:
     translations: Tensor
     half_tangent: Tensor
     cover: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.translations)
+
+    def __getitem__(self, images: Tensor | slice) -> ViewGeometry:
+        """Of some of the images."""
+        cover = None if self.cover is None else self.cover[images]
+        return ViewGeometry(self.translations[images], self.half_tangent[images], cover)
+
+    @classmethod
+    def joined(cls, views: Sequence[ViewGeometry]) -> ViewGeometry:
+        """Of all images of several; where some have nothing in front and others do, the former have an empty cover."""
+        covers = [view.cover for view in views if view.cover is not None]
+        cover = None
+        if covers:
+            like = covers[0]
+            cover = torch.cat(
+                [like.new_zeros(len(view), *like.shape[1:]) if view.cover is None else view.cover for view in views]
+            )
+        return cls(
+            torch.cat([view.translations for view in views]), torch.cat([view.half_tangent for view in views]), cover
+        )
+
+    def to(self, device: torch.device) -> ViewGeometry:
+        """The same on a device."""
+        cover = None if self.cover is None else self.cover.to(device)
+        return ViewGeometry(self.translations.to(device), self.half_tangent.to(device), cover)
+
+    def places(self) -> Tensor:
+        """Where the objects' centres are, as `model.position` counts: (x, y, log size). -> (B, 3)."""
+        x_y = self.translations[:, :2] / self.translations[:, 2:] / self.half_tangent
+        size = torch.tan(torch.asin(1 / self.translations.norm(dim=1))) / self.half_tangent.prod(1).sqrt()
+        return torch.cat([x_y, size.log()[:, None]], 1)
+
+    def along_ray(self, rotations: Tensor) -> Tensor:
+        """Rotations camera_from_object as seen along the ray to the object's centre. (B, 3, 3) -> (B, 3, 3)."""
+        return so3.turn_z_to(self.translations).mT @ rotations

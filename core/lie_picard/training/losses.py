@@ -10,11 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lie_picard import so3
+from lie_picard.model.position import log_density
 from lie_picard.model.score_model import ScoreModel
 from lie_picard.objects import Catalogue
+from lie_picard.rendering.buffers import ViewGeometry
 from lie_picard.training.moments import Moments
 from lie_picard.training.recipe import TrainingOptions
 from lie_picard.training.targets import AveragedTarget
+
+_TYPICAL = 0.03  # deviation of a place, in half images, at which its loss counts as it is
 
 
 class Losses(Mapping[str, float]):
@@ -62,18 +66,20 @@ class Denoising(nn.Module):
         self.target = AveragedTarget(model.config, known) if options.averaged_target else None
 
     def forward(
-        self, images: Tensor, truth: Tensor, labels: Tensor, asked: Tensor, sigmas: Tensor, z: Tensor
-    ) -> dict[str, Tensor]:
+        self, images: Tensor, truth: Tensor, labels: Tensor, asked: Tensor, sigmas: Tensor, z: Tensor,
+        view: ViewGeometry | None = None,
+    ) -> dict[str, Tensor]:  # fmt: skip
         """The losses by name.
 
         score: squared error of the score against ``-z``, R_sigma = R_0 Exp(sigma z) (Eq. 7-10), or its mean over the
-        poses that look the same (`targets`). recognition: cross entropy. moments: see `Moments`. Images of no known
-        object count for recognition alone.
+        poses that look the same (`targets`). recognition: cross entropy. moments: see `Moments`. position: of the true
+        place given the true rotation, see `place_loss`. Images of no known object count for recognition alone.
 
         Args:
-            truth: (B, 3, 3). labels: (B,), len(objects) for no known object.
+            truth: (B, 3, 3) camera_from_object. labels: (B,), len(objects) for no known object.
             asked: (B,) labels that the head is conditioned on, len(objects) for none.
             sigmas: (B, N) rad. z: (B, N, 3).
+            view: how the images were taken; None: unknown, with the object in the middle.
         """
         model = self.model
         # The convolutions alone: Fabric's own mixed precision would round the rotations as well.
@@ -81,13 +87,29 @@ class Denoising(nn.Module):
             features = model.features(images)
         conditioned = model.name_conditioned(features, asked)
         known = labels < len(model.config.objects)
+        alike = None if self.target is None else self.target.alike(truth, labels, view)
+        if model.position is not None and view is not None:
+            truth = view.along_ray(truth)
         noised = truth[:, None] @ so3.exp(sigmas[..., None] * z)
         score = model.head(noised, model.head.image_terms(conditioned).unsqueeze(1), model.head.time_terms(sigmas))
         mean = lambda errors: (errors * known).sum() / known.sum().clamp_min(1)  # noqa: E731
-        target = -z if self.target is None else self.target(truth, labels, noised, sigmas)
+        target = -z if self.target is None else self.target(truth, labels, noised, sigmas, alike)
         losses = {"score": mean((score - target).square().mean((1, 2)))}
         if model.recognition is not None:
             losses["recognition"] = F.cross_entropy(model.recognition.classify(features), labels)
         if self.moments is not None:
-            losses["moments"] = mean(self.moments(conditioned, truth, labels))
+            losses["moments"] = mean(self.moments(conditioned, truth, labels, alike))
+        if model.position is not None and view is not None:
+            place, factor = model.position(truth, model.position.image_terms(conditioned))
+            losses["position"] = mean(place_loss(place, factor, view.places()))
         return losses
+
+
+def place_loss(mean: Tensor, factor: Tensor, place: Tensor) -> Tensor:
+    """Negative log likelihood of places (B, 3), weighted by the deviation that is expected. -> (B,).
+
+    Without the weight an image of which the place is known to a thousandth would count a thousand times more than one
+    of which it is known to a thirtieth, and nothing would be learned of the latter (Seitzer et al., 2022: beta = 1/2).
+    """
+    deviation = factor.diagonal(dim1=-2, dim2=-1).detach().log().mean(-1).exp()
+    return -log_density(place - mean, factor) * deviation / _TYPICAL

@@ -94,7 +94,7 @@ class Trainer:
         # By step and process, so that it resumes at any step.
         part = self.step * self.fabric.world_size + self.fabric.global_rank
         generator = train_generator("noise", options.seed, part)
-        images, truth, labels = batch
+        images, truth, labels, view = batch
         config, shape = self.recipe.model, (len(truth), options.rotations)
         uniform = uploaded(torch.rand(shape, generator=generator), truth.device)
         sigmas = config.sigma_min * (config.sigma_max / config.sigma_min) ** uniform
@@ -102,8 +102,8 @@ class Trainer:
         named = uploaded(torch.rand(len(truth), generator=generator) < options.name_share, truth.device)
         asked = torch.where(named, labels, len(config.objects))
         self.denoising.train()
-        losses = self.denoising(images, truth, labels, asked, sigmas, z)
-        weights = {"score": 1.0, "recognition": options.recognition, "moments": options.moments}
+        losses = self.denoising(images, truth, labels, asked, sigmas, z, view)
+        weights = {"score": 1.0} | {name: getattr(options, name) for name in losses if name != "score"}
         for group in self.optimizer.param_groups:
             group["lr"] = options.rate(self.step, seconds)
         self.optimizer.zero_grad(set_to_none=True)
@@ -334,17 +334,9 @@ def _batches(  # type: ignore[no-untyped-def]
             data.randomised, data.absent, data.randomisation,
         )  # fmt: skip
         return crops.batches(source, model, share, options.seed, start, stride, fabric.device)
-    crop = Crop(model.distance, model.fill)
-    objects = tuple(known[name] for name in model.objects)
     stream = Stream(
-        objects,
-        model.image_size,
-        model.channels,
-        crop,
-        share,
-        data.randomised,
-        data.absent,
-        data.randomisation,
-        data.together,
-    )
+        tuple(known[name] for name in model.objects), model.image_size, model.channels,
+        Crop(model.distance, model.fill), share, data.randomised, data.absent, data.randomisation, data.together,
+        data.off,
+    )  # fmt: skip
     return batches(stream, options.seed, start, fabric.device, stride)

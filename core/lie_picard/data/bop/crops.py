@@ -27,6 +27,7 @@ from lie_picard.data.seeds import train_generator
 from lie_picard.data.stream import Batch
 from lie_picard.geometry.camera import Camera, CameraError, Region, fit, look_at, sphere_region
 from lie_picard.model.config import ModelConfig
+from lie_picard.rendering.buffers import ViewGeometry
 from lie_picard.rendering.clean import quantised
 from lie_picard.rendering.randomisation import Randomisation, Rng, develop
 
@@ -104,7 +105,7 @@ def batches(
     units = dataset.units(source.split)
     pool = _Pool(dataset, units, source, config)
     with ThreadPoolExecutor(max(1, torch.get_num_threads())) as threads:
-        waiting: deque[tuple[Rng, list[bool], list[Future[tuple[NDArray[np.uint8], Tensor, int]]]]] = deque()
+        waiting: deque[tuple[Rng, list[bool], list[Future[_Cut]]]] = deque()
         step = start
         while True:
             while len(waiting) < 2:
@@ -116,10 +117,12 @@ def batches(
                 step += stride
             rng, wild, futures = waiting.popleft()
             found = [one.result() for one in futures]
-            images = torch.from_numpy(np.stack([image for image, _, _ in found]))
+            images = torch.from_numpy(np.stack([one.image for one in found]))
             images = _developed(images, wild, source.randomisation, rng, config.channels)
-            rotations = torch.stack([rotation for _, rotation, _ in found])
-            yield Batch(images.to(device), rotations.to(device), torch.tensor([k for _, _, k in found]).to(device))
+            rotations = torch.stack([one.rotation for one in found])
+            view = ViewGeometry.joined([one.view for one in found])
+            labels = torch.tensor([one.label for one in found])
+            yield Batch(images.to(device), rotations.to(device), labels.to(device), view.to(device))
 
 
 class _Pool:
@@ -223,10 +226,17 @@ def _drawn(
     return wishes
 
 
-def _cut(
-    table: _Table, units: Sequence[Unit], wish: _Wish, config: ModelConfig
-) -> tuple[NDArray[np.uint8], Tensor, int]:
-    """One image (S, S[, 3]), its rotation (3, 3) as the virtual camera sees it, and its label."""
+class _Cut(NamedTuple):
+    """One image (S, S[, 3]), its rotation (3, 3) as the virtual camera sees it, its label, and how it was taken."""
+
+    image: NDArray[np.uint8]
+    rotation: Tensor
+    label: int
+    view: ViewGeometry
+
+
+def _cut(table: _Table, units: Sequence[Unit], wish: _Wish, config: ModelConfig) -> _Cut:
+    """The first instance of a wish that lies in its image."""
     none = len(config.objects)
     for row in wish.rows.tolist():
         files = units[table.unit[row]].at(int(table.scene[row]), int(table.image[row]))
@@ -245,7 +255,11 @@ def _cut(
             except CameraError:
                 continue
             image = fit(look.cut(picture), config.image_size, config.channels)
-            return image, torch.from_numpy(look.camera_from_view.T @ table.rotation[row]).float(), label
+            turn = look.camera_from_view.T
+            at = torch.from_numpy(turn @ table.centre[row] / table.radius[row]).float()
+            half = torch.full((1, 2), math.tan(look.angular_radius) / config.fill)
+            view = ViewGeometry(at[None], half)
+            return _Cut(image, torch.from_numpy(turn @ table.rotation[row]).float(), label, view)
     raise BopError(f"none of {_TRIES} instances lies in its image, as in {files.where}: check cam_K, poses and models")
 
 

@@ -20,8 +20,9 @@ from torch import Tensor
 from lie_picard import so3
 from lie_picard.geometry.mesh import Mesh, ring
 from lie_picard.geometry.symmetry import Symmetry
+from lie_picard.objects.alike import Family, Shares
 from lie_picard.objects.catalogue import Object
-from lie_picard.objects.symsol import caster, true_poses
+from lie_picard.objects.symsol import caster, marked, true_poses
 from lie_picard.objects.symsol.markers import Marker, cross, dot, painted_face
 from lie_picard.rendering.buffers import Buffers, ViewGeometry
 
@@ -88,6 +89,20 @@ class Solid(Object):
     def true_poses(self, truth: Tensor, view: ViewGeometry) -> true_poses.SolidPoses:
         """The true poses of images (B, 3, 3) that were taken so."""
         return true_poses.SolidPoses(self, truth, view)
+
+    @property
+    def depends_on_view(self) -> bool:
+        """Whether it has markers."""
+        return bool(self.markers)
+
+    @functools.cached_property
+    def family(self) -> Family:
+        """The motions that may leave an image of it as it is."""
+        return marked.family(self) if self.markers else Family.of(self.symmetry)
+
+    def alike(self, truth: Tensor, view: ViewGeometry | None) -> Shares | None:
+        """`Object.alike`: those that keep the markers seen in place and the others hidden."""
+        return marked.shares(self, truth, view) if self.markers else None
 
 
 def solid(name: str) -> Solid:

@@ -30,15 +30,20 @@ _GRID_DEG = 1.0
 
 def seen_share(view: ViewGeometry, marker: Marker, rotations: Tensor, image: int) -> Tensor:
     """Share of an image's area that a marker covers at poses (N, 3, 3). -> (N,)."""
-    cosine, points = marker.facing(rotations, view.translations[image].to(rotations))
-    half = view.half_tangent[image].to(rotations)
-    places = points[..., :2] / points[..., 2:] / half
+    return seen_shares(view[image : image + 1], marker, rotations[None])[0]
+
+
+def seen_shares(view: ViewGeometry, marker: Marker, rotations: Tensor) -> Tensor:
+    """Share of each image's area that a marker covers at M poses an image. (B, M, 3, 3) -> (B, M)."""
+    cosine, points = marker.facing(rotations, view.translations[:, None].to(rotations))
+    half = view.half_tangent.to(rotations)
+    places = points[..., :2] / points[..., 2:] / half[:, None, None]
     visible = (places.abs() <= 1).all(-1).to(cosine)
     if view.cover is not None:
-        cover = view.cover[image][None, None].to(rotations)
-        visible = visible * (1 - F.grid_sample(cover, places[None], align_corners=False)[0, 0])
+        cover = view.cover[:, None].to(rotations)
+        visible = visible * (1 - F.grid_sample(cover, places, align_corners=False)[:, 0])
     solid_angle = marker.area.to(rotations) * cosine / points.square().sum(-1)
-    return (solid_angle * visible).sum(-1) / (4 * half.prod())
+    return (solid_angle * visible).sum(-1) / (4 * half.prod(1, keepdim=True))
 
 
 @dataclass(frozen=True)
