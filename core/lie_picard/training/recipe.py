@@ -38,6 +38,7 @@ class DataOptions:
         symsol: root of a data set in SYMSOL's format to train on instead; "": images rendered on the fly.
         randomisation: how far randomised images vary.
         off: share of clean images whose crop is off in place and size (`data.stream.OFF_CENTRE`).
+        parts: share of images that show random parts (`data.random_parts`), which are no known object either.
         together: batches that are rendered as one (`data.stream.Stream`): on a GPU some 2,000 images are best.
         bop: root of a BOP data set to train on instead; "": none. bop_split: of it. bop_objects: names of its objects,
             such as "5=bracket". bop_visible: least share of an object that is seen.
@@ -49,6 +50,7 @@ class DataOptions:
     randomisation: Randomisation = field(default_factory=Randomisation)
     together: int = 1
     off: float = 0.0
+    parts: float = 0.0
     bop: str = ""
     bop_split: str = "train_pbr"
     bop_objects: tuple[str, ...] = ()
@@ -60,7 +62,7 @@ class DataOptions:
         object.__setattr__(self, "bop_objects", tuple(self.bop_objects))
         if self.bop and self.symsol:
             raise ValueError("data.bop and data.symsol are both given: choose one of them")
-        for name in ("randomised", "absent", "off", "bop_visible"):
+        for name in ("randomised", "absent", "off", "parts", "bop_visible"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"data.{name} is a share between 0 and 1, got {getattr(self, name)}")
         if self.together < 1:
@@ -79,7 +81,7 @@ class TrainingOptions:
         initial: checkpoint whose weights training begins at ("default": the embedded one); "": random ones.
         name_share: share of images whose object the head is conditioned on by name (`told` in recipes of before 0.2).
         averaged_target: whether the score is regressed on the mean over poses that look the same (`training.targets`).
-        recognition, moments, position: weights of the other losses (`losses.Denoising`) beside the score's; 0: without.
+        recognition, moments, position, descriptions: weights of the other losses (`losses.Denoising`) beside the score's; 0: without.
         bfloat16: whether the convolutions run in it (two to three times faster, also on CPUs that know it); the head
             and all rotations stay in float32.
         minutes: length of the run; `images` then says nothing, and the learning rate falls over the time instead of the
@@ -100,6 +102,7 @@ class TrainingOptions:
     recognition: float = 0.05
     moments: float = 3.0
     position: float = 0.1
+    descriptions: float = 0.0
     bfloat16: bool = True
     seed: int = 0
     minutes: float | None = None
@@ -157,8 +160,11 @@ class Recipe:
             del training["position"]
         if self.data.together == 1:
             del data["together"]
-        if not self.data.off:
-            del data["off"]
+        for name in ("off", "parts"):
+            if not getattr(self.data, name):
+                del data[name]
+        if not self.training.descriptions:
+            del training["descriptions"]
         if not self.data.bop:
             data = {key: value for key, value in data.items() if not key.startswith("bop")}
         return {"model": self.model.to_dict(), "data": data, "training": training}
