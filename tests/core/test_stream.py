@@ -118,7 +118,9 @@ def test_half_of_the_absent_wild_images_show_no_body():
     )
     world = World(lit, torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
     draw = Rng(torch.Generator().manual_seed(0), CPU)
-    parts = [Shown(solid("cube"), so3.uniform(n, generator=draw.generator), k, blank=0.5 * k) for k, n in enumerate((20, 60))]
+    parts = [
+        Shown(solid("cube"), so3.uniform(n, generator=draw.generator), k, blank=0.5 * k) for k, n in enumerate((20, 60))
+    ]
     shown = randomised_images(parts, world, draw, 3)[0].float().mean((1, 2, 3)) > 5
     assert shown[:20].all() and 18 <= shown[20:].sum() <= 42
 

@@ -235,9 +235,7 @@ def off_centre_images(shown: Sequence[Shown], size: int, channels: int, rng: Rng
     return quantised(F.avg_pool2d(colour, 2), channels), views
 
 
-def randomised_images(
-    shown: Sequence[Shown], world: World, rng: Rng, channels: int
-) -> tuple[Tensor, ViewGeometry]:
+def randomised_images(shown: Sequence[Shown], world: World, rng: Rng, channels: int) -> tuple[Tensor, ViewGeometry]:
     """Randomised images of shapes, in their order, and how they were taken."""
     buffers, views = cast_randomly([(one.shape, one.rotations) for one in shown], world, rng)
     begin = 0

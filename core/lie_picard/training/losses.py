@@ -75,8 +75,8 @@ class Denoising(nn.Module):
 
         score: squared error of the score against ``-z``, R_sigma = R_0 Exp(sigma z) (Eq. 7-10), or its mean over the
         poses that look the same (`targets`). recognition: cross entropy. moments: see `Moments`. position: of the true
-        place given the true rotation, see `place_loss`. descriptions: see `Descriptions`. Images of no known object count for
-        recognition, and for descriptions where their shape is known.
+        place given the true rotation, see `place_loss`. descriptions: see `Descriptions`. Images of no known object
+        count for recognition, and for descriptions where their shape is known.
 
         Args:
             truth: (B, 3, 3) camera_from_object. labels: (B,), len(objects) for no known object.

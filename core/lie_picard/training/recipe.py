@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from lie_picard.data.seeds import HALF
 from lie_picard.model.config import ModelConfig
 from lie_picard.objects import BUILT_IN, catalogue
@@ -80,8 +82,10 @@ class TrainingOptions:
             falls to zero along half a cosine. ema: decay of the averaged weights that are saved.
         initial: checkpoint whose weights training begins at ("default": the embedded one); "": random ones.
         name_share: share of images whose object the head is conditioned on by name (`told` in recipes of before 0.2).
+        noise_power: p of the density sigma^(p - 1) of noise levels; 0: as many in every e-fold. Above, more of high noise.
         averaged_target: whether the score is regressed on the mean over poses that look the same (`training.targets`).
-        recognition, moments, position, descriptions: weights of the other losses (`losses.Denoising`) beside the score's; 0: without.
+        recognition, moments, position, descriptions: weights of the other losses (`losses.Denoising`) beside the
+            score's; 0: without.
         bfloat16: whether the convolutions run in it (two to three times faster, also on CPUs that know it); the head
             and all rotations stay in float32.
         minutes: length of the run; `images` then says nothing, and the learning rate falls over the time instead of the
@@ -99,6 +103,8 @@ class TrainingOptions:
     initial: str = ""
     name_share: float = 0.8
     averaged_target: bool = False
+    noise_power: float = 0.0
+    optimizer: str = "adamw"
     recognition: float = 0.05
     moments: float = 3.0
     position: float = 0.1
@@ -120,6 +126,13 @@ class TrainingOptions:
     def steps(self) -> int:
         """Number of optimiser steps."""
         return math.ceil(self.images / self.batch)
+
+    def noise_levels(self, uniform: Tensor, low: float, high: float) -> Tensor:
+        """Noise levels between two, with a density ~ sigma^(power - 1), of uniform numbers in [0, 1]."""
+        if not self.noise_power:
+            return low * (high / low) ** uniform
+        first, last = low**self.noise_power, high**self.noise_power
+        return (first + (last - first) * uniform) ** (1 / self.noise_power)
 
     def finished(self, step: int, seconds: float = 0.0) -> bool:
         """Whether a run is over after so many steps, which took so long."""

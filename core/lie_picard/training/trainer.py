@@ -28,6 +28,7 @@ from lie_picard.objects import BUILT_IN, Catalogue, catalogue
 from lie_picard.rendering.clean import Crop
 from lie_picard.rendering.constants import uploaded
 from lie_picard.training.losses import Denoising, Losses, finite
+from lie_picard.training.optimizers import Muon
 from lie_picard.training.recipe import Recipe, TrainingOptions
 
 if TYPE_CHECKING:
@@ -51,9 +52,16 @@ class Trainer:
         self.average.requires_grad_(False)
         self.model.catalogue = self.average.catalogue = self.catalogue.name
         self.losses = Denoising(self.model, self.options, self.catalogue).to(fabric.device)
-        optimizer = torch.optim.AdamW(
-            self.losses.parameters(), lr=self.options.learning_rate, weight_decay=self.options.weight_decay, fused=True
-        )
+        optimizer: torch.optim.Optimizer
+        if self.options.optimizer == "muon":
+            optimizer = Muon(self.losses.parameters(), self.options.learning_rate, self.options.weight_decay)
+        else:
+            optimizer = torch.optim.AdamW(
+                self.losses.parameters(),
+                lr=self.options.learning_rate,
+                weight_decay=self.options.weight_decay,
+                fused=True,
+            )
         self.denoising, self.optimizer = fabric.setup(self.losses, optimizer)
         self._earlier, self._started = 0.0, time.monotonic()
 
@@ -97,7 +105,7 @@ class Trainer:
         images, truth, labels, view, signatures = batch
         config, shape = self.recipe.model, (len(truth), options.rotations)
         uniform = uploaded(torch.rand(shape, generator=generator), truth.device)
-        sigmas = config.sigma_min * (config.sigma_max / config.sigma_min) ** uniform
+        sigmas = options.noise_levels(uniform, config.sigma_min, config.sigma_max)
         z = uploaded(torch.randn(*shape, 3, generator=generator), truth.device)
         named = uploaded(torch.rand(len(truth), generator=generator) < options.name_share, truth.device)
         asked = torch.where(named, labels, len(config.objects))
@@ -167,7 +175,9 @@ class Trainer:
                 f"{path} belongs to a run with other settings; give the same ones, or remove it to start afresh"
             )
         pick = lambda prefix: {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}  # noqa: E731
-        self.losses.load_state_dict({k: v for k, v in tensors.items() if k.startswith(("model.", "moments.", "descriptions."))})
+        self.losses.load_state_dict(
+            {k: v for k, v in tensors.items() if k.startswith(("model.", "moments.", "descriptions."))}
+        )
         self.average.load_state_dict(pick("average."))
         parameters = list(self.losses.parameters())
         state: dict[int, dict[str, Tensor]] = {}
