@@ -82,7 +82,7 @@ class TrainingOptions:
             falls to zero along half a cosine. ema: decay of the averaged weights that are saved.
         initial: checkpoint whose weights training begins at ("default": the embedded one); "": random ones.
         name_share: share of images whose object the head is conditioned on by name (`told` in recipes of before 0.2).
-        noise_power: p of the density sigma^(p - 1) of noise levels; 0: as many in every e-fold. Above, more of high noise.
+        noise_power: p of the density sigma^(p - 1) of noise levels; 0: as many in every e-fold; above: more high ones.
         averaged_target: whether the score is regressed on the mean over poses that look the same (`training.targets`).
         recognition, moments, position, descriptions: weights of the other losses (`losses.Denoising`) beside the
             score's; 0: without.
