@@ -17,12 +17,22 @@ from lie_picard.data.seeds import train_generator
 from lie_picard.geometry.camera import fit
 from lie_picard.model.config import ModelConfig
 from lie_picard.objects import Object, polyhedra
-from lie_picard.rendering.buffers import Buffers, Castable, ViewGeometry
+from lie_picard.rendering.buffers import Buffers, Castable, Placement, ViewGeometry
 from lie_picard.rendering.clean import Crop, quantised, render
 from lie_picard.rendering.constants import uploaded
-from lie_picard.rendering.randomisation import Randomisation, Rng, World, draw_views, photograph, photograph_crops
+from lie_picard.rendering.randomisation import (
+    TEXTURED,
+    Randomisation,
+    Rng,
+    World,
+    draw_views,
+    photograph,
+    photograph_crops,
+)
 
 _BODIES_A_BATCH = 8  # of clutter and occluders
+
+Worlds = tuple[World, World]  # of randomised images, and of those among them that are textured
 
 
 class Batch(NamedTuple):
@@ -49,6 +59,7 @@ class Stream:
         absent: share of images that show no known object: half of them foreign bodies, half background.
         randomisation: how far. batch: images at a time.
         together: batches that are rendered as one and shuffled: rendering a few images costs a GPU as much as many.
+        textured: share of the randomised images that vary as `TEXTURED` says, whatever `randomisation` does.
     """
 
     objects: tuple[Object, ...]
@@ -60,6 +71,7 @@ class Stream:
     absent: float = 0.0
     randomisation: Randomisation = field(default_factory=Randomisation)
     together: int = 1
+    textured: float = 0.0
 
 
 def batches(stream: Stream, seed: int, start: int, device: torch.device, stride: int = 1) -> Iterator[Batch]:
@@ -70,27 +82,34 @@ def batches(stream: Stream, seed: int, start: int, device: torch.device, stride:
     Raises:
         PhotographsError: randomised images were asked for and their backgrounds are not installed.
     """
-    world = None
-    if stream.randomised:
-        crops = photograph_crops("train", stream.size, train_generator("photographs", seed))
-        world = World(stream.randomisation, crops.to(device))
+    worlds = _worlds(stream, seed, device)
     step, rendered, whole = start, -1, None
     while True:
         if stream.together == 1:
-            yield _batch(stream, world, train_generator("images", seed, step), step, device)
+            yield _batch(stream, worlds, train_generator("images", seed, step), step, device)
         else:
             number, rank = divmod(step, stride)
             chunk, place = divmod(number, stream.together)
             if whole is None or chunk != rendered:
-                whole, rendered = _shuffled(stream, world, seed, chunk * stride + rank, device), chunk
+                whole, rendered = _shuffled(stream, worlds, seed, chunk * stride + rank, device), chunk
             yield Batch(*(part[place * stream.batch : (place + 1) * stream.batch] for part in whole))
         step += stride
 
 
-def _shuffled(stream: Stream, world: World | None, seed: int, number: int, device: torch.device) -> Batch:
+def _worlds(stream: Stream, seed: int, device: torch.device) -> Worlds | None:
+    """What randomised images are made of; None where there are none."""
+    if not stream.randomised:
+        return None
+    crops = photograph_crops("train", stream.size, train_generator("photographs", seed)).to(device)
+    options = (stream.randomisation, TEXTURED if stream.textured else Randomisation())
+    plain, textured = (World.of(how, crops, train_generator("photographs", seed, 1)) for how in options)
+    return plain, textured
+
+
+def _shuffled(stream: Stream, worlds: Worlds | None, seed: int, number: int, device: torch.device) -> Batch:
     """Several batches in one, so mixed that each is like any other."""
     generator, size = train_generator("images", seed, number), stream.batch * stream.together
-    whole = _batch(replace(stream, batch=size), world, generator, number, device)
+    whole = _batch(replace(stream, batch=size), worlds, generator, number, device)
     order = uploaded(torch.randperm(size, generator=generator), device)
     return Batch(*(part[order] for part in whole))
 
@@ -115,36 +134,43 @@ def stored_batches(
         step += stride
 
 
-def _batch(stream: Stream, world: World | None, generator: torch.Generator, step: int, device: torch.device) -> Batch:
+def _batch(stream: Stream, worlds: Worlds | None, generator: torch.Generator, step: int, device: torch.device) -> Batch:
     absent = round(stream.absent * stream.batch)
     known = stream.batch - absent
     kinds = len(stream.objects)
     clean: list[tuple[Castable, Tensor, int]] = []
     wild: list[tuple[Castable, Tensor, int]] = []
+    textured: list[tuple[Castable, Tensor, int]] = []
     # What decides about shapes is drawn on the CPU: to read it back from a GPU would wait for all that is queued there.
     rng, decide = Rng(generator, device), Rng(generator, torch.device("cpu"))
     for index, one in enumerate(stream.objects):
         share = known // kinds + ((index + step) % kinds < known % kinds)
         rotations = so3.uniform(share, generator=generator)
         few = int(decide.happens(stream.randomised, share).sum())
-        wild.append((one, rotations[:few], index))
+        plain = few - len(decide.some(stream.textured, few))
+        wild.append((one, rotations[:plain], index))
+        textured.append((one, rotations[plain:few], index))
         clean.append((one, rotations[few:], index))
     if absent:
         few = int(decide.happens(stream.randomised, absent).sum())
-        for group, count in ((wild, few), (clean, absent - few)):
+        many = len(decide.some(stream.textured, few))
+        groups = [(wild, few - many), (clean, absent - few)] + ([(textured, many)] if many else [])
+        for group, count in groups:
             group.append((polyhedra(count, rng), so3.uniform(count, generator=generator), kinds))
-    clean, wild = _on_device(clean, device), _on_device(wild, device)
+    clean, wild, textured = (_on_device(group, device) for group in (clean, wild, textured))
     parts = [
         (render(shape, rotations, stream.size, stream.crop, stream.channels), rotations, index)
         for shape, rotations, index in clean
         if len(rotations)
     ]
     images = [images for images, _, _ in parts]
-    wild = [part for part in wild if len(part[1])]
-    if world is not None and wild:
-        blank = 0.5 if wild[-1][2] == kinds else 0.0  # the last part may be a known object's
-        images.append(randomised_images(wild, world, rng, stream.channels, blank))
-    order = [(rotations, index) for _, rotations, index in parts] + [(rotations, index) for _, rotations, index in wild]
+    order = [(rotations, index) for _, rotations, index in parts]
+    for world, group in zip(worlds or (), (wild, textured), strict=False):
+        some = [part for part in group if len(part[1])]
+        if some:
+            blank = 0.5 if some[-1][2] == kinds else 0.0  # the last part may be a known object's
+            images.append(randomised_images(some, world, rng, stream.channels, blank))
+            order += [(rotations, index) for _, rotations, index in some]
     labels = torch.cat([torch.full((len(rotations),), index) for rotations, index in order])
     return Batch(torch.cat(images), torch.cat([rotations for rotations, _ in order]), uploaded(labels, device))
 
@@ -189,5 +215,10 @@ def cast_randomly(parts: Sequence[tuple[Castable, Tensor]], world: World, rng: R
         chosen = slice(begin, begin + len(rotations))
         found.append(shape.cast(rotations, views.translations[chosen], rays, views.half_tangent[chosen]))
         begin += len(rotations)
-    fields = [torch.cat([getattr(b, name) for b in found]) for name in ("hit", "depth", "normal", "albedo")]
-    return Buffers(*fields), views
+    hit, depth, normal, albedo = (
+        torch.cat([getattr(one, name) for one in found]) for name in ("hit", "depth", "normal", "albedo")
+    )
+    turned = torch.cat([rotations for _, rotations in parts])
+    coloured = torch.tensor([getattr(shape, "is_coloured", False) for shape, rotations in parts for _ in rotations])
+    placement = Placement(turned, views.translations, rays, views.half_tangent, uploaded(coloured, rng.device))
+    return Buffers(hit, depth, normal, albedo, placement), views

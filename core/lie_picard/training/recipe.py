@@ -38,6 +38,7 @@ class DataOptions:
         symsol: root of a data set in SYMSOL's format to train on instead; "": images rendered on the fly.
         randomisation: how far randomised images vary.
         together: batches that are rendered as one (`data.stream.Stream`): on a GPU some 2,000 images are best.
+        textured: share of the randomised images that are `rendering.randomisation.TEXTURED`: prints, wear, hands.
         bop: root of a BOP data set to train on instead; "": none. bop_split: of it. bop_objects: names of its objects,
             such as "5=bracket". bop_visible: least share of an object that is seen.
     """
@@ -51,6 +52,7 @@ class DataOptions:
     bop_split: str = "train_pbr"
     bop_objects: tuple[str, ...] = ()
     bop_visible: float = 0.25
+    textured: float = 0.0
 
     def __post_init__(self) -> None:
         if not isinstance(self.randomisation, Randomisation):  # a table, as TOML and JSON give it
@@ -58,7 +60,7 @@ class DataOptions:
         object.__setattr__(self, "bop_objects", tuple(self.bop_objects))
         if self.bop and self.symsol:
             raise ValueError("data.bop and data.symsol are both given: choose one of them")
-        for name in ("randomised", "absent", "bop_visible"):
+        for name in ("randomised", "absent", "bop_visible", "textured"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"data.{name} is a share between 0 and 1, got {getattr(self, name)}")
         if self.together < 1:
@@ -150,6 +152,9 @@ class Recipe:
             del training["minutes"]
         if not self.training.averaged_target:
             del training["averaged_target"]
+        data["randomisation"] = self.data.randomisation.to_dict()
+        if not self.data.textured:
+            del data["textured"]
         if self.data.together == 1:
             del data["together"]
         if not self.data.bop:

@@ -346,5 +346,6 @@ def _batches(  # type: ignore[no-untyped-def]
         data.absent,
         data.randomisation,
         data.together,
+        data.textured,
     )
     return batches(stream, options.seed, start, fabric.device, stride)
