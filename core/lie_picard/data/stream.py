@@ -21,16 +21,26 @@ from lie_picard.data.seeds import train_generator
 from lie_picard.geometry.camera import fit
 from lie_picard.model.config import ModelConfig
 from lie_picard.objects import Object, polyhedra
-from lie_picard.rendering.buffers import Buffers, Castable, ViewGeometry
+from lie_picard.rendering.buffers import Buffers, Castable, Placement, ViewGeometry
 from lie_picard.rendering.clean import Crop, quantised, render, shade
 from lie_picard.rendering.constants import uploaded
-from lie_picard.rendering.randomisation import Randomisation, Rng, World, draw_views, photograph, photograph_crops
+from lie_picard.rendering.randomisation import (
+    TEXTURED,
+    Randomisation,
+    Rng,
+    World,
+    draw_views,
+    photograph,
+    photograph_crops,
+)
 
 _BODIES_A_BATCH = 8  # of clutter and occluders
 # Boxes that are off by up to a fifth of their side, and in size.
-OFF_CENTRE = Randomisation(distance=(4.0, 20.0), fill=(0.6, 1.05), shift=0.4)
+OFF_CENTRE = Randomisation(distance=(3.0, 20.0), fill=(0.6, 1.05), shift=0.4, centred=0.5)
 
 _IMAGES_A_PART = 3
+
+Worlds = tuple[World, World]  # of randomised images, and of those among them that are textured
 
 
 class Shown(NamedTuple):
@@ -80,6 +90,7 @@ class Stream:
         objects: as many images of each.
         size, channels: of the images. crop: the virtual camera of clean images.
         randomised: share of images that are randomised; the rest is clean.
+        textured: share of the randomised images that are `TEXTURED`.
         parts: share of images that show random parts (`random_parts`), which are no known object either.
         off: share of clean images whose crop is off in place and size, seen from other distances.
         absent: share of images that show no known object: half of them foreign bodies, half background.
@@ -98,6 +109,7 @@ class Stream:
     together: int = 1
     off: float = 0.0
     parts: float = 0.0
+    textured: float = 0.0
 
 
 def batches(stream: Stream, seed: int, start: int, device: torch.device, stride: int = 1) -> Iterator[Batch]:
@@ -108,29 +120,36 @@ def batches(stream: Stream, seed: int, start: int, device: torch.device, stride:
     Raises:
         PhotographsError: randomised images were asked for and their backgrounds are not installed.
     """
-    world, bank = None, PartBank(seed) if stream.parts else None
-    if stream.randomised:
-        crops = photograph_crops("train", stream.size, train_generator("photographs", seed))
-        world = World(stream.randomisation, crops.to(device))
+    worlds, bank = _worlds(stream, seed, device), PartBank(seed) if stream.parts else None
     step, rendered, whole = start, -1, None
     while True:
         if stream.together == 1:
-            yield _batch(stream, world, bank, train_generator("images", seed, step), step, device)
+            yield _batch(stream, worlds, bank, train_generator("images", seed, step), step, device)
         else:
             number, rank = divmod(step, stride)
             chunk, place = divmod(number, stream.together)
             if whole is None or chunk != rendered:
-                whole, rendered = _shuffled(stream, world, bank, seed, chunk * stride + rank, device), chunk
+                whole, rendered = _shuffled(stream, worlds, bank, seed, chunk * stride + rank, device), chunk
             yield whole.part(slice(place * stream.batch, (place + 1) * stream.batch))
         step += stride
 
 
+def _worlds(stream: Stream, seed: int, device: torch.device) -> Worlds | None:
+    """What randomised images are made of; None where there are none."""
+    if not stream.randomised:
+        return None
+    crops = photograph_crops("train", stream.size, train_generator("photographs", seed)).to(device)
+    options = (stream.randomisation, TEXTURED if stream.textured else Randomisation())
+    plain, textured = (World.of(how, crops, train_generator("photographs", seed, 1)) for how in options)
+    return plain, textured
+
+
 def _shuffled(
-    stream: Stream, world: World | None, bank: PartBank | None, seed: int, number: int, device: torch.device
+    stream: Stream, worlds: Worlds | None, bank: PartBank | None, seed: int, number: int, device: torch.device
 ) -> Batch:
     """Several batches in one, so mixed that each is like any other."""
     generator, size = train_generator("images", seed, number), stream.batch * stream.together
-    whole = _batch(replace(stream, batch=size), world, bank, generator, number, device)
+    whole = _batch(replace(stream, batch=size), worlds, bank, generator, number, device)
     order = uploaded(torch.randperm(size, generator=generator), device)
     return whole.part(order)
 
@@ -157,7 +176,7 @@ def stored_batches(
 
 def _batch(
     stream: Stream,
-    world: World | None,
+    worlds: Worlds | None,
     bank: PartBank | None,
     generator: torch.Generator,
     step: int,
@@ -170,6 +189,7 @@ def _batch(
     clean: list[Shown] = []
     off: list[Shown] = []
     wild: list[Shown] = []
+    textured: list[Shown] = []
     # What decides about shapes is drawn on the CPU: to read it back from a GPU would wait for all that is queued there.
     rng, decide = Rng(generator, device), Rng(generator, torch.device("cpu"))
     for index, one in enumerate(stream.objects):
@@ -177,7 +197,9 @@ def _batch(
         rotations = so3.uniform(share, generator=generator)
         few = int(decide.happens(stream.randomised, share).sum())
         aside = int(decide.happens(stream.off, share - few).sum()) if stream.off else 0
-        wild.append(Shown(one, rotations[:few], index))
+        plain = few - len(decide.some(stream.textured, few))
+        wild.append(Shown(one, rotations[:plain], index))
+        textured.append(Shown(one, rotations[plain:few], index))
         off.append(Shown(one, rotations[few : few + aside], index))
         clean.append(Shown(one, rotations[few + aside :], index))
     if others and bank is not None:
@@ -187,25 +209,29 @@ def _batch(
             left -= share
             rotations = so3.uniform(share, generator=generator)
             few = int(decide.happens(stream.randomised, share).sum())
-            wild.append(Shown(part, rotations[:few], kinds, signature))
+            plain = few - len(decide.some(stream.textured, few))
+            wild.append(Shown(part, rotations[:plain], kinds, signature))
+            textured.append(Shown(part, rotations[plain:few], kinds, signature))
             off.append(Shown(part, rotations[few:], kinds, signature))
     if absent:
         few = int(decide.happens(stream.randomised, absent).sum())
-        for group, count, blank in ((wild, few, 0.5), (clean, absent - few, 0.0)):
+        many = len(decide.some(stream.textured, few))
+        for group, count, blank in ((wild, few - many, 0.5), (textured, many, 0.5), (clean, absent - few, 0.0)):
             rotations = so3.uniform(count, generator=generator)
             group.append(Shown(polyhedra(count, rng), rotations, kinds, blank=blank))
-    clean, off, wild = (_on_device(group, device) for group in (clean, off, wild))
+    clean, off, wild, textured = (_on_device(group, device) for group in (clean, off, wild, textured))
     images = [render(one.shape, one.rotations, stream.size, stream.crop, stream.channels) for one in clean]
     views = [stream.crop.view(sum(len(one.rotations) for one in clean)).to(device)]
     if off:
         drawn, view = off_centre_images(off, stream.size, stream.channels, rng)
         images.append(drawn)
         views.append(view)
-    if world is not None and wild:
-        drawn, view = randomised_images(wild, world, rng, stream.channels)
-        images.append(drawn)
-        views.append(view)
-    shown = [*clean, *off, *wild]
+    for world, group in zip(worlds or (), (wild, textured), strict=False):
+        if group:
+            drawn, view = randomised_images(group, world, rng, stream.channels)
+            images.append(drawn)
+            views.append(view)
+    shown = [*clean, *off, *wild, *textured]
     labels = torch.cat([torch.full((len(one.rotations),), one.label) for one in shown])
     signatures = None
     if bank is not None:
@@ -270,4 +296,11 @@ def cast(parts: Sequence[tuple[Castable, Tensor]], views: ViewGeometry, side: in
         chosen = slice(begin, begin + len(rotations))
         found.append(shape.cast(rotations, views.translations[chosen], rays, views.half_tangent[chosen]))
         begin += len(rotations)
-    return Buffers(*(torch.cat([getattr(b, name) for b in found]) for name in ("hit", "depth", "normal", "albedo")))
+    hit, depth, normal, albedo = (
+        torch.cat([getattr(one, name) for one in found]) for name in ("hit", "depth", "normal", "albedo")
+    )
+    turned = torch.cat([rotations for _, rotations in parts])
+    coloured = torch.tensor([getattr(shape, "is_coloured", False) for shape, rotations in parts for _ in rotations])
+    coloured = uploaded(coloured, turned.device)
+    placement = Placement(turned, views.translations, rays, views.half_tangent, coloured)
+    return Buffers(hit, depth, normal, albedo, placement)

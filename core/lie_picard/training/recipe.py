@@ -42,6 +42,7 @@ class DataOptions:
         off: share of clean images whose crop is off in place and size (`data.stream.OFF_CENTRE`).
         parts: share of images that show random parts (`data.random_parts`), which are no known object either.
         together: batches that are rendered as one (`data.stream.Stream`): on a GPU some 2,000 images are best.
+        textured: share of the randomised images that are `rendering.randomisation.TEXTURED`: prints, wear, hands.
         bop: root of a BOP data set to train on instead; "": none. bop_split: of it. bop_objects: names of its objects,
             such as "5=bracket". bop_visible: least share of an object that is seen.
     """
@@ -53,6 +54,7 @@ class DataOptions:
     together: int = 1
     off: float = 0.0
     parts: float = 0.0
+    textured: float = 0.0
     bop: str = ""
     bop_split: str = "train_pbr"
     bop_objects: tuple[str, ...] = ()
@@ -64,7 +66,7 @@ class DataOptions:
         object.__setattr__(self, "bop_objects", tuple(self.bop_objects))
         if self.bop and self.symsol:
             raise ValueError("data.bop and data.symsol are both given: choose one of them")
-        for name in ("randomised", "absent", "off", "parts", "bop_visible"):
+        for name in ("randomised", "absent", "off", "parts", "textured", "bop_visible"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"data.{name} is a share between 0 and 1, got {getattr(self, name)}")
         if self.together < 1:
@@ -171,9 +173,10 @@ class Recipe:
             del training["averaged_target"]
         if not self.model.position:
             del training["position"]
+        data["randomisation"] = self.data.randomisation.to_dict()
         if self.data.together == 1:
             del data["together"]
-        for name in ("off", "parts"):
+        for name in ("off", "parts", "textured"):
             if not getattr(self.data, name):
                 del data[name]
         if not self.training.descriptions:

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lie_picard.rendering.buffers import Buffers, ViewGeometry
-from lie_picard.rendering.randomisation import sensor, surroundings
+from lie_picard.rendering.randomisation import sensor, surfaces, surroundings
 from lie_picard.rendering.randomisation.lighting import draw_lighting, light
 from lie_picard.rendering.randomisation.options import Randomisation, Rng
+from lie_picard.rendering.randomisation.pictures import Pictures, draw_pictures
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,23 @@ class World:
 
     Attributes:
         options: ranges. crops: (N, 3, S, S) uint8 backgrounds (`photograph_crops`), on the device that renders.
-        supersample: rays a pixel and side.
+        supersample: rays a pixel and side. pictures: what surfaces show, where the options ask for that.
     """
 
     options: Randomisation
     crops: Tensor
     supersample: int = 2
+    pictures: Pictures | None = None
+
+    def __post_init__(self) -> None:
+        if self.options.needs_pictures and self.pictures is None:
+            raise ValueError("a randomisation with prints, wear, metal, coats or tables needs pictures: use World.of")
+
+    @classmethod
+    def of(cls, options: Randomisation, crops: Tensor, generator: torch.Generator) -> World:
+        """With pictures where the options ask for them: photographs of the crops, and what the generator draws."""
+        pictures = draw_pictures(crops, generator).to(crops.device) if options.needs_pictures else None
+        return cls(options, crops, pictures=pictures)
 
     @property
     def size(self) -> int:
@@ -42,8 +54,23 @@ def draw_views(count: int, options: Randomisation, rng: Rng) -> ViewGeometry:
     aspect = 1 + rng.uniform(count, between=(-options.aspect / 2, options.aspect / 2))
     half_tangent = torch.stack([tangent * aspect, tangent / aspect], 1)
     shift = rng.uniform(count, 2, between=(-options.shift, options.shift))
+    if options.centred:
+        shift, tangent = _centred(shift, tangent, distance, options, rng)
+        half_tangent = torch.stack([tangent * aspect, tangent / aspect], 1)
     sideways = shift * half_tangent * distance[:, None]
     return ViewGeometry(torch.cat([sideways, distance[:, None]], 1), half_tangent)
+
+
+def _centred(
+    shift: Tensor, tangent: Tensor, distance: Tensor, options: Randomisation, rng: Rng
+) -> tuple[Tensor, Tensor]:
+    """Some images with shifts as the defaults', others with sizes as the defaults'."""
+    count, usual = len(shift), Randomisation()
+    near = rng.happens(options.centred, count)[:, None]
+    shift = torch.where(near, shift * (min(usual.shift, options.shift) / max(options.shift, 1e-9)), shift)
+    low, high = (min(max(end, options.fill[0]), options.fill[1]) for end in usual.fill)
+    full = torch.tan(torch.asin(1 / distance)) / rng.uniform(count, between=(low, high))
+    return shift, torch.where(rng.happens(options.centred, count), full, tangent)
 
 
 def photograph(buffers: Buffers, world: World, rng: Rng, others: Buffers | None = None) -> tuple[Tensor, Tensor]:
@@ -79,7 +106,13 @@ def develop(scene: Tensor, options: Randomisation, rng: Rng) -> Tensor:
 
 def _layer(buffers: Buffers, world: World, rng: Rng) -> Tensor:
     """Lit objects as premultiplied RGBA. -> (B, 4, S, S)."""
-    colour = light(buffers, draw_lighting(len(buffers.depth), world.options, rng)).clamp(0, 1)
+    options, lighting = world.options, draw_lighting(len(buffers.depth), world.options, rng)
+    if max(options.vivid, options.prints, options.wear):
+        buffers, lighting = surfaces.dress(buffers, lighting, world.pictures, options, rng)
+    colour = light(buffers, lighting)
+    if options.metal + options.coat:
+        colour = surfaces.reflect(colour, buffers, lighting, world.pictures, options, rng)
+    colour = colour.clamp(0, 1)
     side = math.isqrt(colour.shape[-1])
     fine = torch.cat([colour, buffers.hit[:, None]], 1).unflatten(2, (side, side))
     return F.avg_pool2d(fine, world.supersample)
