@@ -12,8 +12,16 @@ import trimesh
 
 from lie_picard import so3
 from lie_picard.data.random_parts import PartBank, described_part, random_part, random_surface, signature
-from lie_picard.data.random_parts.bodies import Dice, PartsError
-from lie_picard.data.random_parts.parts import KINDS, MAX_TRIANGLES, MIN_ASPECT, MIN_TRIANGLES, symmetry_of
+from lie_picard.data.random_parts.bodies import Dice, PartsError, kernel
+from lie_picard.data.random_parts.parts import (
+    KINDS,
+    MAX_EXCESS,
+    MAX_TRIANGLES,
+    MIN_ASPECT,
+    MIN_TRIANGLES,
+    looks_alike,
+    symmetry_of,
+)
 from lie_picard.data.random_parts.signature import DEGREE, harmonics, quadrature
 from lie_picard.data.seeds import train_generator
 from lie_picard.geometry.enclosing import smallest_ball
@@ -45,7 +53,10 @@ def test_parts_are_closed_and_of_radius_1_about_their_smallest_ball():
         assert mesh.is_watertight and mesh.volume > 0, part.kind
         assert MIN_TRIANGLES <= len(surface.triangles) <= MAX_TRIANGLES
         centre, radius = smallest_ball(surface.vertices)
-        np.testing.assert_allclose([*centre, radius], [0, 0, 0, 1], atol=1e-6)
+        assert np.linalg.norm(surface.vertices, axis=1).max() == pytest.approx(1, abs=1e-9)
+        assert 1 <= (1 + 1e-9) / radius <= 1 + 2 * MAX_EXCESS
+        if part.symmetry.is_trivial:
+            np.testing.assert_allclose(centre, 0, atol=1e-6)
         assert surface.colours is None or surface.colours.shape == (len(surface.triangles), 3, 3)
 
 
@@ -58,6 +69,7 @@ def test_parts_are_of_many_kinds_and_proportions():
     symmetric = np.mean([part.group != "C1" for part in parts()])
     assert 0.25 < symmetric < 0.55
     assert 0.1 < np.mean([part.painted for part in parts()]) < 0.5
+    assert all(part.look in (part.group, "C1") for part in parts())
 
 
 @pytest.mark.parametrize("make", KINDS, ids=lambda make: make.__name__)
@@ -103,6 +115,17 @@ def test_what_is_missing_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "manifold3d", None)
     with pytest.raises(PartsError, match="pip install manifold3d"):
         random_part(0)
+
+
+def test_colours_that_break_the_symmetry_are_said():
+    """Two bodies of a part that a half turn exchanges: painted alike they keep its look, else not."""
+    left = kernel().Manifold.cube((1, 1, 1), True).translate((-2, 0, 0)).to_mesh()
+    vertices, triangles = np.asarray(left.vert_properties, float), np.asarray(left.tri_verts, np.int64)
+    both = np.concatenate([vertices, vertices * (-1, -1, 1)]), np.concatenate([triangles, triangles + len(vertices)])
+    colours = np.full((2 * len(triangles), 3, 3), 0.5, np.float32)
+    assert looks_alike(Surface(*both, colours), "C2")
+    colours[: len(triangles)] = 0.7
+    assert not looks_alike(Surface(*both, colours), "C2")
 
 
 def test_groups_have_their_orders():
