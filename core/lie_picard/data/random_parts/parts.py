@@ -95,8 +95,12 @@ def random_part(index: int, seed: int = 0, split: str = "train") -> MeshObject:
 
 def described_part(index: int, seed: int = 0, split: str = "train") -> RandomPart:
     """`random_part` with how it was made."""
-    if index < 0 or split not in ("train", "test"):
-        raise ValueError(f"there is no part {index} of a split '{split}': give train or test, and a number from 0 on")
+    most = {"train": 1_000_000, "test": 1_000}.get(split, 0)
+    if not 0 <= index < most:
+        raise ValueError(
+            f"there is no part {index} of a split '{split}': give train and a number below 1,000,000, or test and one "
+            "below 1,000"
+        )
     place = train_place("parts", seed, index) if split == "train" else HALF + test_place("parts", seed, index)
     return drawn_part(np.random.default_rng(place))
 
