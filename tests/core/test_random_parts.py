@@ -12,8 +12,16 @@ import trimesh
 
 from lie_picard import so3
 from lie_picard.data.random_parts import PartBank, described_part, random_part, random_surface, signature
-from lie_picard.data.random_parts.bodies import Dice, PartsError
-from lie_picard.data.random_parts.parts import KINDS, MAX_TRIANGLES, MIN_ASPECT, MIN_TRIANGLES, symmetry_of
+from lie_picard.data.random_parts.bodies import Dice, PartsError, kernel
+from lie_picard.data.random_parts.parts import (
+    KINDS,
+    MAX_EXCESS,
+    MAX_TRIANGLES,
+    MIN_ASPECT,
+    MIN_TRIANGLES,
+    looks_alike,
+    symmetry_of,
+)
 from lie_picard.data.random_parts.signature import DEGREE, harmonics, quadrature
 from lie_picard.data.seeds import train_generator
 from lie_picard.geometry.enclosing import smallest_ball
@@ -28,6 +36,11 @@ FRAME = BodyFrame(DEGREE)
 @functools.cache
 def parts():
     return [described_part(k) for k in range(COUNT)]
+
+
+@functools.cache
+def signatures():
+    return torch.stack([signature(part.surface) for part in parts()])
 
 
 def mesh_of(surface):
@@ -45,7 +58,10 @@ def test_parts_are_closed_and_of_radius_1_about_their_smallest_ball():
         assert mesh.is_watertight and mesh.volume > 0, part.kind
         assert MIN_TRIANGLES <= len(surface.triangles) <= MAX_TRIANGLES
         centre, radius = smallest_ball(surface.vertices)
-        np.testing.assert_allclose([*centre, radius], [0, 0, 0, 1], atol=1e-6)
+        assert np.linalg.norm(surface.vertices, axis=1).max() == pytest.approx(1, abs=1e-9)
+        assert 1 - 1e-6 < 1 / radius < 1 + 2 * MAX_EXCESS
+        if part.symmetry.is_trivial:
+            np.testing.assert_allclose(centre, 0, atol=1e-6)
         assert surface.colours is None or surface.colours.shape == (len(surface.triangles), 3, 3)
 
 
@@ -58,6 +74,7 @@ def test_parts_are_of_many_kinds_and_proportions():
     symmetric = np.mean([part.group != "C1" for part in parts()])
     assert 0.25 < symmetric < 0.55
     assert 0.1 < np.mean([part.painted for part in parts()]) < 0.5
+    assert all(part.look in (part.group, "C1") for part in parts())
 
 
 @pytest.mark.parametrize("make", KINDS, ids=lambda make: make.__name__)
@@ -93,7 +110,7 @@ def test_parts_can_be_rendered(generator):
     assert (shown > 20).float().mean((1, 2)).min() > 0.02
 
 
-@pytest.mark.parametrize("wrong", [(-1, 0, "train"), (0, 0, "val"), (1000, 0, "test")])
+@pytest.mark.parametrize("wrong", [(-1, 0, "train"), (1_000_000, 0, "train"), (0, 0, "val"), (1000, 0, "test")])
 def test_parts_that_are_none_are_refused(wrong):
     with pytest.raises(ValueError, match=f"no part {wrong[0]}"):
         random_part(*wrong)
@@ -103,6 +120,17 @@ def test_what_is_missing_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "manifold3d", None)
     with pytest.raises(PartsError, match="pip install manifold3d"):
         random_part(0)
+
+
+def test_colours_that_break_the_symmetry_are_said():
+    """Two bodies of a part that a half turn exchanges: painted alike they keep its look, else not."""
+    left = kernel().Manifold.cube((1, 1, 1), True).translate((-2, 0, 0)).to_mesh()
+    vertices, triangles = np.asarray(left.vert_properties, float), np.asarray(left.tri_verts, np.int64)
+    both = np.concatenate([vertices, vertices * (-1, -1, 1)]), np.concatenate([triangles, triangles + len(vertices)])
+    colours = np.full((2 * len(triangles), 3, 3), 0.5, np.float32)
+    assert looks_alike(Surface(*both, colours), "C2")
+    colours[: len(triangles)] = 0.7
+    assert not looks_alike(Surface(*both, colours), "C2")
 
 
 def test_groups_have_their_orders():
@@ -135,32 +163,37 @@ def test_the_quadrature_is_exact_for_areas_and_moments():
 
 
 def test_a_turned_surface_has_the_turned_signature(generator):
-    for part, rotation in zip(parts()[:12], so3.uniform(12, generator=generator), strict=True):
+    for part, own, rotation in zip(parts()[:12], signatures()[:12], so3.uniform(12, generator=generator), strict=True):
         moved = part.surface.vertices @ rotation.double().numpy().T
         found = signature(dataclasses.replace(part.surface, vertices=moved))
-        error = (found - turned(signature(part.surface), rotation)).square().mean(0).sqrt()
+        error = (found - turned(own, rotation)).square().mean(0).sqrt()
         assert error[:3].max() < 2e-3 and error[3] < 0.03, part.kind  # the support function is sampled on a grid
 
 
 def test_the_symmetries_by_construction_are_those_of_the_signature():
-    symmetric = [part for part in parts() if not part.symmetry.is_trivial]
+    symmetric = [(part, own) for part, own in zip(parts(), signatures(), strict=True) if not part.symmetry.is_trivial]
     assert len(symmetric) > 8
-    for part in symmetric:
-        own = signature(part.surface)
+    for part, own in symmetric:
         for turn in part.symmetry.equivalents(torch.eye(3), 30.0)[:24]:
             assert (turned(own, turn) - own).square().mean().sqrt() < 0.05, (part.kind, part.group)
 
 
 def test_a_finer_mesh_of_the_same_surface_has_the_same_signature():
-    for part in parts()[:12]:
+    for part, own in zip(parts()[:12], signatures(), strict=False):
         vertices, triangles = trimesh.remesh.subdivide(part.surface.vertices, part.surface.triangles)
         found = signature(Surface(vertices, triangles))
-        own = signature(part.surface)
         assert (found - own).norm() < 0.01 * own.norm(), part.kind
 
 
+def test_triangles_without_area_are_nothing():
+    surface = parts()[1].surface
+    flat = np.array([[0, 0, 1], [0, 1, 0], [2, 2, 2]])
+    found = signature(Surface(surface.vertices, np.concatenate([surface.triangles, flat])))
+    torch.testing.assert_close(found, signatures()[1], atol=1e-4, rtol=0)
+
+
 def test_the_signature_tells_shapes_apart_and_has_about_unit_variance():
-    each = torch.stack([signature(part.surface) for part in parts()])
+    each = signatures()
     assert not each[:, 0].any()
     assert torch.pdist(each.flatten(1)).min() > 0.1
     for degree in range(1, DEGREE + 1):

@@ -161,7 +161,13 @@ def hulled(*solids: Solid) -> Solid:
 
 
 def bounds(solid: Solid) -> Array:
-    """(2, 3) lowest and highest corner."""
+    """(2, 3) lowest and highest corner.
+
+    Raises:
+        ValueError: it is empty.
+    """
+    if solid.is_empty():
+        raise ValueError("a solid of nothing has no bounds: draw it again")
     return np.asarray(solid.bounding_box(), float).reshape(2, 3)
 
 

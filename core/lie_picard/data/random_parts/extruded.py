@@ -32,14 +32,19 @@ def extrude(area: sections.Area, height: float) -> Solid:
     return area.extrude(height).translate((0, 0, -height / 2))
 
 
-def chamfered(area: sections.Area, height: float, size: float, lower: bool = True) -> Solid:
-    """Of a convex area, its edges broken at 45 degrees; or the upper ones alone."""
-    inner = area.offset(-size, kernel().JoinType.Miter)
-    if inner.is_empty():
-        return extrude(area, height)
+def chamfered(area: sections.Area, height: float, size: float, lower: bool = True, round_edges: bool = False) -> Solid:
+    """Of a convex area, its edges broken at 45 degrees or rounded; or the upper ones alone."""
+    module = kernel()
+    angles = np.linspace(0, math.pi / 2, 5)[1:] if round_edges else np.array([math.pi / 2])
     core = extrude(area, height - size * (2 if lower else 1))
-    core = core if lower else core.translate((0, 0, -size / 2))
-    return hulled(core, extrude(inner, height) if lower else inner.extrude(height / 2))
+    layers = [core if lower else core.translate((0, 0, -size / 2))]
+    for angle in angles:
+        back, up = size * (1 - math.cos(angle)), size * (1 - math.sin(angle))
+        inner = area.offset(-back, module.JoinType.Round if round_edges else module.JoinType.Miter)
+        if inner.is_empty():
+            return extrude(area, height)
+        layers.append(extrude(inner, height - 2 * up) if lower else inner.extrude(height / 2 - up))
+    return hulled(*layers)
 
 
 def prism(dice: Dice) -> Built:
@@ -50,7 +55,7 @@ def prism(dice: Dice) -> Built:
     if convex and dice.happens(0.5):
         lower = dice.happens(0.6)
         size = dice.between(0.05, 0.2) * min(1.0, height)
-        return upright(chamfered(section.area, height, size, lower), section, lower)
+        return upright(chamfered(section.area, height, size, lower, dice.happens(0.5)), section, lower)
     return upright(extrude(section.area, height), section, True)
 
 

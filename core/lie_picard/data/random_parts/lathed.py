@@ -7,14 +7,30 @@ import math
 import numpy as np
 
 from lie_picard.data.random_parts import sections
-from lie_picard.data.random_parts.bodies import Built, Dice, Solid, ball, box, cut, joined, kernel, ring, rod, sides
+from lie_picard.data.random_parts.bodies import (
+    Built,
+    Dice,
+    Solid,
+    ball,
+    bounds,
+    box,
+    cut,
+    joined,
+    kernel,
+    ring,
+    rod,
+    sides,
+)
 from lie_picard.data.random_parts.extruded import chamfered, extrude
 
 
-def revolved(profile: np.ndarray, around: int = 48) -> Solid:
-    """A profile (N, 2) of radius and height, from the lower end of the axis to the upper one."""
+def revolved(profile: np.ndarray, around: int = 48, fillet: float = 0.0) -> Solid:
+    """A profile (N, 2) of radius and height, from the lower end of the axis to the upper one; its edges rounded."""
     corners = np.concatenate([[(0.0, profile[0, 1])], profile, [(0.0, profile[-1, 1])]])
-    return sections.polygon(corners).revolve(around)
+    area = sections.polygon(corners)
+    if fillet:  # of the whole cut through the axis, so that the ends stay flat there
+        area = sections.rounded(area + area.mirror((1, 0)), fillet, fillet)
+    return area.revolve(around)
 
 
 def _smooth(dice: Dice, count: int, low: float, high: float) -> np.ndarray:
@@ -31,7 +47,7 @@ def _smooth(dice: Dice, count: int, low: float, high: float) -> np.ndarray:
 
 def _flats(built: Built, dice: Dice, radius: float) -> Built:
     """With flats, a keyway, a cross hole, or as it is."""
-    low, high = np.asarray(built.solid.bounding_box()).reshape(2, 3)[:, 2]
+    low, high = bounds(built.solid)[:, 2]
     height, even = high - low, built.group.startswith("D")
     kind = dice.one(("none", "flats", "key", "hole"), (5, 2, 1, 1))
     if kind == "none":
@@ -72,7 +88,8 @@ def shaft(dice: Dice) -> Built:
         begin, end = [first - (size, 0), first + np.array((0, size))], [last - (0, size), last - (size, 0)]
         profile = np.concatenate([begin, profile[1:-1], end])
     profile[:, 1] *= dice.ratio(0.5, 1.5)
-    return _flats(Built(revolved(profile), "D∞" if even else "C∞"), dice, max(radii))
+    fillet = dice.between(0.02, 0.1) if dice.happens(0.4) else 0.0
+    return _flats(Built(revolved(profile, fillet=fillet), "D∞" if even else "C∞"), dice, max(radii))
 
 
 def vase(dice: Dice) -> Built:
@@ -99,13 +116,13 @@ def cup(dice: Dice) -> Built:
     bulge = dice.between(-0.2, 0.3) if dice.happens(0.5) else 0.0
     x = np.linspace(0, 1, 12 if bulge else 2)
     radii = bottom + (top - bottom) * x + bulge * np.sin(math.pi * x)
-    outer = revolved(np.stack([radii, high * x], 1))
+    outer = revolved(np.stack([radii, high * x], 1), fillet=dice.one((0.0, wall / 2, 0.15)))
     inner = np.stack([np.maximum(radii - wall, 0.05), high * x], 1)
     inner[:, 1] = wall + (high - wall + 0.1) * x
     through = dice.happens(0.2)
     if through:
         inner[0] = (inner[0, 0], -0.1)
-    solid = cut(outer, revolved(inner))
+    solid = cut(outer, revolved(inner, fillet=0.0 if through else dice.one((0.0, 0.15))))
     if dice.happens(0.3):
         rim = sections.rectangle(dice.between(0.15, 0.5), wall).translate((1.0, high - wall / 2)).revolve(48)
         solid = solid + rim
@@ -211,7 +228,7 @@ def hoop(dice: Dice) -> Built:
         return _flats(Built(solid, "C∞"), dice, 1.0) if dice.happens(0.3) else Built(solid, "C∞")
     if dice.happens(0.5):
         arm = extrude(area, dice.between(0.3, 1.2)).rotate((90, 0, 0))
-        solid = solid + arm.translate((0, -np.asarray(arm.bounding_box())[4] + 1e-3, 0))
+        solid = solid + arm.translate((0, -float(bounds(arm)[1, 1]) + 1e-3, 0))
         return Built(solid, "C1")
     return Built(solid, "Cs")
 
