@@ -99,7 +99,7 @@ class Randomisation:
     @property
     def needs_pictures(self) -> bool:
         """Whether images need a bank of pictures (`pictures.Pictures`) beside photographs."""
-        return max(self.prints, self.wear, self.metal, self.coat, self.tables) > 0
+        return max(self.prints, self.vivid, self.wear, self.metal, self.coat, self.tables) > 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; shares that are 0 are left out, as they were before there were any."""
@@ -112,8 +112,8 @@ SHARES = ("centred", "prints", "vivid", "wear", "metal", "coat", "hands", "shado
 # The world as users have it: surfaces with prints and wear, hands, and boxes that are off by a fifth of their side.
 TEXTURED = Randomisation(
     distance=(3.0, 20.0), fill=(0.6, 1.05), shift=0.4, lights=(0.4, 1.2), ambient=(0.15, 0.6), occluder=0.25,
-    centred=0.5, prints=0.6, vivid=0.4, wear=0.2, metal=0.12, coat=0.25, hands=0.25, shadows=0.4, tables=0.3, small_sensor=0.35, sharpened=0.3,
-    balance=0.25,
+    centred=0.5, prints=0.6, vivid=0.4, wear=0.2, metal=0.12, coat=0.25, hands=0.25, shadows=0.4, tables=0.3,
+    small_sensor=0.35, sharpened=0.3, balance=0.25,
 )  # fmt: skip
 
 
