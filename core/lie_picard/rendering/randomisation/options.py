@@ -99,7 +99,7 @@ class Randomisation:
     @property
     def needs_pictures(self) -> bool:
         """Whether images need a bank of pictures (`pictures.Pictures`) beside photographs."""
-        return max(self.prints, self.wear, self.metal, self.coat, self.tables) > 0
+        return max(self.prints, self.vivid, self.wear, self.metal, self.coat, self.tables) > 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; shares that are 0 are left out, as they were before there were any."""

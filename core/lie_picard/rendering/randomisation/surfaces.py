@@ -10,7 +10,6 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lie_picard import so3
@@ -31,28 +30,59 @@ class PlacementError(ValueError):
 
 @dataclass(frozen=True)
 class Points:
-    """M points that are seen.
+    """M points that are seen, and what of the buffers' rays each stands for.
 
     Attributes:
-        image: (M,) index among the B images. chosen: (M,) index among those that were chosen. pixel: (M,) of P rays.
+        image: (M,) index among the B images. chosen: (M,) index among those that were chosen. ray: (M,) of P.
+        wide: neighbours in a row that a point stands for, 1 or 2. size: (B, P).
     """
 
     image: Tensor
     chosen: Tensor
-    pixel: Tensor
+    ray: Tensor
+    wide: int
+    size: tuple[int, int]
 
     @classmethod
-    def of(cls, hit: Tensor, chosen: Tensor) -> Points:
-        """Those of the chosen images (k,); on a GPU all their rays, as it would have to say how many hit."""
-        pixels = hit.shape[1]
-        mask = hit[chosen].flatten()
-        where = mask.nonzero()[:, 0] if hit.device.type == "cpu" else torch.arange(len(mask), device=hit.device)
-        among = torch.div(where, pixels, rounding_mode="floor")
-        return cls(chosen[among], among, where - among * pixels)
+    def of(cls, hit: Tensor, chosen: Tensor, supersample: int) -> Points:
+        """Those of the chosen images (k,); on a GPU all their rays, as it would have to say how many hit.
 
-    def taken(self, field: Tensor) -> Tensor:
-        """(B, C, P) -> (M, C)."""
-        return field[self.image, :, self.pixel]
+        Of two rays side by side within a pixel one is enough: the left one in even rows, the right one in odd ones, so
+        that nothing moves to a side.
+        """
+        rays = hit.shape[1]
+        wide = 2 if supersample % 2 == 0 else 1
+        mask = hit[chosen].view(-1, wide)
+        seen = mask[:, 0] | mask[:, -1]
+        where = seen.nonzero()[:, 0] if hit.device.type == "cpu" else torch.arange(len(mask), device=hit.device)
+        among = torch.div(where, rays // wide, rounding_mode="floor")
+        ray = (where - among * (rays // wide)) * wide
+        if wide == 2:
+            odd = torch.div(ray, math.isqrt(rays), rounding_mode="floor") % 2 == 1
+            ray = ray + torch.where(odd, mask[where, 1], ~mask[where, 0])
+        return cls(chosen[among], among, ray, wide, (len(hit), rays))
+
+    def taken(self, field: Tensor) -> tuple[Tensor, ...]:
+        """(B, C, P) -> C times (M,)."""
+        channels = field.shape[1]
+        first = self.image * (channels * self.size[1]) + self.ray
+        flat = field.reshape(-1)
+        return tuple(flat[first + k * self.size[1]] for k in range(channels))
+
+    def least(self, field: Tensor) -> Tensor:
+        """(B, C, P) -> (M,) the least of all channels and of all rays that a point stands for."""
+        channels, cells = field.shape[1], self.size[1] // self.wide
+        first = self.image * (channels * cells) + torch.div(self.ray, self.wide, rounding_mode="floor")
+        flat = field.reshape(-1, self.wide)
+        return torch.stack([flat[first + k * cells].amin(1) for k in range(channels)]).amin(0)
+
+    def put(self, field: Tensor, values: Tensor) -> None:
+        """Write (M, C) into a contiguous (B, C, P)."""
+        channels, cells = field.shape[1], self.size[1] // self.wide
+        first = self.image * (channels * cells) + torch.div(self.ray, self.wide, rounding_mode="floor")
+        flat = field.view(-1, self.wide)
+        for k in range(channels):
+            flat[first + k * cells] = values[:, k : k + 1].expand(-1, self.wide)
 
 
 def placement_of(buffers: Buffers) -> Placement:
@@ -66,21 +96,6 @@ def placement_of(buffers: Buffers) -> Placement:
             "prints, wear, metal and coats need buffers with `placement`, as `cast_randomly` gives them"
         )
     return buffers.placement
-
-
-def dress(
-    buffers: Buffers, lighting: Lighting, pictures: Pictures | None, options: Randomisation, rng: Rng
-) -> tuple[Buffers, Lighting]:
-    """Buffers whose albedo has the material's tint, prints and wear in it; and lighting without a tint."""
-    tint = lighting.tint
-    if options.vivid:
-        tint = _vivid(tint, placement_of(buffers).coloured, options, rng)
-    albedo = buffers.albedo * tint[..., None]
-    if options.prints:
-        albedo = _print(albedo, buffers, pictures, rng.some(options.prints, len(tint)), rng)
-    if options.wear:
-        albedo = _wear(albedo, buffers, pictures, rng.some(options.wear, len(tint)), rng)
-    return dataclasses.replace(buffers, albedo=albedo), dataclasses.replace(lighting, tint=torch.ones_like(tint))
 
 
 def _vivid(tint: Tensor, coloured: Tensor, options: Randomisation, rng: Rng) -> Tensor:
@@ -101,26 +116,32 @@ def _saturated(rng: Rng, *shape: int) -> Tensor:
     )
 
 
-def in_object(buffers: Buffers, points: Points, chosen: Tensor, turn: Tensor) -> tuple[Tensor, Tensor]:
+def in_object(buffers: Buffers, points: Points, chosen: Tensor, turn: Tensor) -> tuple[Tensor, ...]:
     """Places and normals in the frames of the objects, turned.
 
     Args:
         chosen: (k,) images. turn: (k, 3, 3) picture_from_object.
 
     Returns:
-        (M, 3) in radii, and (M, 3) unit.
+        Six times (M,): x, y, z of the place in radii, and of the normal.
     """
     placement = placement_of(buffers)
-    matrices = (turn @ placement.rotations[chosen].mT)[points.chosen]
-    place = rays_of(placement, points) * buffers.depth[points.image, points.pixel][:, None]
-    place = place - placement.translations[points.image]
-    normal = points.taken(buffers.normal)
-    return (matrices * place[:, None]).sum(-1), (matrices * normal[:, None]).sum(-1)
+    matrices = turn @ placement.rotations[chosen].mT
+    origin = matrices @ placement.translations[chosen][..., None]
+    a = matrices.flatten(1).T[:, points.chosen]
+    ox, oy, oz = origin[..., 0].T[:, points.chosen]
+    x, y = rays_of(placement, points)
+    depth = buffers.depth.reshape(-1)[points.image * points.size[1] + points.ray]
+    place = [(a[3 * k] * x + a[3 * k + 1] * y + a[3 * k + 2]) * depth - o for k, o in enumerate((ox, oy, oz))]
+    nx, ny, nz = points.taken(buffers.normal)
+    normal = [a[3 * k] * nx + a[3 * k + 1] * ny + a[3 * k + 2] * nz for k in range(3)]
+    return (*place, *normal)
 
 
-def rays_of(placement: Placement, points: Points) -> Tensor:
-    """(M, 3) directions from the camera, z = 1."""
-    return placement.rays[points.pixel] * F.pad(placement.zoom, (0, 1), value=1.0)[points.image]
+def rays_of(placement: Placement, points: Points) -> tuple[Tensor, Tensor]:
+    """x and y (M,) of directions from the camera whose z is 1."""
+    x, y = placement.rays[:, :2].T[:, points.ray] * placement.zoom.T[:, points.image]
+    return x, y
 
 
 @dataclass(frozen=True)
@@ -138,17 +159,18 @@ class _Mapping:
 
     def look_up(self, buffers: Buffers, points: Points, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(M,) index of the side, and (M,) both coordinates in its picture."""
-        place, normal = in_object(buffers, points, chosen, self.turn)
-        x, y, z = place.unbind(1)
-        away = normal.abs()
-        round_ = self.wrapped[points.chosen] & (away[:, 2] < 0.9)
-        axis = torch.where(round_, 0, away.argmax(1))
-        behind = torch.where(round_, False, normal.gather(1, axis[:, None])[:, 0] < 0)
-        right = torch.where(axis == 0, y, torch.where(axis == 1, z, x))
-        up = torch.where(axis == 0, z, torch.where(axis == 1, x, y))
+        x, y, z, nx, ny, nz = in_object(buffers, points, chosen, self.turn)
+        ax, ay, az = nx.abs(), ny.abs(), nz.abs()
+        round_ = self.wrapped[points.chosen] & (az < 0.9)
+        third, second = (az > ax) & (az >= ay), (ay > ax) & (ay > az)
+        behind = torch.where(third, nz, torch.where(second, ny, nx)) < 0
+        right = torch.where(third, x, torch.where(second, z, y))
+        up = torch.where(third, y, torch.where(second, x, z))
         right = torch.where(round_, 0.7 * torch.atan2(y, x), right)  # a typical radius
-        side = points.chosen * _FACES + 2 * axis + behind
-        a, b, c, d, e, f = self.sides[side].unbind(1)
+        up = torch.where(round_, z, up)
+        face = torch.where(round_, 0, 4 * third + 2 * second + behind)
+        side = points.chosen * _FACES + face
+        a, b, c, d, e, f = self.sides.T[:, side]
         return side, a * right + b * up + e, c * right + d * up + f
 
 
@@ -172,118 +194,133 @@ def _texels(pictures: Tensor, index: Tensor, u: Tensor, v: Tensor) -> Tensor:
     return pictures.flatten(0, 2)[(index * side + row) * side + column].float() / 255
 
 
-def _print(albedo: Tensor, buffers: Buffers, pictures: Pictures | None, chosen: Tensor, rng: Rng) -> Tensor:
-    """One picture all over, one for each side, stickers, or sides of different colours."""
-    count = len(chosen)
-    if not count or pictures is None:
-        return albedo
-    style = rng.uniform(count, 1)
-    all_over, each, sticker = style < 0.25, (style >= 0.25) & (style < 0.6), (style >= 0.6) & (style < 0.85)
-    index = rng.integers(len(pictures.prints), count, _FACES)
-    index = torch.where(all_over, index[:, :1], index)
-    large, medium, small = (
-        rng.uniform(count, _FACES, between=between) for between in ((0.5, 2.5), (0.9, 1.5), (0.35, 1.0))
-    )
-    large, medium = large[:, :1], medium[:, :1]
-    size = torch.where(all_over, large, torch.where(each, medium, small))
-    stretch = 2 ** rng.uniform(count, _FACES, between=(-0.5, 0.5))
-    stretch = torch.where(sticker, stretch, stretch[:, :1].sqrt())
-    angle = rng.uniform(count, _FACES, between=(0, 2 * math.pi))
-    square = torch.where(rng.happens(0.5, count, 1), angle[:, :1], 0.0)  # as the box, or all alike
-    angle = torch.where(sticker, angle, square + (angle / (math.pi / 2)).floor() * (math.pi / 2))
-    wander = torch.where(sticker, 0.45, torch.where(each, 0.1, 1.0))[..., None]
-    centre = wander * rng.uniform(count, _FACES, 2, between=(-1, 1))
-    mapping = _mapping(rng, torch.stack([size * stretch, size / stretch], -1), angle, centre)
-    shown = torch.where(sticker, rng.happens(0.5, count, _FACES), all_over | (each & rng.happens(0.9, count, _FACES)))
-    opacity = shown * rng.uniform(count, 1, between=(0.7, 1.0))
-    tiled = all_over | (each & rng.happens(0.5, count, 1))
-    painted = torch.where(all_over, 0.0, torch.where(sticker, rng.happens(0.2, count, 1).float(), 1.0))
-    painted = torch.where(each, rng.happens(0.6, count, 1).float(), painted)
-    paint = torch.cat([_saturated(rng, count, _FACES), painted.expand(-1, _FACES)[..., None]], -1).flatten(0, 1)
-    inked = rng.happens(0.3, count)  # on the material's colour, which shines through
-    points = Points.of(buffers.hit, chosen)
-    side, u, v = mapping.look_up(buffers, points, chosen)
-    inside = tiled.expand(-1, _FACES).flatten()[side] | ((u >= 0) & (u < 1) & (v >= 0) & (v < 1))
-    colour = _texels(pictures.prints, index.flatten()[side], u, v)
-    before = points.taken(albedo)
-    ground = torch.lerp(before, paint[side, :3], paint[side, 3:])
-    colour = torch.where(inked[points.chosen, None], colour * ground, colour)
-    printed = torch.lerp(ground, colour, (inside * opacity.flatten()[side])[:, None])
-    return _laid(albedo, buffers, points, before, printed)
-
-
-def _wear(albedo: Tensor, buffers: Buffers, pictures: Pictures | None, chosen: Tensor, rng: Rng) -> Tensor:
-    """Scratches, chips and dirt, twice: coarse and fine."""
-    count = len(chosen)
-    if not count or pictures is None:
-        return albedo
-    index = rng.integers(len(pictures.worn), count, _FACES)
-    size = rng.uniform(count, 1, 1, between=(0.6, 2.0)).expand(-1, _FACES, 2)
-    angle, centre = rng.uniform(count, _FACES, between=(0, 2 * math.pi)), rng.uniform(count, _FACES, 2)
-    mapping = _mapping(rng, size, angle, centre)
-    strength = rng.uniform(count, 1, between=(0.3, 1.0))
-    points = Points.of(buffers.hit, chosen)
-    side, u, v = mapping.look_up(buffers, points, chosen)
-    shade = _texels(pictures.worn, index.flatten()[side], u, v)[:, None] * (255 / 128) - 1  # -1 to 1
-    shade = shade * strength[points.chosen]
-    before = points.taken(albedo)
-    after = before * (1 + shade.clamp_max(0)) + (1 - before) * 0.8 * shade.clamp_min(0)
-    return _laid(albedo, buffers, points, before, after)
-
-
-def _laid(albedo: Tensor, buffers: Buffers, points: Points, before: Tensor, after: Tensor) -> Tensor:
-    """The albedo with what lies on it; on objects with colours of their own it is faint, and not on their marks."""
+def _lay(albedo: Tensor, buffers: Buffers, points: Points, before: Tensor, after: Tensor) -> None:
+    """Put (M, 3) on an albedo; on objects with colours of their own it is faint, and not on their marks."""
     coloured = placement_of(buffers).coloured[points.image, None]
-    unmarked = points.taken(buffers.albedo).amin(1, keepdim=True) >= _UNMARKED
+    unmarked = (points.least(buffers.albedo) >= _UNMARKED)[:, None]
     faint = torch.where(unmarked, before * (1 - FAINT * (1 - after)), before)
-    after = torch.where(coloured, faint, after)
-    laid = albedo.mT.contiguous()
-    laid[points.image, points.pixel] = after
-    return laid.mT
+    points.put(albedo, torch.where(coloured, faint, after))
 
 
-def reflect(
-    colour: Tensor, buffers: Buffers, lighting: Lighting, pictures: Pictures | None, options: Randomisation, rng: Rng
-) -> Tensor:
-    """Metals, which reflect the surroundings in their colour, and clear coats, in white, over lit surfaces.
+@dataclass(frozen=True)
+class Dresser:
+    """What draws looks: pictures, ranges, random numbers.
 
-    -> (B, 3, P), not clamped.
+    Attributes:
+        supersample: rays a pixel and side.
     """
-    count = len(colour)
-    kind = rng.uniform(count)
-    some = rng.some(min(1.0, options.metal + options.coat), count)
-    if not len(some) or pictures is None:
-        return colour
-    placement = placement_of(buffers)
-    # Metals are for what has no colours of its own: it would mirror them away.
-    metal = (kind < options.metal / (options.metal + options.coat)) & ~placement.coloured
-    rough = rng.uniform(count)
-    power = 2 ** (9 - 5 * rough)
-    mirror = rng.uniform(count, between=(0.03, 0.15)) * torch.where(placement.coloured, 0.5, 1.0)
-    matt = rng.uniform(count, 1, between=(0.1, 0.5))
-    environment = rng.integers(len(pictures.environments), count)
-    points = Points.of(buffers.hit, some)
-    image = points.image
-    normal, ray = points.taken(buffers.normal), F.normalize(rays_of(placement, points), dim=1)
-    facing = -(ray * normal).sum(1, keepdim=True)
-    mirrored = ray + 2 * facing * normal
-    # As a mirroring ball shows its surroundings, seen along z.
-    wide = 2 * (mirrored[:, :2].square().sum(1) + (1 - mirrored[:, 2]).square()).clamp_min(1e-6).sqrt()
-    u, v = (mirrored[:, k] / wide + 0.5 for k in range(2))
-    seen = _texels(pictures.environments, environment[image], u.clamp(0, 0.999), v.clamp(0, 0.999))
-    lamps = (lighting.directions[image] * mirrored[:, None]).sum(-1).clamp_min(1e-4) ** power[image, None]
-    seen = seen + (lamps[..., None] * lighting.colours[image]).sum(1) * (2 - 1.5 * rough[image, None])
-    edge = (1 - facing.clamp(0, 1)) ** 5
-    own = points.taken(buffers.albedo)
-    of_metal = metal[image, None]
-    strength = torch.where(of_metal, own + (1 - own) * edge, mirror[image, None] + (0.6 - mirror[image, None]) * edge)
-    lit = points.taken(colour)
-    lit = torch.where(of_metal, lit * matt[image], lit * (1 - strength))
-    laid = colour.mT.contiguous()
-    laid[image, points.pixel] = torch.where(points_hit(buffers, points), lit + strength * seen, points.taken(colour))
-    return laid.mT
 
+    pictures: Pictures
+    options: Randomisation
+    rng: Rng
+    supersample: int
 
-def points_hit(buffers: Buffers, points: Points) -> Tensor:
-    """(M, 1) whether a point is one: on a GPU all rays are looked at."""
-    return buffers.hit[points.image, points.pixel][:, None]
+    def dress(self, buffers: Buffers, lighting: Lighting) -> tuple[Buffers, Lighting]:
+        """Buffers whose albedo has the material's tint, prints and wear in it; and lighting without a tint."""
+        options, rng, tint = self.options, self.rng, lighting.tint
+        if options.vivid:
+            tint = _vivid(tint, placement_of(buffers).coloured, options, rng)
+        albedo = buffers.albedo * tint[..., None]
+        for share, draw in ((options.prints, self._print), (options.wear, self._wear)):
+            chosen = rng.some(share, len(tint))
+            if len(chosen):
+                draw(albedo, buffers, chosen)
+        return dataclasses.replace(buffers, albedo=albedo), dataclasses.replace(lighting, tint=torch.ones_like(tint))
+
+    def _print(self, albedo: Tensor, buffers: Buffers, chosen: Tensor) -> None:
+        """One picture all over, one for each side, stickers, or sides of different colours."""
+        count, rng, pictures = len(chosen), self.rng, self.pictures
+        style = rng.uniform(count, 1)
+        all_over, each, sticker = style < 0.25, (style >= 0.25) & (style < 0.6), (style >= 0.6) & (style < 0.85)
+        index = rng.integers(len(pictures.prints), count, _FACES)
+        index = torch.where(all_over, index[:, :1], index)
+        large, medium, small = (
+            rng.uniform(count, _FACES, between=between) for between in ((0.5, 2.5), (0.9, 1.5), (0.35, 1.0))
+        )
+        large, medium = large[:, :1], medium[:, :1]
+        size = torch.where(all_over, large, torch.where(each, medium, small))
+        stretch = 2 ** rng.uniform(count, _FACES, between=(-0.5, 0.5))
+        stretch = torch.where(sticker, stretch, stretch[:, :1].sqrt())
+        angle = rng.uniform(count, _FACES, between=(0, 2 * math.pi))
+        square = torch.where(rng.happens(0.5, count, 1), angle[:, :1], 0.0)  # as the box, or all alike
+        angle = torch.where(sticker, angle, square + (angle / (math.pi / 2)).floor() * (math.pi / 2))
+        wander = torch.where(sticker, 0.45, torch.where(each, 0.1, 1.0))[..., None]
+        centre = wander * rng.uniform(count, _FACES, 2, between=(-1, 1))
+        mapping = _mapping(rng, torch.stack([size * stretch, size / stretch], -1), angle, centre)
+        shown = torch.where(
+            sticker, rng.happens(0.5, count, _FACES), all_over | (each & rng.happens(0.9, count, _FACES))
+        )
+        opacity = shown * rng.uniform(count, 1, between=(0.7, 1.0))
+        tiled = all_over | (each & rng.happens(0.5, count, 1))
+        painted = torch.where(all_over, 0.0, torch.where(sticker, rng.happens(0.2, count, 1).float(), 1.0))
+        painted = torch.where(each, rng.happens(0.6, count, 1).float(), painted)
+        paint = torch.cat([_saturated(rng, count, _FACES), painted.expand(-1, _FACES)[..., None]], -1).flatten(0, 1)
+        inked = rng.happens(0.3, count)  # on the material's colour, which shines through
+        points = Points.of(buffers.hit, chosen, self.supersample)
+        side, u, v = mapping.look_up(buffers, points, chosen)
+        inside = tiled.expand(-1, _FACES).flatten()[side] | ((u >= 0) & (u < 1) & (v >= 0) & (v < 1))
+        colour = _texels(pictures.prints, index.flatten()[side], u, v)
+        before = torch.stack(points.taken(albedo), 1)
+        ground = torch.lerp(before, paint[side, :3], paint[side, 3:])
+        colour = torch.where(inked[points.chosen, None], colour * ground, colour)
+        printed = torch.lerp(ground, colour, (inside * opacity.flatten()[side])[:, None])
+        _lay(albedo, buffers, points, before, printed)
+
+    def _wear(self, albedo: Tensor, buffers: Buffers, chosen: Tensor) -> None:
+        """Scratches, chips and dirt."""
+        count, rng, pictures = len(chosen), self.rng, self.pictures
+        index = rng.integers(len(pictures.worn), count, _FACES)
+        size = rng.uniform(count, 1, 1, between=(0.6, 2.0)).expand(-1, _FACES, 2)
+        angle, centre = rng.uniform(count, _FACES, between=(0, 2 * math.pi)), rng.uniform(count, _FACES, 2)
+        mapping = _mapping(rng, size, angle, centre)
+        strength = rng.uniform(count, 1, between=(0.3, 1.0))
+        points = Points.of(buffers.hit, chosen, self.supersample)
+        side, u, v = mapping.look_up(buffers, points, chosen)
+        shade = _texels(pictures.worn, index.flatten()[side], u, v)[:, None] * (255 / 128) - 1  # -1 to 1
+        shade = shade * strength[points.chosen]
+        before = torch.stack(points.taken(albedo), 1)
+        after = before * (1 + shade.clamp_max(0)) + (1 - before) * 0.8 * shade.clamp_min(0)
+        _lay(albedo, buffers, points, before, after)
+
+    def reflect(self, colour: Tensor, buffers: Buffers, lighting: Lighting) -> None:
+        """Metals, which reflect the surroundings in their colour, and clear coats, in white, over lit surfaces.
+
+        Args:
+            colour: (B, 3, P), is changed, and not clamped.
+        """
+        options, rng, pictures, count = self.options, self.rng, self.pictures, len(colour)
+        some = rng.some(min(1.0, options.metal + options.coat), count)
+        if not len(some):
+            return
+        placement = placement_of(buffers)
+        # Metals are for what has no colours of its own: it would mirror them away.
+        metal = rng.happens(options.metal / (options.metal + options.coat), count) & ~placement.coloured
+        rough = rng.uniform(count)
+        mirror = rng.uniform(count, between=(0.03, 0.15)) * torch.where(placement.coloured, 0.5, 1.0)
+        matt = torch.where(metal, rng.uniform(count, between=(0.1, 0.5)), 1.0)
+        environment = rng.integers(len(pictures.environments), count)
+        points = Points.of(buffers.hit, some, self.supersample)
+        image = points.image
+        x, y = rays_of(placement, points)
+        short = (x * x + y * y + 1).rsqrt()
+        nx, ny, nz = points.taken(buffers.normal)
+        facing = -short * (x * nx + y * ny + nz)
+        mx, my, mz = short * x + 2 * facing * nx, short * y + 2 * facing * ny, short + 2 * facing * nz
+        # As a mirroring ball shows its surroundings, seen along z.
+        wide = 0.4999 * (mx * mx + my * my + (1 - mz).square()).clamp_min(1e-6).rsqrt()
+        seen = _texels(pictures.environments, environment[image], mx * wide + 0.5, my * wide + 0.5)
+        power = 2 ** (9 - 5 * rough)
+        sharp = 2 - 1.5 * rough
+        for k in range(lighting.directions.shape[1]):
+            dx, dy, dz = lighting.directions[:, k].T[:, image]
+            lamp = (dx * mx + dy * my + dz * mz).clamp_min(1e-4) ** power[image]
+            seen = seen + lamp[:, None] * (lighting.colours[:, k] * sharp[:, None])[image]
+        edge = (1 - facing.clamp(0, 1)) ** 5
+        own = torch.where(metal[image, None], torch.stack(points.taken(buffers.albedo), 1), mirror[image, None])
+        most = torch.where(metal, 1.0, 0.6)[image]
+        strength = own + (most[:, None] - own) * edge[:, None]
+        lit = torch.stack(points.taken(colour), 1) * matt[image, None]
+        shown = lit * (1 - torch.where(metal[image, None], 0.0, strength)) + strength * seen
+        # On a GPU all rays are points, and normals beside an object may be of any length.
+        there = buffers.hit.reshape(-1)[image * points.size[1] + points.ray]
+        points.put(colour, torch.where(there[:, None], shown, 0.0))

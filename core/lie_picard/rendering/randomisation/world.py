@@ -107,11 +107,13 @@ def develop(scene: Tensor, options: Randomisation, rng: Rng) -> Tensor:
 def _layer(buffers: Buffers, world: World, rng: Rng) -> Tensor:
     """Lit objects as premultiplied RGBA. -> (B, 4, S, S)."""
     options, lighting = world.options, draw_lighting(len(buffers.depth), world.options, rng)
-    if max(options.vivid, options.prints, options.wear):
-        buffers, lighting = surfaces.dress(buffers, lighting, world.pictures, options, rng)
+    dresser = None
+    if world.pictures is not None:
+        dresser = surfaces.Dresser(world.pictures, options, rng, world.supersample)
+        buffers, lighting = dresser.dress(buffers, lighting)
     colour = light(buffers, lighting)
-    if options.metal + options.coat:
-        colour = surfaces.reflect(colour, buffers, lighting, world.pictures, options, rng)
+    if dresser is not None and options.metal + options.coat:
+        dresser.reflect(colour, buffers, lighting)
     colour = colour.clamp(0, 1)
     side = math.isqrt(colour.shape[-1])
     fine = torch.cat([colour, buffers.hit[:, None]], 1).unflatten(2, (side, side))
