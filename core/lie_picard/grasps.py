@@ -20,8 +20,7 @@ import torch
 from torch import Tensor
 
 from lie_picard import so3
-from lie_picard.posterior.covariance import to_camera
-from lie_picard.posterior.hypotheses import Hypotheses
+from lie_picard.estimation.poses import ObjectPoses
 
 UNKNOWN_SIGMA = math.radians(5.0)
 _COARSE, _FINE, _FINAL = 32, 256, 2048  # draws of the posterior, altogether
@@ -116,35 +115,27 @@ class Posterior:
     @classmethod
     def of(
         cls,
-        hypotheses: Hypotheses,
-        position: Tensor,
-        position_covariance: Tensor,
+        poses: ObjectPoses,
         unknown_sigma: float = UNKNOWN_SIGMA,
-        centre: Tensor | None = None,
     ) -> Posterior:
-        """From the estimator's result, at a (3,) position [m] with (3, 3) covariance [m^2] in the camera frame.
+        """From what one image says about an object: each mode at its own position, with the covariance of both.
 
         Args:
-            centre: (3,) the point of the object's frame that is there (`Symmetry.centre`), metres; None: the origin.
             unknown_sigma: standard deviation [rad] for modes whose spread is unknown.
         """
-        modes = hypotheses.modes
-        rotations = torch.stack([mode.rotation for mode in modes]).double().cpu()
-        spread = torch.stack([mode.covariance for mode in modes]).double().cpu()
-        known = spread.isfinite().all(-1).all(-1)[:, None, None]
-        spread = torch.where(known, spread, unknown_sigma**2 * torch.eye(3, dtype=torch.float64))
-        covariances = torch.zeros(len(modes), 6, 6, dtype=torch.float64)
-        covariances[:, :3, :3] = position_covariance
-        covariances[:, 3:, 3:] = to_camera(rotations, spread)
-        weights = torch.tensor([mode.weight for mode in modes], dtype=torch.float64)
-        rotations, places = so3.project(rotations), position.expand(len(modes), 3)
-        if centre is not None:
-            places = places - rotations @ centre.double()
-            lever = rotations @ so3.hat(centre.double()) @ rotations.mT
-            cross = lever @ covariances[:, 3:, 3:]
-            covariances[:, :3, 3:], covariances[:, 3:, :3] = cross, cross.mT
-            covariances[:, :3, :3] += cross @ lever.mT
-        return cls(weights, rigid(rotations, places), covariances)
+        rotations, positions, covariances = map(torch.from_numpy, poses.modes())
+        weights = torch.tensor([mode.weight for mode in poses.hypotheses.modes], dtype=torch.float64)
+        known = covariances.isfinite()
+        guess = unknown_sigma**2 * torch.eye(6, dtype=torch.float64)
+        return cls(weights, rigid(so3.project(rotations), positions), torch.where(known, covariances, guess))
+
+    @classmethod
+    def of_samples(cls, rotations: Tensor, positions: Tensor) -> Posterior:
+        """Of draws of whole poses, (N, 3, 3) and (N, 3) metres, each as good as another (`ObjectPoses`)."""
+        count = len(rotations)
+        weights = torch.full((count,), 1 / max(1, count), dtype=torch.float64)
+        poses = rigid(so3.project(rotations.double().cpu()), positions.double().cpu())
+        return cls(weights, poses, torch.zeros(count, 6, 6, dtype=torch.float64))
 
     @property
     def best(self) -> Tensor:

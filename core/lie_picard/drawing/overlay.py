@@ -73,12 +73,12 @@ class Outline:
         sharp |= faces[:, 0] == faces[:, 1]  # the rim of an open surface
         return cls(vertices, edges, faces, sharp, normals, np.einsum("td,td->t", normals, corners[:, 0]))
 
-    def lines(self, camera: Camera, rotations: Array, position: Array) -> list[tuple[Array, Array]]:
-        """Of poses (M, 3, 3) at (3,) metres: pixels (S, 2, 2) of the silhouette, and of visible sharp edges within it.
+    def lines(self, camera: Camera, rotations: Array, positions: Array) -> list[tuple[Array, Array]]:
+        """Of poses (M, 3, 3), (M, 3) metres: pixels (S, 2, 2) of the silhouette, and of visible sharp edges within it.
 
         What the camera cannot see is left out.
         """
-        eyes = -np.swapaxes(rotations, -1, -2) @ position  # the camera's centre in the object's frame
+        eyes = -np.einsum("mij,mi->mj", rotations, positions)  # the camera's centre in the object's frame
         facing = eyes @ self.normals.T > self.offsets
         sides = facing[:, self.faces]
         rim = sides[..., 0] != sides[..., 1]
@@ -86,7 +86,7 @@ class Outline:
         border = self.sharp & (self.faces[:, 0] == self.faces[:, 1])
         rim |= border
         found, planes = [], _view_planes(camera)
-        for rotation, *chosen in zip(rotations, rim, within & ~border, strict=True):
+        for rotation, position, *chosen in zip(rotations, positions, rim, within & ~border, strict=True):
             points = self.vertices @ rotation.T + position
             silhouette, inner = (_pixels(camera, points[self.edges[one]], planes) for one in chosen)
             found.append((silhouette, inner))
@@ -98,10 +98,10 @@ class Drawn:
     """What is drawn of one object.
 
     Attributes:
-        name, outline, colour: of the object; the outline about its centre. position: (3,) that centre in the camera
-            frame, metres. centre: (3,) where it is in the object's frame, to which best and truth belong.
-        rotations: (M, 3, 3) modes, camera_from_object. weights: (M,) theirs. best: (3, 3) followed pose.
-        truth: (4, 4) camera_from_object, metres. note: behind the name in the label.
+        name, outline, colour: of the object. position: (3,) metres, camera frame, of the point `centre` (3,) of the
+            object's frame, above which it is labelled.
+        rotations, positions: (M, 3, 3) and (M, 3) metres of its modes, camera_from_object. weights: (M,) theirs.
+        best, truth: (4, 4) followed and true pose, camera_from_object, metres. note: behind the name in the label.
     """
 
     name: str
@@ -109,6 +109,7 @@ class Drawn:
     colour: Colour
     position: Array
     rotations: Array
+    positions: Array
     weights: Array
     best: Array | None = None
     truth: Array | None = None
@@ -126,19 +127,18 @@ def draw_overlay(image: Image, camera: Camera, items: Sequence[Drawn]) -> Image:
     scale = max(1.0, min(image.shape[:2]) / 480)
     for item in items:
         order = np.argsort(-item.weights, kind="stable")[:MAX_MODES][::-1]  # the heaviest last, on top
-        lines = item.outline.lines(camera, item.rotations[order], item.position)
+        lines = item.outline.lines(camera, item.rotations[order], item.positions[order])
         weights = np.nan_to_num(item.weights[order])
         opacity = np.maximum(_MIN_OPACITY, weights / max(weights.max(initial=0.0), 1e-12))
         _blend(result, lines, opacity, item.colour, scale)
         if item.truth is not None:
-            there = item.truth[:3, :3] @ item.centre + item.truth[:3, 3]
-            rim = item.outline.lines(camera, item.truth[None, :3, :3], there)
+            rim = item.outline.lines(camera, item.truth[None, :3, :3], item.truth[None, :3, 3])
             _blend(result, [(np.zeros((0, 2, 2)), rim[0][0])], np.ones(1), (255, 255, 255), scale, inner_strength=0.95)
     taken: list[_Box] = []
     for item in items:
-        size = float(np.linalg.norm(item.outline.vertices, axis=1).max())
+        size = float(np.linalg.norm(item.outline.vertices - item.centre, axis=1).max())
         if item.best is not None:
-            _axes(result, camera, item.best, item.position - item.best @ item.centre, size, scale)
+            _axes(result, camera, item.best[:3, :3], item.best[:3, 3], size, scale)
         _label(result, camera, item, size, scale, taken)
     return result
 

@@ -7,7 +7,6 @@ import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lie_picard import so3
+from lie_picard.estimation.draws import Drawn, Encoded
+from lie_picard.estimation.places import centres, drawn, in_camera, placed, training_half_tangent
 from lie_picard.geometry.camera import fit
 from lie_picard.model import checkpoint
 from lie_picard.model.runtimes import graphs
@@ -61,36 +62,12 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-class Encoded(NamedTuple):
-    """B images after the encoder, and how they are to be sampled.
-
-    Attributes:
-        score: of all images. plan: the sampler's tables. options: as they were asked for. images: their number B.
-    """
-
-    score: ImageScore
-    plan: Plan
-    options: SamplerOptions
-    images: int
-
-    @property
-    def presence(self) -> Tensor | None:
-        """(B,) probability that an image shows a known object; None where the model does not tell."""
-        recognised = self.score.recognised
-        return None if recognised is None else 1 - recognised[:, -1]
-
-    def image_of(self, start: Tensor) -> Tensor | None:
-        """(N,) image of each start; None for a single image."""
-        if self.images == 1:
-            return None
-        return torch.arange(self.images, device=start.device).repeat_interleave(len(start) // self.images)
-
-
 class PoseEstimator:
-    """Rotation hypotheses from images of known objects.
+    """Pose hypotheses from images of known objects.
 
     Rotations are camera_from_object for the model's virtual camera, which looks straight at the object
-    (`lie_picard.camera` makes such images of any camera's and turns the rotations back).
+    (`lie_picard.camera` makes such images of any camera's and turns the rotations back). Where the model tells places,
+    hypotheses are whole poses: positions are the object's centre in that camera's frame, in radii of its sphere.
     """
 
     def __init__(self, model: ScoreModel, device: torch.device | str = "cpu", known: Catalogue | None = None) -> None:
@@ -221,14 +198,34 @@ class PoseEstimator:
         samples: int,
         generator: torch.Generator,
         options: SamplerOptions | None = None,
-    ) -> Solution:
+        half_tangent: Tensor | None = None,
+    ) -> Drawn:
         """Samples of each of B images, image by image, from starts of their own: `encode` and `solve`.
 
-        Arguments and errors are theirs. -> (B samples, 3, 3) rotations in `Solution.rotations`.
+        Arguments and errors are theirs. -> (B samples, 3, 3) rotations in `Drawn.rotations`.
+
+        Args:
+            half_tangent: (B, 2) tangents of half the virtual cameras' fields of view; None: the training images'.
         """
         encoded = self.encode(images, names, options)
         start = so3.uniform(len(images) * samples, generator=generator, device=self.device)
-        return self.solve(encoded, start, self.walk_noise(encoded, len(start), generator))
+        solution = self.solve(encoded, start, self.walk_noise(encoded, len(start), generator))
+        told, rotations = encoded.score.places, solution.rotations
+        parts = {one.name: getattr(solution, one.name) for one in dataclasses.fields(Solution)}
+        if told is not None:
+            normal = torch.randn(len(start), 3, generator=generator)
+            there = drawn(told, rotations, normal, encoded.image_of(rotations))
+            opening = self._openings(half_tangent, len(images)).repeat_interleave(samples, 0).to(there)
+            parts["rotations"] = in_camera(rotations, centres(there, opening))
+        return Drawn(**parts, along_ray=rotations, places=told)
+
+    def _openings(self, half_tangent: Tensor | None, images: int) -> Tensor:
+        """(B, 2) tangents of half the fields of view, as given or those of training."""
+        if half_tangent is None:
+            return torch.full((images, 2), training_half_tangent(self.config), dtype=torch.float64)
+        if half_tangent.shape != (images, 2):
+            raise ValueError(f"half_tangent must have shape ({images}, 2), got {tuple(half_tangent.shape)}")
+        return half_tangent
 
     def resolve(self, encoded: Encoded, start: Tensor) -> SamplerOptions:
         """Options whose method is "auto" with the fastest one for these samples (`autotune.resolve`).
@@ -280,8 +277,9 @@ class PoseEstimator:
         options: SamplerOptions | None = None,
         warm: WarmStart | None = None,
         names: Sequence[str | None] | None = None,
+        half_tangent: Tensor | None = None,
     ) -> list[Hypotheses]:
-        """Hypotheses for several images in one pass; arguments as for `estimate`.
+        """Hypotheses for several images in one pass; arguments as for `estimate`, `half_tangent` as for `draw`.
 
         Args:
             warm: where the images follow those of the last call, as in a video: begin the parallel samplers with that
@@ -292,12 +290,12 @@ class PoseEstimator:
         if samples < 1:
             raise ValueError(f"samples must be at least 1, got {samples}")
         try:
-            return self._estimate_batch(images, samples, seed, options or SamplerOptions(), warm, names)
+            return self._estimate_batch(images, samples, seed, options or SamplerOptions(), warm, names, half_tangent)
         except torch.OutOfMemoryError:
             if self.device.type == "cpu":
                 raise
         self._to_cpu()
-        return self._estimate_batch(images, samples, seed, options or SamplerOptions(), warm, names)
+        return self._estimate_batch(images, samples, seed, options or SamplerOptions(), warm, names, half_tangent)
 
     def _estimate_batch(
         self,
@@ -307,6 +305,7 @@ class PoseEstimator:
         options: SamplerOptions,
         warm: WarmStart | None,
         names: Sequence[str | None] | None,
+        half_tangent: Tensor | None = None,
     ) -> list[Hypotheses]:
         count = len(images)
         encoded = self.encode(self.prepare(images), names, options)
@@ -340,7 +339,13 @@ class PoseEstimator:
                     converged=solution.converged and settled[k] >= MIN_SETTLED,
                 )
             )
-        return results
+        if encoded.score.places is None:
+            return results
+        normal, opening = torch.randn(samples, 3, generator=generator), self._openings(half_tangent, count)
+        whole = placed(results, encoded.score.places, normal, opening, self.model.calibration)
+        if not all(bool(one.positions.isfinite().all()) for one in whole if one.positions is not None):
+            raise ImageError("no hypotheses: a position was not finite: check the checkpoint and the image")
+        return whole
 
     def indices(self, names: Sequence[str | None]) -> Tensor:
         """Indices of objects by name, len(config.objects) for None. -> (B,) int64.

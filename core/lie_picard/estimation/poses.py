@@ -5,7 +5,6 @@ Both the ROS node and the offline tools call `estimate_poses`, so their results 
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,10 +15,21 @@ import torch
 from numpy.typing import NDArray
 
 from lie_picard.estimation.estimator import ImageError, PoseEstimator
-from lie_picard.estimation.position import REGION_SIGMA_PX, position_covariance, position_from_depth, unused_depth
+from lie_picard.estimation.fusion import APART, fused
+from lie_picard.estimation.position import (
+    REGION_SIGMA_PX,
+    position_covariance,
+    position_from_depth,
+    range_from_depth,
+    region_of,
+    unused_depth,
+)
 from lie_picard.geometry.camera import Camera, CameraError, Region, View, look_at
 from lie_picard.geometry.symmetry import Symmetry
-from lie_picard.posterior.hypotheses import Hypotheses
+from lie_picard.objects import Object
+from lie_picard.posterior.covariance import at_point, pose_covariance, to_camera
+from lie_picard.posterior.hypotheses import Hypotheses, poses_of_modes, turned
+from lie_picard.posterior.tracking import Tracked
 from lie_picard.sampling import SamplerOptions, WarmStart
 
 
@@ -48,10 +58,12 @@ class ObjectPoses:
 
     Attributes:
         object_id: of the target.
-        hypotheses: rotations are camera_from_object.
-        position: (3,) object's centre in the camera frame, metres: where its region says that its sphere is, which is
-            about the point that its symmetries leave in place. It is one point for all hypotheses.
-        position_covariance: (3, 3) m^2, from a region known to `REGION_SIGMA_PX` pixels, or of the depth image.
+        hypotheses: rotations are camera_from_object. With positions of their own (metres) where the model tells them.
+        position: (3,) the point that the object's symmetries leave in place, camera frame, metres. Where hypotheses
+            have positions: at the heaviest mode. Else where the object's region says that its sphere is, which is about
+            this point, or the depth image; it is then one point for all hypotheses.
+        position_covariance: (3, 3) m^2 of it: of that mode, or from a region known to `REGION_SIGMA_PX` pixels, or of
+            the depth image.
         symmetry: of the object: what turns of it look the same.
         complaints: what of the input was not used for it, and why.
     """
@@ -63,9 +75,44 @@ class ObjectPoses:
     symmetry: Symmetry
     complaints: tuple[str, ...] = ()
 
-    def origins(self, rotations: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Positions of the object's frame at hypotheses (..., 3, 3), metres. -> (..., 3)."""
-        return self.symmetry.origin_at(self.position, rotations)
+    @classmethod
+    def told(
+        cls, object_id: str, hypotheses: Hypotheses, symmetry: Symmetry, complaints: tuple[str, ...] = ()
+    ) -> ObjectPoses:
+        """Of hypotheses that have positions of their own."""
+        rotations, positions, covariances = (one[0].cpu().numpy() for one in poses_of_modes(hypotheses))
+        lever = rotations @ symmetry.centre
+        covariance = at_point(covariances, lever)[:3, :3]
+        return cls(object_id, hypotheses, positions + lever, covariance, symmetry, complaints)
+
+    @property
+    def sample_positions(self) -> NDArray[np.float64]:
+        """Of the object's frame at each sample, metres. -> (N, 3)."""
+        if self.hypotheses.positions is not None:
+            return self.hypotheses.positions.cpu().numpy()
+        return self.symmetry.origin_at(self.position, self.hypotheses.rotations.double().cpu().numpy())
+
+    def modes(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Rotations (M, 3, 3), positions (M, 3) of the object's frame [m], covariances as `Mode.pose_covariance`."""
+        if self.hypotheses.positions is not None:
+            rotations, positions, covariances = poses_of_modes(self.hypotheses)
+            return rotations.cpu().numpy(), positions.cpu().numpy(), covariances.cpu().numpy()
+        modes = self.hypotheses.modes
+        rotation = torch.stack([mode.rotation for mode in modes]).double().cpu().numpy()
+        spread = torch.stack([mode.covariance for mode in modes]).double().cpu().numpy()
+        return rotation, self.symmetry.origin_at(self.position, rotation), self._covariances(rotation, spread)
+
+    def followed(self, tracked: Tracked) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Position (3,) and covariance (6, 6) of the pose that is followed, as `modes` has them."""
+        if tracked.best_position is not None and tracked.best_pose_covariance is not None:
+            return tracked.best_position, tracked.best_pose_covariance
+        place = self.symmetry.origin_at(self.position, tracked.best)
+        return place, self._covariances(tracked.best, tracked.best_covariance)
+
+    def _covariances(self, rotation: NDArray[np.float64], tangents: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of poses that place the symmetries' centre at `position`: its rotation errs about this. -> (..., 6, 6)."""
+        about = pose_covariance(self.position_covariance, to_camera(rotation, tangents))
+        return at_point(about, -rotation @ self.symmetry.centre)
 
 
 class ViewCache:
@@ -148,40 +195,80 @@ def estimate_views(
             f"{image.shape[0]}: publish one that is registered to the image"
         )
     known = [target.object_id if target.object_id in estimator.config.objects else None for target in targets]
-    found = estimator.estimate_batch([view.cut(image) for view in views], samples, seed, options, warm, known)
+    half_tangent = torch.tensor([[math.tan(view.angular_radius) / estimator.config.fill] * 2 for view in views])
+    cuts = [view.cut(image) for view in views]
+    found = estimator.estimate_batch(cuts, samples, seed, options, warm, known, half_tangent)
     results = []
     for target, look, name, hypotheses in zip(targets, views, known, found, strict=True):
-        turned = _turned(hypotheses, look.camera_from_view)
-        measured, complaints = None, tuple[str, ...]()
-        if depth is not None:
-            region = target.region or whole(camera)
-            best = turned.best.rotation.double().numpy()
-            measured = position_from_depth(
-                depth, camera, look, region, target.diameter, best, estimator.catalogue.find(name)
-            )
-            if measured is None:
-                why = unused_depth(depth, camera, look, region, target.diameter, stored)
-                complaints = (f"'{target.object_id}' has its range from its size: {why}",)
-        position, covariance = measured or (look.position(target.diameter), _position_covariance(look, target, camera))
         symmetry = (symmetries or {}).get(target.object_id) or estimator.catalogue.symmetry(name)
-        results.append(ObjectPoses(target.object_id, turned, position, covariance, symmetry, complaints))
+        shape, seen = estimator.catalogue.find(name), _Depth(depth, camera, target.region or whole(camera), stored)
+        here = turned(hypotheses, torch.from_numpy(look.camera_from_view), target.diameter / 2)
+        place = _by_region if here.positions is None else _by_image
+        results.append(place(here, target, look, symmetry, shape, seen))
     return results
+
+
+@dataclass(frozen=True)
+class _Depth:
+    """A depth image, or none, with the region in which the object is sought: as `estimate_views` has them."""
+
+    image: NDArray[np.float32] | None
+    camera: Camera
+    region: Region
+    stored: Any
+
+
+def _by_region(
+    hypotheses: Hypotheses, target: Target, look: View, symmetry: Symmetry, shape: Object | None, depth: _Depth
+) -> ObjectPoses:
+    """The object is where its region says, or the depth image within it."""
+    measured, complaints, camera = None, tuple[str, ...](), depth.camera
+    if depth.image is not None:
+        best = hypotheses.best.rotation.double().numpy()
+        measured = position_from_depth(depth.image, camera, look, depth.region, target.diameter, best, shape)
+        if measured is None:
+            expected = float(np.linalg.norm(look.position(target.diameter)))
+            complaints = (_range_from_size(target, depth, depth.region, expected),)
+    position, covariance = measured or (look.position(target.diameter), _position_covariance(look, target, camera))
+    return ObjectPoses(target.object_id, hypotheses, position, covariance, symmetry, complaints)
+
+
+def _by_image(
+    hypotheses: Hypotheses, target: Target, look: View, symmetry: Symmetry, shape: Object | None, depth: _Depth
+) -> ObjectPoses:
+    """The object is where the model sees it in the region; the range that a depth image gives is weighed with that."""
+    complaints = tuple[str, ...]()
+    best, radius = hypotheses.best, target.diameter / 2
+    if depth.image is not None and best.position is not None:
+        expected = best.position.numpy()
+        region = region_of(depth.camera, expected, radius) or depth.region
+        rotation = best.rotation.double().numpy()
+        measured = range_from_depth(depth.image, depth.camera, region, expected, radius, rotation, shape)
+        away = float(np.linalg.norm(expected))
+        if measured is None:
+            complaints = (_range_from_size(target, depth, region, away),)
+        else:
+            hypotheses, apart = fused(hypotheses, *measured, symmetry.centre)
+            if apart > APART:
+                complaints = (
+                    f"'{target.object_id}' is {away:.4g} m away by its size in the image, {measured[0]:.4g} m by the "
+                    f"depth image, which differ by {apart:.1f} standard deviations: the depth image counts, as it was "
+                    "measured; check the object's diameter, the camera's calibration and the depth's registration",
+                )
+    return ObjectPoses.told(target.object_id, hypotheses, symmetry, complaints)
+
+
+def _range_from_size(target: Target, depth: _Depth, region: Region, expected: float) -> str:
+    """The complaint about a depth image that does not tell."""
+    assert depth.image is not None
+    why = unused_depth(depth.image, depth.camera, region, expected, depth.stored)
+    return f"'{target.object_id}' has its range from its size: {why}"
 
 
 def whole(camera: Camera) -> Region:
     """The largest centred square of the image."""
     side = min(camera.width, camera.height)
     return Region((camera.width - side) / 2, (camera.height - side) / 2, side, side)
-
-
-def _turned(hypotheses: Hypotheses, camera_from_view: NDArray[np.float64]) -> Hypotheses:
-    """Hypotheses of the virtual camera in the real camera's frame; body-frame covariances do not change."""
-    turn = torch.from_numpy(camera_from_view).to(hypotheses.rotations)
-    return dataclasses.replace(
-        hypotheses,
-        rotations=turn @ hypotheses.rotations,
-        modes=tuple(dataclasses.replace(mode, rotation=turn @ mode.rotation) for mode in hypotheses.modes),
-    )
 
 
 def _position_covariance(look: View, target: Target, camera: Camera) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lie_picard.geometry.camera import Camera, Region, View
+from lie_picard.geometry.camera import Camera, Region, View, turn_z_to
 from lie_picard.rendering.buffers import Castable
 
 Array = NDArray[np.float64]
@@ -30,6 +30,7 @@ BIAS, MODEL_SIGMA, REGION_SIGMA_PX = 0.002, 0.02, 1.0
 # The fewest ranges that decide, and the least share of those that the solid should give.
 MIN_RANGES, MIN_SHARE = 16, 0.15
 _GRID = 48  # pixels a side that are looked at
+_OUTLINE = 64  # points of a sphere's image
 _ROUNDS = 8
 _GRAZING = 0.25  # cosine; depth sensors see little of a surface beyond
 # What a range is too long by where it is in another unit than it is read in (metres of 32FC1, mm of 16UC1).
@@ -69,31 +70,69 @@ def position_from_depth(
             f"the depth image is {depth.shape[1]} x {depth.shape[0]} pixels but the camera {camera.width} x "
             f"{camera.height}: register the depth to the colour camera"
         )
-    radius, axis = diameter / 2, view.camera_from_view[:, 2]
+    found = range_from_depth(depth, camera, region, view.position(diameter), diameter / 2, rotation, shape)
+    if found is None:
+        return None
+    distance, sigma = found
+    return view.camera_from_view[:, 2] * distance, position_covariance(view, camera, distance, sigma)
+
+
+def range_from_depth(
+    depth: NDArray[np.float32],
+    camera: Camera,
+    region: Region,
+    expected: Array,
+    radius: float,
+    rotation: Array | None = None,
+    shape: Castable | None = None,
+) -> tuple[float, float] | None:
+    """Distance of the object's centre and its standard deviation, metres; None where too few ranges are valid.
+
+    Args:
+        region: pixels that are looked at. expected: (3,) where the centre is by all else, metres: it lies on that ray,
+            and ranges far from that one are another thing's. Others are as of `position_from_depth`.
+    """
+    away = float(np.linalg.norm(expected))
+    axis = expected / away
     rays, ranges = _ranges(depth, camera, region)
-    expected = radius / math.sin(view.angular_radius)
-    near = (ranges > (1 - GATE) * expected - radius) & (ranges < (1 + GATE) * expected)
+    near = (ranges > (1 - GATE) * away - radius) & (ranges < (1 + GATE) * away)
     rays, ranges = rays[near], ranges[near]
     if len(ranges) < MIN_RANGES:
         return None
-    found = _coarse(rays @ axis, ranges, view.angular_radius, radius)
+    found = _coarse(rays @ axis, ranges, math.asin(min(1.0, radius / away)), radius)
     if shape is not None and rotation is not None:
         found = _fitted(rays, ranges, axis, found, radius, rotation, shape)
     if found is None:
         return None
     distance, sigma = found
-    return axis * distance, position_covariance(view, camera, distance, math.hypot(sigma, BIAS * distance))
+    return distance, math.hypot(sigma, BIAS * distance)
+
+
+def region_of(camera: Camera, centre: Array, radius: float) -> Region | None:
+    """Bounding box of a sphere's image, whatever the lens; None where a part of it is not seen. (3,), metres."""
+    distance = float(np.linalg.norm(centre))
+    if not radius < distance:
+        return None
+    angles = np.linspace(0, 2 * math.pi, _OUTLINE, endpoint=False)
+    sine = radius / distance
+    cone = np.stack([sine * np.cos(angles), sine * np.sin(angles), np.full(_OUTLINE, math.sqrt(1 - sine**2))], 1)
+    pixels = camera.project_or_nan(cone @ turn_z_to(centre).T) + 0.5
+    if not np.isfinite(pixels).all():
+        return None
+    (left, top), (right, bottom) = pixels.min(0), pixels.max(0)
+    return Region(float(left), float(top), float(right - left), float(bottom - top))
 
 
 def unused_depth(
-    depth: NDArray[np.float32], camera: Camera, view: View, region: Region, diameter: float, stored: Any = np.float32
+    depth: NDArray[np.float32], camera: Camera, region: Region, expected: float, stored: Any = np.float32
 ) -> str:
-    """Why `position_from_depth` (whose arguments these are) found too few ranges: one line with the likely cause.
+    """Why `range_from_depth` (whose arguments these are) found too few ranges: one line with the likely cause.
 
     Args:
+        expected: distance of the centre by all else, metres.
         stored: the type of the values that the depth image came in: float32 metres, uint16 millimetres.
     """
-    expected, stored = diameter / 2 / math.sin(view.angular_radius), np.dtype(stored)
+    stored = np.dtype(stored)
     _, ranges = _ranges(depth, camera, region)
     if len(ranges) < MIN_RANGES:
         return (

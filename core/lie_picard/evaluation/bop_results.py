@@ -58,7 +58,8 @@ def _row(cases: Sequence[Any], records: Sequence[Mapping[str, Any]]) -> dict[str
     for key in _MEANS:
         row[key] = _mean([r[key] for r in scored if key in r])
     for key, name in (("mssd_mm", "mssd_median_mm"), ("mspd_px", "mspd_median_px"), ("add_mm", "add_median_mm"),
-                      ("adds_mm", "adds_median_mm"), ("translation_mm", "translation_median_mm")):  # fmt: skip
+                      ("adds_mm", "adds_median_mm"), ("translation_mm", "translation_median_mm"),
+                      ("sideways_mm", "sideways_median_mm"), ("range_mm", "range_median_mm")):  # fmt: skip
         row[name] = float(np.median([r[key] for r in scored])) if scored else None
     return row
 
@@ -89,7 +90,9 @@ def write(folder: Path, stem: str, outcome: Outcome, about: Mapping[str, Any]) -
         partial.write_text("\n".join([HEAD, *map(_line, outcome.estimates)]) + "\n")
     frame = {
         "frames": "R, t: camera_from_model; rotation_covariance: of Log(R^T R_true), model's axes; centre: of the "
-        "object's smallest ball in the model's frame; centre_covariance: of its place in the camera's frame",
+        "object's smallest ball in the model's frame; centre_covariance: of its place in the camera's frame; "
+        "centre_pose_covariance: of (x, y, z, rotation about X, Y, Z) of a mode whose position is that centre's, about "
+        "the camera's fixed axes",
         "units": "mm, rad",
         "estimates": outcome.distributions,
     }

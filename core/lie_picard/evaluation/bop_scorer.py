@@ -17,6 +17,7 @@ from lie_picard.estimation.poses import ObjectPoses
 from lie_picard.evaluation import bop_errors, metrics
 from lie_picard.evaluation.bop_regions import sphere_of
 from lie_picard.evaluation.bop_scores import TAUS, WIDTH
+from lie_picard.evaluation.positions import parted
 from lie_picard.geometry.camera import Camera, View, look_at
 from lie_picard.model.config import ModelConfig
 from lie_picard.objects import Object, SymmetricPoses, TruePoses
@@ -42,21 +43,27 @@ class Scorer:
 
     def best(self, poses: ObjectPoses) -> Array:
         """camera_from_model (4, 4) of the heaviest mode, metres."""
-        return self._pose(poses, poses.hypotheses.best.rotation.double().numpy())
+        rotations, positions, _ = poses.modes()
+        return self._pose(rotations[0], positions[0])
 
-    def _pose(self, poses: ObjectPoses, rotation: Array) -> Array:
+    def _pose(self, rotation: Array, position: Array) -> Array:
         pose = np.eye(4)
-        pose[:3, :3], pose[:3, 3] = rotation, poses.origins(rotation)
+        pose[:3, :3], pose[:3, 3] = rotation, position
         return self.model.model_pose(pose)
 
     def distribution(self, poses: ObjectPoses) -> dict[str, Any]:
         """The weighted hypotheses, in BOP's frame and units."""
-        modes = []
-        for mode in poses.hypotheses.modes:
-            pose = self._pose(poses, mode.rotation.double().numpy())
-            covariance = None if mode.covariance.isnan().any() else mode.covariance.double().reshape(-1).tolist()
-            modes.append({"weight": mode.weight, "R": pose[:3, :3].reshape(-1).tolist(),
-                          "t": (_MILLI * pose[:3, 3]).tolist(), "rotation_covariance": covariance})  # fmt: skip
+        modes, units = [], np.diag([_MILLI] * 3 + [1.0] * 3)
+        for mode, rotation, position, whole in zip(poses.hypotheses.modes, *poses.modes(), strict=True):
+            pose = self._pose(rotation, position)
+            known = not mode.covariance.isnan().any()
+            modes.append({
+                "weight": mode.weight,
+                "R": pose[:3, :3].reshape(-1).tolist(),
+                "t": (_MILLI * pose[:3, 3]).tolist(),
+                "rotation_covariance": mode.covariance.double().reshape(-1).tolist() if known else None,
+                "centre_pose_covariance": (units @ whole @ units).reshape(-1).tolist() if known else None,
+            })  # fmt: skip
         presence = poses.hypotheses.presence
         return {
             "presence": presence if math.isfinite(presence) else None,
@@ -99,9 +106,17 @@ class Scorer:
             "adds_mm": _MILLI * bop_errors.add_s(model.vertices, self.tree, pose, truth.pose),
             "diameter_mm": _MILLI * model.diameter,
             "symmetric": len(self.equal) > 1,
-            "translation_mm": _MILLI * float(np.linalg.norm(
-                model.object_pose(pose)[:3, 3] - model.object_pose(truth.pose)[:3, 3])),
-        }  # fmt: skip
+        } | self._translation(pose, truth)
+
+    def _translation(self, pose: Array, truth: Instance) -> dict[str, Any]:
+        """Of the centre of the object's ball."""
+        here, there = self.model.object_pose(pose)[:3, 3], self.model.object_pose(truth.pose)[:3, 3]
+        sideways, along = parted(here, there)
+        return {
+            "translation_mm": _MILLI * float(np.linalg.norm(here - there)),
+            "sideways_mm": _MILLI * sideways,
+            "range_mm": _MILLI * abs(along),
+        }
 
     def posterior(
         self, poses: ObjectPoses, truth: Instance, image: Image, camera: Camera, config: ModelConfig

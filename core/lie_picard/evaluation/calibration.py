@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,9 @@ from torch import Tensor
 from lie_picard import so3
 from lie_picard.data.seeds import stream_generator
 from lie_picard.data.testset import cases
+from lie_picard.estimation.draws import Drawn
 from lie_picard.estimation.estimator import PoseEstimator
+from lie_picard.estimation.places import PlacesOfModes, places_of_modes
 from lie_picard.evaluation.accuracy import EvaluationOptions
 from lie_picard.posterior.covariance import Calibration, Scatter
 from lie_picard.posterior.hypotheses import MODE_RADIUS, find_modes
@@ -28,6 +30,8 @@ _BINS = (0.0, 0.02, 0.04, 0.07, 0.12, 0.25, 0.5, 0.75, 1.0)
 SAMPLES = 16, 32, 128  # of the same images: regions shall be calibrated however many there are
 _SCALES = 0.6, 0.8, 1.0, 1.2, 1.5, 1.8, 2.0, 2.2, 2.5, 2.8, 3.3
 _FLOORS = 0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.6, 1.0  # degrees
+_PLACE_FLOORS = 0.0, 0.002, 0.004, 0.007, 0.01, 0.015, 0.02, 0.03, 0.05  # half images, or of log size
+_PARTS = {"sideways": slice(0, 2), "range": slice(2, 3)}  # of a place
 _SPREADS = 0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0  # degrees
 
 
@@ -40,6 +44,8 @@ class Evidence:
         axes: (M, 3) unit vectors in the camera's frame along which there is nothing to miss, as they are symmetry
             axes; 0 where there is none.
         weights: (W,) of every mode of images with discrete poses. hits: (W,) whether it is the rendered pose's.
+        places: what the model tells of the places of these modes; None where it does not. Rotations are then those seen
+            along the ray to the object's centre. missed: (M, 3) true place less the mean.
     """
 
     residuals: Tensor
@@ -47,12 +53,32 @@ class Evidence:
     axes: Tensor
     weights: Tensor
     hits: Tensor
+    places: PlacesOfModes | None = None
+    missed: Tensor | None = None
 
     def probabilities(self, calibration: Calibration) -> Tensor:
         """The smallest confidence whose region holds a true pose, for each image that has one. -> (M',)."""
         covariances = torch.from_numpy(self.scatter.covariance(calibration))
         known = ~covariances.isnan().any(-1).any(-1)
         return confidence(self.residuals[known], covariances[known], self.axes[known])
+
+    def joint(self, calibration: Calibration) -> tuple[Tensor, Tensor, Tensor]:
+        """Of (place, rotation): residuals (M, 6), covariances (M, 6, 6), axes (M, 6). Where the model tells places."""
+        assert self.places is not None and self.missed is not None
+        covariances = self.places.joint(torch.from_numpy(self.scatter.covariance(calibration)), calibration)
+        nothing = torch.zeros_like(self.missed)
+        return torch.cat([self.missed, self.residuals], 1), covariances, torch.cat([nothing, self.axes], 1)
+
+    def position_probabilities(self, calibration: Calibration, part: slice = slice(0, 3)) -> Tensor:
+        """`probabilities` of places, or of some of their numbers. -> (M,)."""
+        residuals, covariances, axes = self.joint(calibration)
+        return confidence(residuals[:, part], covariances[:, part, part], axes[:, part])
+
+    def pose_probabilities(self, calibration: Calibration) -> Tensor:
+        """`probabilities` of whole poses: to first order a pose is linear in place and rotation. -> (M',)."""
+        residuals, covariances, axes = self.joint(calibration)
+        known = ~covariances.isnan().any(-1).any(-1)
+        return confidence(residuals[known], covariances[known], axes[known])
 
 
 def gather(
@@ -71,13 +97,19 @@ def gather(
         for case in cases(estimator.config, shown, options.images, pictures, options.randomisation):
             names = [shape if options.named else None] * len(case.images)
             solution = estimator.draw(case.images, names, max(SAMPLES), starts, sampler)
-            for k, samples in enumerate(solution.rotations.cpu().unflatten(0, (len(case.images), -1))):
+            view = case.view if solution.places is not None else None
+            for k, samples in enumerate(solution.along_ray.cpu().unflatten(0, (len(case.images), -1))):
                 poses = case.poses.listed(k, 0.5)
                 if poses is None:
                     continue
                 samples, poses, truth = samples.double(), poses.double(), case.poses.truth[k].double()
+                if view is not None:
+                    turn = so3.turn_z_to(view.translations[k].double()).mT
+                    poses, truth = turn @ poses, turn @ truth
                 for count, seen in looks.items():
                     seen.append(_appearance(samples[:count], poses, case.poses.axis(k), truth))
+                    if view is not None:
+                        seen[-1] = _with_place(seen[-1], solution, k, view.places()[k])
             if on_images:
                 on_images(len(case.images))
     return {count: _joined(seen) for count, seen in looks.items()}
@@ -92,6 +124,9 @@ class _Appearance:
     axis: Tensor
     weights: Tensor
     hits: Tensor
+    best: Tensor
+    places: PlacesOfModes | None = None
+    missed: Tensor | None = None
 
 
 def _appearance(samples: Tensor, poses: Tensor, axis: Tensor | None, truth: Tensor) -> _Appearance:
@@ -107,29 +142,43 @@ def _appearance(samples: Tensor, poses: Tensor, axis: Tensor | None, truth: Tens
         hits[angle.argmin()] = bool(angle.min() <= MODE_RADIUS)
     first = (scatter.within[0], scatter.count[0], scatter.total, scatter.freedom)
     along = torch.zeros(3).to(best) if axis is None else best @ axis.to(best)
-    return _Appearance(so3.log(nearest @ best.mT), first, along, weights, hits)
+    return _Appearance(so3.log(nearest @ best.mT), first, along, weights, hits, best)
+
+
+def _with_place(look: _Appearance, drawn: Drawn, image: int, truth: Tensor) -> _Appearance:
+    """With what the model tells of the mode's place (x, y, log size), whose truth is (3,)."""
+    assert drawn.places is not None
+    rotation, index = look.best[None].to(drawn.along_ray), torch.tensor([image], device=drawn.along_ray.device)
+    places = places_of_modes(drawn.places, rotation, index)
+    return replace(look, places=places, missed=truth.double() - places.mean[0])
 
 
 def _joined(looks: Sequence[_Appearance]) -> Evidence:
     if not looks:
         raise ValueError("the true poses of no image can be listed: nothing tells how well covariances are calibrated")
     scatter = Scatter(*(np.stack(parts) for parts in zip(*(one.scatter for one in looks), strict=True)))
+    told = [(one.places, one.missed) for one in looks if one.places is not None and one.missed is not None]
+    places = missed = None
+    if told:
+        each = zip(*(found for found, _ in told), strict=True)
+        places, missed = PlacesOfModes(*(torch.cat(parts) for parts in each)), torch.stack([gap for _, gap in told])
     return Evidence(torch.stack([one.residual for one in looks]), scatter, torch.stack([one.axis for one in looks]),
-                    torch.cat([one.weights for one in looks]), torch.cat([one.hits for one in looks]))  # fmt: skip
+                    torch.cat([one.weights for one in looks]), torch.cat([one.hits for one in looks]),
+                    places, missed)  # fmt: skip
 
 
 def confidence(residual: Tensor, covariance: Tensor, axis: Tensor) -> Tensor:
     """The smallest confidence whose Gaussian region holds a point.
 
     Args:
-        residual: (M, 3). covariance: (M, 3, 3), of the same frame and unit squared. axis: (M, 3) unit vectors, across
+        residual: (M, n). covariance: (M, n, n), of the same frame and unit squared. axis: (M, n) unit vectors, across
             which alone the point is sought; 0: everywhere.
 
     Returns:
         (M,) in [0, 1].
     """
     residual, covariance, axis = residual.double(), covariance.double(), axis.double()
-    whole = torch.eye(3, dtype=torch.float64)
+    whole = torch.eye(residual.shape[1], dtype=torch.float64)
     along = axis[:, :, None] * axis[:, None, :]
     across = whole - along
     # Along the axis a unit variance meets a residual of zero.
@@ -138,7 +187,7 @@ def confidence(residual: Tensor, covariance: Tensor, axis: Tensor) -> Tensor:
     # Samples that all agree have no spread to divide by: a micrometre or microradian is the least.
     missed = (residual[:, None] @ across @ vectors)[:, 0]
     squared = (missed.square() / values.clamp_min(1e-12)).sum(1)
-    freedom = 3.0 - (axis.square().sum(1) > 0.5).double()
+    freedom = residual.shape[1] - (axis.square().sum(1) > 0.5).double()
     return torch.special.gammainc(freedom / 2, squared / 2)
 
 
@@ -155,6 +204,21 @@ def fit(evidence: Sequence[Evidence]) -> Calibration:
                     if level >= _FITTED_FROM)  # fmt: skip
         if error < best:
             best, chosen = error, calibration
+    for name, part in _PARTS.items():
+        chosen = _fit_places([one for one in evidence if one.places is not None], chosen, name, part)
+    return chosen
+
+
+def _fit_places(evidence: Sequence[Evidence], calibration: Calibration, name: str, part: slice) -> Calibration:
+    """The same of some numbers of the places, given the calibration of the rotation that moves them."""
+    best, chosen = math.inf, calibration
+    for scale, floor in itertools.product(_SCALES, _PLACE_FLOORS if evidence else ()):
+        tried = replace(calibration, **{f"{name}_scale": scale, f"{name}_floor": floor})
+        error = sum((share - level) ** 2 for one in evidence
+                    for level, share in covered(one.position_probabilities(tried, part)).items()
+                    if level >= _FITTED_FROM)  # fmt: skip
+        if error < best:
+            best, chosen = error, tried
     return chosen
 
 
@@ -195,9 +259,15 @@ def calibration_error(bins: Sequence[Mapping[str, float]]) -> float:
 def report(evidence: Evidence, calibration: Calibration) -> dict[str, Any]:
     """Coverage of the regions and calibration error of the weights."""
     shares, bins = coverage(evidence, calibration), reliability(evidence.weights, evidence.hits)
+    regions = {f"inside_{level:.0%}_region": shares[level] for level in LEVELS}
+    if evidence.places is not None:
+        told = {"position": evidence.position_probabilities, "pose": evidence.pose_probabilities}
+        for name, probabilities in told.items():
+            inside = covered(probabilities(calibration))
+            regions |= {f"{name}_inside_{level:.0%}_region": inside[level] for level in LEVELS}
     return {
         "images": len(evidence.residuals),
-        **{f"inside_{level:.0%}_region": shares[level] for level in LEVELS},
+        **regions,
         "expected_calibration_error_of_weights": calibration_error(bins),
         "reliability": bins,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -175,21 +176,29 @@ def samples_of(message: Any) -> torch.Tensor:
 
 def tracked_of(message: Any) -> Tracked:
     """What a PoseHypothesisArray with hypotheses says of the modes that are followed."""
-    rotation = rotation_of(message.best.pose.orientation)
+    rotation, covariance = rotation_of(message.best.pose.orientation), _pose_covariance(message.best.covariance)
     return Tracked(
         ids=tuple(int(one.mode_id) for one in message.hypotheses),
         best=rotation,
-        best_covariance=_body_covariance(rotation, message.best.covariance),
+        best_covariance=to_body(rotation, covariance[3:, 3:]),
         best_id=int(message.best_mode_id),
+        best_position=vector_of(message.best.pose.position),
+        best_pose_covariance=covariance,
     )
 
 
-def _body_covariance(rotation: Array, covariance: Any) -> Array:
-    """(3, 3) of the body-frame tangent from a message's 6 x 6; NaN where it is unknown: `write.covariance_of` back."""
-    full = np.array(covariance).reshape(6, 6)
+def _pose_covariance(covariance: Any) -> Array:
+    """(6, 6) as `Mode.pose_covariance` has it: `write.flat_covariances` turned around."""
+    full = np.array(covariance, float).reshape(6, 6)
     if full[3, 3] < 0:
-        return np.full((3, 3), np.nan)
-    return to_body(rotation, full[3:, 3:])
+        full[3:, :] = full[:, 3:] = np.nan
+    return full
+
+
+def positions_of(message: Any) -> Array | None:
+    """Of all samples of a PoseHypothesisArray, metres; None where it has none, as older ones. -> (N, 3)."""
+    flat, count = np.array(getattr(message, "sample_positions", ()), np.float64), len(message.sample_quaternions) // 4
+    return flat.reshape(count, 3) if count and flat.size == 3 * count else None
 
 
 def poses_of(message: Any, symmetry: Symmetry) -> ObjectPoses:
@@ -200,12 +209,19 @@ def poses_of(message: Any, symmetry: Symmetry) -> ObjectPoses:
     """
     rotations, modes = samples_of(message), []
     for one in message.hypotheses:
-        rotation = rotation_of(one.pose.pose.orientation)
-        spread = _body_covariance(rotation, one.pose.covariance)
-        modes.append(Mode(torch.from_numpy(rotation), one.weight, torch.from_numpy(spread), one.samples))
-    first = message.hypotheses[0].pose
+        rotation, covariance = rotation_of(one.pose.pose.orientation), _pose_covariance(one.pose.covariance)
+        modes.append(
+            Mode(
+                torch.from_numpy(rotation),
+                one.weight,
+                torch.from_numpy(to_body(rotation, covariance[3:, 3:])),
+                one.samples,
+                torch.from_numpy(vector_of(one.pose.pose.position)),
+                torch.from_numpy(covariance),
+            )
+        )
+    axis, positions = vector_of(message.symmetry_axis), positions_of(message)
     centres = torch.stack([mode.rotation for mode in modes])
-    axis = vector_of(message.symmetry_axis)
     hypotheses = Hypotheses(
         rotations=rotations.float(),
         modes=tuple(modes),
@@ -214,10 +230,8 @@ def poses_of(message: Any, symmetry: Symmetry) -> ObjectPoses:
         mode_of=so3.pairwise_angle(rotations, centres).argmin(1),
         presence=float(message.presence),
     )
-    rotation, spread = rotation_of(first.pose.orientation), modes[0].covariance.numpy()
-    position = symmetry.centre_of(pose_of(rotation, vector_of(first.pose.position)))
-    covariance = np.array(first.covariance).reshape(6, 6)[:3, :3]
-    if symmetry.centre.any() and np.isfinite(spread).all():  # the origin errs with the rotation, the centre does not
-        lever = rotation @ so3.hat(torch.from_numpy(symmetry.centre)).numpy()
-        covariance = covariance - lever @ spread @ lever.T
-    return ObjectPoses(message.object_id, hypotheses, position, covariance, symmetry)
+    if positions is None:  # of an older message, whose hypotheses have the symmetries' centre at one point
+        first = ObjectPoses.told(message.object_id, hypotheses, symmetry)
+        positions = symmetry.origin_at(first.position, rotations.numpy())
+    whole = dataclasses.replace(hypotheses, positions=torch.from_numpy(positions))
+    return ObjectPoses.told(message.object_id, whole, symmetry)

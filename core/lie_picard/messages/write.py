@@ -19,7 +19,6 @@ from lie_picard.estimation.poses import ObjectPoses, Target
 from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.messages.read import AMBIGUITIES
 from lie_picard.posterior import arrays
-from lie_picard.posterior.covariance import to_camera
 from lie_picard.posterior.hypotheses import Ambiguity
 from lie_picard.posterior.tracking import Tracked
 from lie_picard.sampling import SamplerOptions
@@ -29,35 +28,23 @@ Array = NDArray[np.float64]
 UNKNOWN = -1.0
 
 
-def covariance_of(
-    rotation: Array, tangent_covariance: Array, position_covariance: Array, centre: Array | None = None
-) -> Array:
-    """Row-major 6 x 6 about the fixed axes of the header's frame, from body-frame (right) tangent covariances.
+def flat_covariances(covariances: Array) -> Array:
+    """Row-major 6 x 6 as messages have them: an unknown rotation (NaN) becomes -1 on its diagonal, 0 elsewhere.
 
-    Args:
-        position_covariance: of `centre`, a (3,) point of the object's frame, metres, about which the rotation errs: the
-            position of the frame's origin errs with it. None: the origin itself.
-
-    An unknown S (NaN) becomes -1 on its diagonal.
-    (..., 3, 3), (..., 3, 3), (3, 3) -> (..., 36).
+    (..., 6, 6) of `Mode.pose_covariance` -> (..., 36).
     """
-    covariance = np.zeros((*rotation.shape[:-2], 6, 6))
-    covariance[..., :3, :3] = position_covariance
-    turned = to_camera(rotation, tangent_covariance)
-    known = np.isfinite(turned).all((-2, -1), keepdims=True)
-    covariance[..., 3:, 3:] = np.where(known, turned, UNKNOWN * np.eye(3))
-    if centre is not None and centre.any():
-        # origin = position - R centre; its change with a body-frame turn d is R (centre x d).
-        lever = rotation @ np.cross(centre, np.eye(3)).T @ np.swapaxes(rotation, -1, -2)
-        cross = np.where(known, lever @ turned, 0.0)
-        covariance[..., :3, 3:], covariance[..., 3:, :3] = cross, np.swapaxes(cross, -1, -2)
-        covariance[..., :3, :3] += np.where(known, cross @ np.swapaxes(lever, -1, -2), 0.0)
-    return covariance.reshape(*rotation.shape[:-2], 36)
+    known = np.isfinite(covariances)
+    return np.where(known, covariances, UNKNOWN * np.eye(6)).reshape(*covariances.shape[:-2], 36)
 
 
 def flat_quaternions(rotations: Tensor) -> array.array[float]:
     """(N, 3, 3) -> x, y, z, w, x, y, z, w, ... An array: rclpy checks every number of a list."""
     return array.array("f", arrays.quaternions(rotations.double().numpy()).astype(np.float32).tobytes())
+
+
+def flat_positions(positions: Array) -> array.array[float]:
+    """(N, 3) metres -> x, y, z, x, y, z, ..."""
+    return array.array("f", positions.astype(np.float32).tobytes())
 
 
 class Writer:
@@ -115,10 +102,11 @@ class Writer:
         if found.axis is not None:
             message.symmetry_axis = self.vector_of(found.axis.tolist())
         # All at once, the followed pose last: one by one the modes would take longer than the encoder.
-        rotations = np.stack([*(mode.rotation.double().numpy() for mode in found.modes), tracked.best])
-        spreads = np.stack([*(mode.covariance.double().numpy() for mode in found.modes), tracked.best_covariance])
-        covariances = covariance_of(rotations, spreads, poses.position_covariance, poses.symmetry.centre)
-        places = map(self.point_of, poses.origins(rotations))
+        followed = (tracked.best, *poses.followed(tracked))
+        rotations, positions, covariances = (
+            np.concatenate([part, last[None]]) for part, last in zip(poses.modes(), followed, strict=True)
+        )
+        covariances, places = flat_covariances(covariances), map(self.point_of, positions)
         *modes, message.best = (
             self.types.PoseWithCovariance(
                 pose=self.types.Pose(position=position, orientation=orientation), covariance=covariance
@@ -133,6 +121,7 @@ class Writer:
         ]
         message.best_mode_id = tracked.best_id
         message.sample_quaternions = flat_quaternions(found.rotations)
+        message.sample_positions = flat_positions(poses.sample_positions)
         return message
 
     def object_info(self, target: Target, model_object: str, symmetry: Symmetry) -> Any:
@@ -160,7 +149,7 @@ class Writer:
         poses: list[Any] = []
         for one in found:
             rotations = one.hypotheses.rotations.double().numpy()
-            places = map(self.point_of, one.origins(rotations))
+            places = map(self.point_of, one.sample_positions)
             turns = self.quaternions_of(rotations)
             poses += [
                 self.types.Pose(position=place, orientation=turn) for place, turn in zip(places, turns, strict=True)

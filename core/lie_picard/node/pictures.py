@@ -18,6 +18,7 @@ from lie_picard.estimation.poses import ObjectPoses
 from lie_picard.geometry.mesh import Mesh
 from lie_picard.node.pipeline import Result, Shot
 from lie_picard.node.settings import Settings
+from lie_picard.posterior.tracking import Tracked
 
 Array = NDArray[np.float64]
 Image = NDArray[np.uint8]
@@ -37,25 +38,20 @@ def overlay(shot: Shot, result: Result, settings: Settings, truth: Mapping[str, 
     items = []
     for poses, tracked in zip(result.poses, result.tracked, strict=True):
         name, modes = poses.object_id, poses.hypotheses.modes
-        item = drawn(poses, tracked.best, settings.meshes.get(name) or _ball(sizes[name]), colours[name])
+        item = drawn(poses, tracked, settings.meshes.get(name) or _ball(sizes[name]), colours[name])
         note = f"{len(modes)} mode{'s' if len(modes) > 1 else ''}, {modes[0].weight:.0%}"
         items.append(dataclasses.replace(item, truth=(truth or {}).get(name), note=note))
     return draw_overlay(shot.image, shot.camera, items)
 
 
-def drawn(poses: ObjectPoses, best: Array, mesh: Mesh, colour: Colour) -> Drawn:
-    """An object's modes and the (3, 3) pose that is followed, to be drawn."""
-    modes, centre = poses.hypotheses.modes, poses.symmetry.centre
-    return Drawn(
-        poses.object_id,
-        _outline(mesh, tuple(centre.tolist())),
-        colour,
-        poses.position,
-        torch.stack([mode.rotation for mode in modes]).double().numpy(),
-        np.array([mode.weight for mode in modes]),
-        best=best,
-        centre=centre,
-    )
+def drawn(poses: ObjectPoses, tracked: Tracked, mesh: Mesh, colour: Colour) -> Drawn:
+    """An object's modes and the pose that is followed, to be drawn."""
+    rotations, positions, _ = poses.modes()
+    best = np.eye(4)
+    best[:3, :3], best[:3, 3] = tracked.best, poses.followed(tracked)[0]
+    weights = np.array([mode.weight for mode in poses.hypotheses.modes])
+    return Drawn(poses.object_id, _outline(mesh), colour, poses.position, rotations, positions, weights, best,
+                 centre=poses.symmetry.centre)  # fmt: skip
 
 
 def distributions(result: Result, truth: Mapping[str, Array] | None = None) -> Image:
@@ -92,8 +88,8 @@ def jpeg(image: Image, quality: int = 85) -> Any:
 
 
 @functools.lru_cache(maxsize=64)
-def _outline(mesh: Mesh, centre: tuple[float, ...]) -> Outline:
-    return Outline.of(dataclasses.replace(mesh, vertices=mesh.vertices - centre) if any(centre) else mesh)
+def _outline(mesh: Mesh) -> Outline:
+    return Outline.of(mesh)
 
 
 @functools.lru_cache(maxsize=64)

@@ -7,7 +7,8 @@ So modes lend each other their scatter there, however few samples each has.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
 from typing import TypeVar
 
 import numpy as np
@@ -35,6 +36,26 @@ def to_body(rotation: Matrices, covariance: Matrices) -> Matrices:
     return rotation.swapaxes(-1, -2) @ covariance @ rotation
 
 
+def pose_covariance(position: Array, rotation: Array) -> Array:
+    """(x, y, z, rotation about X, Y, Z), ROS's order, of parts that err alone. (..., 3, 3) x 2 -> (..., 6, 6)."""
+    found = np.zeros((*rotation.shape[:-2], 6, 6))
+    found[..., :3, :3], found[..., 3:, 3:] = position, rotation
+    return found
+
+
+def at_point(covariance: Array, lever: Array) -> Array:
+    """Of the pose of another point of the body, which lies at a lever from that of the covariance.
+
+    To first order d(p + l) = dp + dw x l for a rotation dw about fixed axes. A rotation that is unknown (NaN) is left
+    out of the position. Same frame, (..., 6, 6) and (..., 3) -> (..., 6, 6).
+    """
+    move = np.zeros((*lever.shape[:-1], 6, 6))
+    move[..., range(6), range(6)] = 1.0
+    move[..., :3, 3:] = np.cross(np.eye(3), lever[..., None, :]).swapaxes(-1, -2)
+    known = np.isfinite(covariance)
+    return np.where(known, move @ np.where(known, covariance, 0.0) @ move.swapaxes(-1, -2), np.nan)
+
+
 @dataclass(frozen=True)
 class Calibration:
     """What calibrates a mode's covariance, measured on images of its own (`evaluation.calibration`).
@@ -45,11 +66,29 @@ class Calibration:
         scale: of the standard deviations. floor: standard deviation in radians that is added to every axis.
         spread: typical standard deviation of a mode's samples in radians, for images whose samples are too few to
             tell; None: unknown.
+        sideways_scale, sideways_floor: the same of a place's x and y, in half images (`model.position`).
+        range_scale, range_floor: of its logarithm of the size.
     """
 
     scale: float = 1.0
     floor: float = 0.0
     spread: float | None = None
+    sideways_scale: float = 1.0
+    sideways_floor: float = 0.0
+    range_scale: float = 1.0
+    range_floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"calibration: {one.name} must be a finite number of at least 0, got {value}")
+
+    def places(self, covariance: Array) -> Array:
+        """Calibrated covariances of places (x, y, log size) from those that the model tells. (..., 3, 3) -> same."""
+        scale = np.array([self.sideways_scale, self.sideways_scale, self.range_scale])
+        floor = np.array([self.sideways_floor, self.sideways_floor, self.range_floor])
+        return scale[:, None] * covariance * scale + np.diag(floor**2)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import math
 from dataclasses import dataclass
@@ -40,12 +41,17 @@ class Mode:
         covariance: (3, 3) of the true pose's body-frame tangent ``Log(rotation^T R)``, rad^2 (`posterior.covariance`);
             NaN where no mode has two samples and no calibration tells.
         count: number of samples.
+        position: (3,) of the object's frame, in the frame of the rotation; None where the model does not tell.
+        pose_covariance: (6, 6) of the true pose (x, y, z, rotation about X, Y, Z), ROS's order, about the fixed axes of
+            that frame; its rotation is that of `covariance`, NaN where that is. None without a position.
     """
 
     rotation: Tensor
     weight: float
     covariance: Tensor
     count: int
+    position: Tensor | None = None
+    pose_covariance: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,9 @@ class Hypotheses:
         rounds, evaluations, inefficiency: of the sampler (see `sampling.Solution`).
         converged: whether the sampler solved its equations, and nearly all samples ended in a pose, not between two. If
             not, it needs more steps or restarts.
+        positions: (N, 3) of the object's frame at each sample, one draw of the whole pose with its rotation; None where
+            the model does not tell, and then modes have none either. Metres in a camera's frame, as `estimate_poses`
+            gives them; of an image without a camera, radii of the object's sphere.
     """
 
     rotations: Tensor
@@ -76,6 +85,7 @@ class Hypotheses:
     evaluations: float = 0.0
     inefficiency: float = 0.0
     converged: bool = True
+    positions: Tensor | None = None
 
     @property
     def best(self) -> Mode:
@@ -95,17 +105,85 @@ class Hypotheses:
             None if self.axis is None else self.axis.cpu().numpy(),
             self.mode_of.cpu().numpy(),
         )
-        return _unpickled, (*arrays, *rest)
+        poses = None
+        if self.positions is not None:
+            placed = [(mode.position, mode.pose_covariance) for mode in modes]
+            poses = (
+                self.positions.cpu().numpy(),
+                [(p.cpu().numpy(), c.cpu().numpy()) for p, c in placed if p is not None and c is not None],
+            )
+        return _unpickled, (*arrays, *rest, poses)
 
 
 def _unpickled(
     rotations: Any, centres: Any, covariances: Any, shares: Any, axis: Any, mode_of: Any, ambiguity: Any, *rest: Any
 ) -> Hypotheses:
     """The inverse of `Hypotheses.__reduce__`."""
-    parts = zip(torch.from_numpy(centres), torch.from_numpy(covariances), shares, strict=True)
-    modes = tuple(Mode(centre, weight, covariance, count) for centre, covariance, (weight, count) in parts)
+    *others, poses = rest
+    positions, placed = poses or (None, [(None, None)] * len(shares))
+    parts = zip(torch.from_numpy(centres), torch.from_numpy(covariances), shares, placed, strict=True)
+    modes = tuple(
+        Mode(centre, weight, covariance, count, *(None if one is None else torch.from_numpy(one) for one in place))
+        for centre, covariance, (weight, count), place in parts
+    )
     axis = None if axis is None else torch.from_numpy(axis)
-    return Hypotheses(torch.from_numpy(rotations), modes, ambiguity, axis, torch.from_numpy(mode_of), *rest)
+    positions = None if positions is None else torch.from_numpy(positions)
+    found = Hypotheses(torch.from_numpy(rotations), modes, ambiguity, axis, torch.from_numpy(mode_of), *others)
+    return dataclasses.replace(found, positions=positions)
+
+
+def posed(
+    hypotheses: Hypotheses,
+    rotations: Tensor,
+    positions: Tensor,
+    centres: Tensor,
+    places: Tensor,
+    covariances: Tensor,
+) -> Hypotheses:
+    """The same hypotheses with whole poses.
+
+    Args:
+        rotations, positions: of the samples, (N, 3, 3), (N, 3). centres, places, covariances: of the modes, (M, 3, 3),
+            (M, 3) and (M, 6, 6) as `Mode.pose_covariance`.
+    """
+    like = hypotheses.rotations
+    bodies = to_body(centres.double(), covariances[:, 3:, 3:].double())
+    parts = zip(hypotheses.modes, centres.to(like), places.double(), bodies.to(like), covariances.double(), strict=True)
+    modes = tuple(
+        dataclasses.replace(mode, rotation=centre, position=place, covariance=body, pose_covariance=covariance)
+        for mode, centre, place, body, covariance in parts
+    )
+    return dataclasses.replace(hypotheses, rotations=rotations.to(like), positions=positions.double(), modes=modes)
+
+
+def turned(hypotheses: Hypotheses, turn: Tensor, scale: float = 1.0) -> Hypotheses:
+    """The same hypotheses in a frame that a (3, 3) rotation takes theirs to; body-frame covariances do not change.
+
+    Args:
+        scale: of lengths.
+    """
+    if hypotheses.positions is None:
+        like = turn.to(hypotheses.rotations)
+        modes = tuple(dataclasses.replace(mode, rotation=like @ mode.rotation) for mode in hypotheses.modes)
+        return dataclasses.replace(hypotheses, rotations=like @ hypotheses.rotations, modes=modes)
+    turn = turn.double()
+    move = torch.block_diag(scale * turn, turn)
+    centres, places, covariances = poses_of_modes(hypotheses)
+    return posed(
+        hypotheses,
+        turn @ hypotheses.rotations.double(),
+        scale * hypotheses.positions @ turn.mT,
+        turn @ centres,
+        scale * places @ turn.mT,
+        torch.where(covariances.isfinite(), move @ covariances.nan_to_num(0.0) @ move.mT, math.nan),
+    )
+
+
+def poses_of_modes(hypotheses: Hypotheses) -> tuple[Tensor, Tensor, Tensor]:
+    """Rotations (M, 3, 3), positions (M, 3) and covariances (M, 6, 6) of modes that have positions, float64."""
+    found = [(mode.rotation, mode.position, mode.pose_covariance) for mode in hypotheses.modes]
+    rotations, positions, covariances = zip(*found, strict=True)
+    return torch.stack(rotations).double(), torch.stack(positions), torch.stack(covariances)
 
 
 def find_modes(

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.posterior import arrays
-from lie_picard.posterior.hypotheses import MODE_RADIUS, Ambiguity, Hypotheses
+from lie_picard.posterior.covariance import at_point
+from lie_picard.posterior.hypotheses import MODE_RADIUS, Ambiguity, Hypotheses, poses_of_modes
 
 Array = NDArray[np.float64]
 
@@ -29,12 +30,16 @@ class Tracked:
         best: (3, 3) camera_from_object, a pose that the image supports, as near as can be to the one before.
         best_covariance: (3, 3) of its body-frame tangent, rad^2; NaN where no mode has a covariance.
         best_id: of the mode nearest to `best`.
+        best_position: (3,) of the object's frame, as the modes have them. best_pose_covariance: (6, 6), as
+            `Mode.pose_covariance`. None where modes have no positions of their own.
     """
 
     ids: tuple[int, ...]
     best: Array
     best_covariance: Array
     best_id: int
+    best_position: Array | None = None
+    best_pose_covariance: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -109,11 +114,16 @@ class ModeTracker:
         covariances = torch.stack([hypotheses.modes[k].covariance for k in members]).double().cpu().numpy()
         turns = np.swapaxes(modes[members], -1, -2) @ _nearest(used, modes[members], best)
         mapped = np.swapaxes(turns, -1, -2) @ covariances @ turns
+        place = covariance = None
+        if hypotheses.positions is not None:
+            place, covariance = _whole_pose(hypotheses, members, best, used.centre)
         return Tracked(
             ids=ids,
             best=best,
             best_covariance=np.average(mapped, axis=0, weights=weights[members]),
             best_id=ids[int(_angles(modes, best[None])[:, 0].argmin())],
+            best_position=place,
+            best_pose_covariance=covariance,
         )
 
     def _symmetry_of_samples(self, hypotheses: Hypotheses) -> Symmetry:
@@ -163,6 +173,16 @@ class ModeTracker:
         lost = [t for k, t in enumerate(tracks) if k not in used and stamp_s - t.seen_s <= self.memory_s]
         self._tracks = [_Track(ids[mode], modes[mode], stamp_s) for mode in range(len(modes))] + lost
         return tuple(ids[mode] for mode in range(len(modes)))
+
+
+def _whole_pose(hypotheses: Hypotheses, members: NDArray[np.intp], best: Array, centre: Array) -> tuple[Array, Array]:
+    """Position and covariance of a pose that looks like some modes: all place the symmetries' centre at one point."""
+    rotations, positions, covariances = (part.cpu().numpy()[members] for part in poses_of_modes(hypotheses))
+    shares = np.array([mode.weight for mode in hypotheses.modes])[members]
+    levers = rotations @ centre
+    middle = np.average(positions + levers, axis=0, weights=shares)
+    covariance = np.average(at_point(covariances, levers), axis=0, weights=shares)
+    return middle - best @ centre, at_point(covariance, -best @ centre)
 
 
 def _appearances(modes: Array, counts: list[int], symmetry: Symmetry) -> list[_Appearance]:

@@ -36,14 +36,17 @@ _TABLES = {
     },
     "Position and surface": {
         "object": "object", "translation_median_mm": "position, median [mm]", "translation_p95_mm": "p95 [mm]",
-        "translation_percent": "of the range [%]", "adds_median_mm": "ADD-S, median [mm]", "adds_p95_mm": "p95 [mm]",
+        "translation_percent": "of the range [%]", "sideways_median_percent": "sideways, median [% of d]",
+        "sideways_p95_percent": "p95 [% of d]", "range_median_percent": "range, median [%]",
+        "range_p95_percent": "p95 [%]", "adds_median_mm": "ADD-S, median [mm]", "adds_p95_mm": "p95 [mm]",
         "adds_within_tenth_of_diameter": "ADD-S < 0.1 d", "mssd_median_mm": "MSSD, median [mm]",
         "mssd_within_tenth_of_diameter": "MSSD < 0.1 d",
     },
     "Calibration": {
         "object": "object", "rotation_inside_50": "rotation in 50%", "rotation_inside_90": "90%",
         "rotation_inside_95": "95% region", "rotation_inside_99": "99%", "position_inside_50": "position in 50%",
-        "position_inside_95": "95% region", "calibration_error_of_weights": "calibration error of weights",
+        "position_inside_95": "95% region", "pose_inside_50": "pose in 50%", "pose_inside_95": "95% region",
+        "calibration_error_of_weights": "calibration error of weights",
     },
 }  # fmt: skip
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")

@@ -19,8 +19,10 @@ from lie_picard import so3
 from lie_picard.estimation.poses import ObjectPoses
 from lie_picard.evaluation import bop_errors, metrics
 from lie_picard.evaluation.calibration import confidence
+from lie_picard.evaluation.positions import parted
 from lie_picard.geometry.mesh import Mesh
 from lie_picard.geometry.symmetry import Symmetry
+from lie_picard.posterior.covariance import at_point
 from lie_picard.posterior.hypotheses import MODE_RADIUS
 from lie_picard.posterior.tracking import Tracked
 
@@ -54,10 +56,10 @@ class Scorer:
             "jump_deg": self._jump(name, best, truth[:3, :3]),
         }
         record |= _precision(poses, truth[:3, :3]) | _recall(poses, truth[:3, :3])
-        record |= _calibration(poses, truth) | _translation(poses, best, truth)
+        estimate = np.eye(4)
+        estimate[:3, :3], estimate[:3, 3] = best, poses.followed(tracked)[0]
+        record |= _calibration(poses, truth) | _translation(estimate, truth, symmetry)
         if name in self._meshes:
-            estimate = np.eye(4)
-            estimate[:3, :3], estimate[:3, 3] = best, poses.origins(best)
             record["adds_mm"] = 1e3 * bop_errors.add_s(self._points[name], self._surfaces[name], estimate, truth)
             record["mssd_mm"] = 1e3 * mssd(self._meshes[name].vertices, estimate, truth, symmetry)
         return record
@@ -90,18 +92,21 @@ def _calibration(poses: ObjectPoses, truth: Array) -> dict[str, Any]:
     """Smallest confidences whose regions hold the truth, and which mode is the recorded pose's."""
     modes, symmetry = poses.hypotheses.modes, poses.symmetry
     best, covariance = modes[0], poses.position_covariance
-    gap = torch.from_numpy(poses.position - symmetry.centre_of(truth))[None]
-    record: dict[str, Any] = {
-        "position_confidence": float(confidence(gap, torch.from_numpy(covariance)[None], torch.zeros(1, 3))[0]),
-    }
+    gap = poses.position - symmetry.centre_of(truth)
+    record: dict[str, Any] = {"position_confidence": _confidence(gap, covariance, np.zeros(3))}
     if symmetry.is_ball:
         return record
     if not best.covariance.isnan().any():
         rotation = best.rotation.double()
         nearest = symmetry.nearest(torch.from_numpy(truth[:3, :3]), rotation)
-        axis = torch.from_numpy(symmetry.axes[0]) if symmetry.axes else torch.zeros(3)
-        residual = so3.log(rotation.mT @ nearest)
-        record["rotation_confidence"] = float(confidence(residual[None], best.covariance[None], axis[None])[0])
+        axis = symmetry.axes[0] if symmetry.axes else np.zeros(3)
+        residual = so3.log(rotation.mT @ nearest).numpy()
+        record["rotation_confidence"] = _confidence(residual, best.covariance.double().numpy(), axis)
+        # About the point that turns of a symmetry leave in place, fixed axes: along its axis there is nothing to miss.
+        turn = rotation.numpy()
+        whole = at_point(poses.modes()[2][0], turn @ symmetry.centre)
+        missed = np.concatenate([-gap, turn @ residual])
+        record["pose_confidence"] = _confidence(missed, whole, np.concatenate([np.zeros(3), turn @ axis]))
     if not symmetry.axes:
         means = torch.stack([mode.rotation for mode in modes]).double()
         angles = so3.angle(means, torch.from_numpy(truth[:3, :3]))
@@ -110,13 +115,25 @@ def _calibration(poses: ObjectPoses, truth: Array) -> dict[str, Any]:
     return record
 
 
-def _translation(poses: ObjectPoses, best: Array, truth: Array) -> dict[str, Any]:
-    """Of the followed pose (3, 3): from the position of the equal pose of the truth that is nearest in angle."""
-    symmetry = poses.symmetry
-    equal = symmetry.nearest(torch.from_numpy(truth[:3, :3]), torch.from_numpy(best)).numpy()
+def _confidence(residual: Array, covariance: Array, axis: Array) -> float:
+    """`calibration.confidence` of one residual."""
+    parts = (torch.from_numpy(np.ascontiguousarray(one))[None] for one in (residual, covariance, axis))
+    return float(confidence(*parts)[0])
+
+
+def _translation(estimate: Array, truth: Array, symmetry: Symmetry) -> dict[str, Any]:
+    """Of a pose (4, 4): from the position of the equal pose of the truth that is nearest in angle."""
+    equal = symmetry.nearest(torch.from_numpy(truth[:3, :3]), torch.from_numpy(estimate[:3, :3])).numpy()
     there = symmetry.origin_at(symmetry.centre_of(truth), equal)
-    error, distance = np.linalg.norm(poses.origins(best) - there), np.linalg.norm(truth[:3, 3])
-    return {"translation_mm": 1e3 * float(error), "translation_percent": 100 * float(error / distance)}
+    error, distance = np.linalg.norm(estimate[:3, 3] - there), np.linalg.norm(truth[:3, 3])
+    sideways, along = parted(estimate[:3, 3], there)
+    return {
+        "translation_mm": 1e3 * float(error),
+        "translation_percent": 100 * float(error / distance),
+        "sideways_mm": 1e3 * sideways,
+        "range_mm": 1e3 * abs(along),
+        "range_percent": 100 * abs(along) / float(distance),
+    }
 
 
 def mssd(vertices: Array, estimate: Array, truth: Array, symmetry: Symmetry) -> float:

@@ -45,7 +45,7 @@ def rows(records: Sequence[Record], diameters: dict[str, float]) -> list[dict[st
 
 
 def _row(name: str, records: Sequence[Record], diameters: dict[str, float]) -> dict[str, Any]:
-    scored = [record for record in records if record["state"] == "scored"]
+    scored = [_with_percent(r, diameters) for r in records if r["state"] == "scored"]
     row: dict[str, Any] = {"object": name, "images": len(records), "scored": len(scored)}
     row |= {
         key.replace(" ", "_"): sum(r["state"] == key for r in records)
@@ -55,6 +55,8 @@ def _row(name: str, records: Sequence[Record], diameters: dict[str, float]) -> d
                 "modes_reached_if_uniform", "translation_percent", "presence"):  # fmt: skip
         row[key] = mean(_column(scored, key))
     for key, name_of in (("best_deg", "best_{}_deg"), ("translation_mm", "translation_{}_mm"),
+                         ("sideways_mm", "sideways_{}_mm"), ("sideways_percent", "sideways_{}_percent"),
+                         ("range_mm", "range_{}_mm"), ("range_percent", "range_{}_percent"),
                          ("adds_mm", "adds_{}_mm"), ("mssd_mm", "mssd_{}_mm")):  # fmt: skip
         values = _column(scored, key)
         for word, share in (("median", 0.5), ("p95", 0.95)):
@@ -64,13 +66,20 @@ def _row(name: str, records: Sequence[Record], diameters: dict[str, float]) -> d
         row[f"{key}_within_tenth_of_diameter"] = mean([float(one) for one in near])
     row["flips"] = sum(jump > FLIP_DEG for jump in _column(scored, "jump_deg"))
     row["largest_jump_deg"] = max(_column(scored, "jump_deg"), default=None)
-    for kind in ("rotation", "position"):
+    for kind in ("rotation", "position", "pose"):
         inside = _column(scored, f"{kind}_confidence")
         for level, share in covered(torch.tensor(inside)).items() if inside else ():
             row[f"{kind}_inside_{level * 100:.0f}"] = share
     row["reliability"] = weights = _reliability(scored)
     row["calibration_error_of_weights"] = calibration_error(weights) if weights else None
     return row
+
+
+def _with_percent(record: Record, diameters: Mapping[str, float]) -> Record:
+    """With the error sideways as a share of the object's diameter, where it is known."""
+    if "sideways_mm" not in record:
+        return record
+    return record | {"sideways_percent": record["sideways_mm"] / (10 * diameters[record["object"]])}
 
 
 def _reliability(records: Iterable[Record]) -> list[dict[str, float]]:

@@ -12,7 +12,7 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from lie_picard.drawing.distribution import hue_bar, plot_distribution
 from lie_picard.drawing.overlay import Colour, Drawn, colour_of, draw_overlay, enlarged
-from lie_picard.messages.read import camera_of, poses_of, rotation_of
+from lie_picard.messages.read import camera_of, poses_of, rotation_of, tracked_of
 from lie_picard.node.pictures import drawn
 from lie_picard.objects import BUILT_IN, catalogue
 from lie_picard_msgs.msg import PoseHypothesisArray
@@ -75,5 +75,4 @@ def _overlay(info: CameraInfo, found: list[Found]) -> np.ndarray:
 
 def _drawn(message: PoseHypothesisArray, colour: Colour) -> Drawn:
     shape = catalogue(BUILT_IN)[message.object_id]
-    poses, best = poses_of(message, shape.symmetry), rotation_of(message.best.pose.orientation)
-    return drawn(poses, best, shape.mesh(DIAMETER), colour)
+    return drawn(poses_of(message, shape.symmetry), tracked_of(message), shape.mesh(DIAMETER), colour)
