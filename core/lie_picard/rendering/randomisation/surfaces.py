@@ -21,6 +21,7 @@ from lie_picard.rendering.randomisation.pictures import Pictures
 FAINT = 0.25  # largest modulation by prints and wear on objects whose own colours tell poses apart
 _UNMARKED = 0.9  # reflectance, in all colours, of what such objects have no mark on
 _FACES = 6  # of the box that prints are mapped from
+_SHARP = math.cos(math.radians(25))  # between normals at an edge that wears
 _CLOSE = 0.08  # rad: prints seldom stand quite straight; and no face lies between two of the box's
 
 
@@ -76,6 +77,19 @@ class Points:
         flat = field.reshape(-1, self.wide)
         return torch.stack([flat[first + k * cells].amin(1) for k in range(channels)]).amin(0)
 
+    def on_edge(self, buffers: Buffers) -> Tensor:
+        """(M,) whether the surface bends sharply within about a pixel."""
+        side = math.isqrt(self.size[1])
+        normal = torch.stack(self.taken(buffers.normal))
+        hit = buffers.hit.reshape(-1)
+        bends = torch.zeros_like(self.image, dtype=torch.bool)
+        for step in (-2, 2, -2 * side, 2 * side):
+            ray = (self.ray + step).clamp(0, self.size[1] - 1)
+            beside = dataclasses.replace(self, ray=ray)
+            near = (normal * torch.stack(beside.taken(buffers.normal))).sum(0) < _SHARP
+            bends |= near & hit[self.image * self.size[1] + ray]
+        return bends
+
     def put(self, field: Tensor, values: Tensor) -> None:
         """Write (M, C) into a contiguous (B, C, P)."""
         channels, cells = field.shape[1], self.size[1] // self.wide
@@ -102,7 +116,7 @@ def _vivid(tint: Tensor, coloured: Tensor, options: Randomisation, rng: Rng) -> 
     """Saturated and very dark materials; objects with colours of their own keep theirs."""
     count = len(tint)
     colour = _saturated(rng, count)
-    dark = torch.where(rng.happens(0.2, count)[:, None], rng.uniform(count, 1, between=(0.04, 0.2)), colour)
+    dark = torch.where(rng.happens(0.12, count)[:, None], rng.uniform(count, 1, between=(0.06, 0.2)), colour)
     return torch.where((rng.happens(options.vivid, count) & ~coloured)[:, None], dark, tint)
 
 
@@ -280,6 +294,11 @@ class Dresser:
         shade = shade * strength[points.chosen]
         before = torch.stack(points.taken(albedo), 1)
         after = before * (1 + shade.clamp_max(0)) + (1 - before) * 0.8 * shade.clamp_min(0)
+        # Edges lose their paint here and there: what comes to light is brighter or darker.
+        bare = rng.uniform(count, 1) * rng.happens(0.6, count, 1)
+        patchy = _texels(pictures.prints, rng.integers(len(pictures.prints), count)[points.chosen], 2 * u, 2 * v)[:, :1]
+        chipped = points.on_edge(buffers)[:, None] * (patchy > bare[points.chosen])
+        after = torch.lerp(after, rng.uniform(count, 1)[points.chosen].expand(-1, 3), 0.8 * chipped)
         _lay(albedo, buffers, points, before, after)
 
     def reflect(self, colour: Tensor, buffers: Buffers, lighting: Lighting) -> None:
