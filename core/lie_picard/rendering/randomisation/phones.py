@@ -19,7 +19,7 @@ _LARGEST_GAIN = 4.0
 
 
 def meter(images: Tensor, options: Randomisation, rng: Rng) -> Tensor:
-    """Exposure by the mean brightness of the image, as automatic cameras choose it; its brightest part stays visible."""
+    """Exposure by the image's mean brightness, as automatic cameras choose it; its brightest part stays visible."""
     chosen = rng.some(options.metered, len(images))
     some = images[chosen]
     grey = (F.avg_pool2d(some, max(1, some.shape[-1] // 8)) * constant(LUMINANCE, images)[:, None, None]).sum(1)

@@ -21,6 +21,7 @@ from lie_picard.rendering.randomisation.pictures import Pictures
 FAINT = 0.25  # largest modulation by prints and wear on objects whose own colours tell poses apart
 _UNMARKED = 0.9  # reflectance, in all colours, of what such objects have no mark on
 _FACES = 6  # of the box that prints are mapped from
+_LAMPS = 2  # that coats and metals mirror: the strongest, and one more
 _SHARP = math.cos(math.radians(25))  # between normals at an edge that wears
 _CLOSE = 0.08  # rad: prints seldom stand quite straight; and no face lies between two of the box's
 
@@ -83,7 +84,7 @@ class Points:
         normal = torch.stack(self.taken(buffers.normal))
         hit = buffers.hit.reshape(-1)
         bends = torch.zeros_like(self.image, dtype=torch.bool)
-        for step in (-2, 2, -2 * side, 2 * side):
+        for step in (2, -2 * side):
             ray = (self.ray + step).clamp(0, self.size[1] - 1)
             beside = dataclasses.replace(self, ray=ray)
             near = (normal * torch.stack(beside.taken(buffers.normal))).sum(0) < _SHARP
@@ -330,7 +331,7 @@ class Dresser:
         seen = _texels(pictures.environments, environment[image], mx * wide + 0.5, my * wide + 0.5)
         power = 2 ** (9 - 5 * rough)
         sharp = 2 - 1.5 * rough
-        for k in range(lighting.directions.shape[1]):
+        for k in range(_LAMPS):
             dx, dy, dz = lighting.directions[:, k].T[:, image]
             lamp = (dx * mx + dy * my + dz * mz).clamp_min(1e-4) ** power[image]
             seen = seen + lamp[:, None] * (lighting.colours[:, k] * sharp[:, None])[image]
