@@ -19,12 +19,16 @@ _LARGEST_GAIN = 4.0
 
 
 def meter(images: Tensor, options: Randomisation, rng: Rng) -> Tensor:
-    """Exposure by the image's mean brightness, as automatic cameras choose it; its brightest part stays visible."""
+    """Exposure by the brightness around the middle, as automatic cameras choose it; nothing bright there is lost."""
     chosen = rng.some(options.metered, len(images))
     some = images[chosen]
     grey = (F.avg_pool2d(some, max(1, some.shape[-1] // 8)) * constant(LUMINANCE, images)[:, None, None]).sum(1)
-    gain = rng.uniform(len(chosen), between=(0.25, 0.55)) / grey.mean((1, 2)).clamp_min(1e-3)
-    gain = torch.minimum(gain, rng.uniform(len(chosen), between=(0.7, 1.2)) / grey.amax((1, 2)).clamp_min(1e-3))
+    offsets = torch.linspace(-1, 1, grey.shape[-1], device=images.device)
+    weight = torch.exp(-2 * (offsets.square() + offsets.square()[:, None]))
+    mean = (grey * weight).sum((1, 2)) / weight.sum()
+    gain = rng.uniform(len(chosen), between=(0.25, 0.55)) / mean.clamp_min(1e-3)
+    brightest = (grey * weight.sqrt()).amax((1, 2))
+    gain = torch.minimum(gain, rng.uniform(len(chosen), between=(0.7, 1.2)) / brightest.clamp_min(1e-3))
     gain = gain.clamp(1 / _LARGEST_GAIN, _LARGEST_GAIN)
     return images.index_copy(0, chosen, some * gain[:, None, None, None])
 

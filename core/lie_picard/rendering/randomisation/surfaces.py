@@ -71,12 +71,16 @@ class Points:
         flat = field.reshape(-1)
         return tuple(flat[first + k * self.size[1]] for k in range(channels))
 
+    def cells(self, channels: int) -> Tensor:
+        """(M,) where a point's rays are in the first of so many channels, in units of `wide` rays."""
+        rays = self.image * (channels * self.size[1]) + self.ray
+        return torch.div(rays, self.wide, rounding_mode="floor")
+
     def least(self, field: Tensor) -> Tensor:
         """(B, C, P) -> (M,) the least of all channels and of all rays that a point stands for."""
-        channels, cells = field.shape[1], self.size[1] // self.wide
-        first = self.image * (channels * cells) + torch.div(self.ray, self.wide, rounding_mode="floor")
-        flat = field.reshape(-1, self.wide)
-        return torch.stack([flat[first + k * cells].amin(1) for k in range(channels)]).amin(0)
+        first, flat = self.cells(field.shape[1]), field.reshape(-1, self.wide)
+        step = self.size[1] // self.wide
+        return torch.stack([flat[first + k * step].amin(1) for k in range(field.shape[1])]).amin(0)
 
     def on_edge(self, buffers: Buffers) -> Tensor:
         """(M,) whether the surface bends sharply within about a pixel."""
@@ -91,13 +95,12 @@ class Points:
             bends |= near & hit[self.image * self.size[1] + ray]
         return bends
 
-    def put(self, field: Tensor, values: Tensor) -> None:
-        """Write (M, C) into a contiguous (B, C, P)."""
-        channels, cells = field.shape[1], self.size[1] // self.wide
-        first = self.image * (channels * cells) + torch.div(self.ray, self.wide, rounding_mode="floor")
-        flat = field.view(-1, self.wide)
-        for k in range(channels):
-            flat[first + k * cells] = values[:, k : k + 1].expand(-1, self.wide)
+    def put(self, field: Tensor, values: Tensor, allowed: Tensor) -> None:
+        """Write (M, C) into a contiguous (B, C, P), where it is allowed: (M, 1), or (M, wide) for each ray."""
+        first, flat = self.cells(field.shape[1]), field.view(-1, self.wide)
+        for k in range(field.shape[1]):
+            place = first + k * (self.size[1] // self.wide)
+            flat[place] = torch.where(allowed, values[:, k : k + 1], flat[place])
 
 
 def placement_of(buffers: Buffers) -> Placement:
@@ -205,16 +208,21 @@ def _mapping(rng: Rng, size: Tensor, angle: Tensor, centre: Tensor) -> _Mapping:
 def _texels(pictures: Tensor, index: Tensor, u: Tensor, v: Tensor) -> Tensor:
     """Nearest pixels of repeated pictures (N, T, T, ...): index, u, v (M,) -> (M, ...) in [0, 1]."""
     side = pictures.shape[1]
-    column, row = ((w - w.floor()).mul(side).long().clamp_max(side - 1) for w in (u, v))
+    # Beside an object, where on a GPU rays are looked at as well, coordinates may be no numbers.
+    column, row = ((w - w.floor()).mul(side).nan_to_num(0.0).long().clamp(0, side - 1) for w in (u, v))
     return pictures.flatten(0, 2)[(index * side + row) * side + column].float() / 255
 
 
-def _lay(albedo: Tensor, buffers: Buffers, points: Points, before: Tensor, after: Tensor) -> None:
-    """Put (M, 3) on an albedo; on objects with colours of their own it is faint, and not on their marks."""
+def _lay(albedo: Tensor, buffers: Buffers, tint: Tensor, points: Points, before: Tensor, after: Tensor) -> None:
+    """Put (M, 3) on an albedo; on objects with colours of their own it is faint, and not on their marks.
+
+    Args:
+        tint: (B, 3) of what has no mark, which nothing that lies on it darkens by more than `FAINT`.
+    """
     coloured = placement_of(buffers).coloured[points.image, None]
     unmarked = (points.least(buffers.albedo) >= _UNMARKED)[:, None]
-    faint = torch.where(unmarked, before * (1 - FAINT * (1 - after)), before)
-    points.put(albedo, torch.where(coloured, faint, after))
+    faint = torch.maximum(before * (1 - FAINT * (1 - after)), (1 - FAINT) * tint[points.image])
+    points.put(albedo, torch.where(coloured, faint, after), unmarked | ~coloured)
 
 
 @dataclass(frozen=True)
@@ -239,10 +247,10 @@ class Dresser:
         for share, draw in ((options.prints, self._print), (options.wear, self._wear)):
             chosen = rng.some(share, len(tint))
             if len(chosen):
-                draw(albedo, buffers, chosen)
+                draw(albedo, buffers, tint, chosen)
         return dataclasses.replace(buffers, albedo=albedo), dataclasses.replace(lighting, tint=torch.ones_like(tint))
 
-    def _print(self, albedo: Tensor, buffers: Buffers, chosen: Tensor) -> None:
+    def _print(self, albedo: Tensor, buffers: Buffers, tint: Tensor, chosen: Tensor) -> None:
         """One picture all over, one for each side, stickers, or sides of different colours."""
         count, rng, pictures = len(chosen), self.rng, self.pictures
         style = rng.uniform(count, 1)
@@ -279,9 +287,9 @@ class Dresser:
         ground = torch.lerp(before, paint[side, :3], paint[side, 3:])
         colour = torch.where(inked[points.chosen, None], colour * ground, colour)
         printed = torch.lerp(ground, colour, (inside * opacity.flatten()[side])[:, None])
-        _lay(albedo, buffers, points, before, printed)
+        _lay(albedo, buffers, tint, points, before, printed)
 
-    def _wear(self, albedo: Tensor, buffers: Buffers, chosen: Tensor) -> None:
+    def _wear(self, albedo: Tensor, buffers: Buffers, tint: Tensor, chosen: Tensor) -> None:
         """Scratches, chips and dirt."""
         count, rng, pictures = len(chosen), self.rng, self.pictures
         index = rng.integers(len(pictures.worn), count, _FACES)
@@ -300,7 +308,7 @@ class Dresser:
         patchy = _texels(pictures.prints, rng.integers(len(pictures.prints), count)[points.chosen], 2 * u, 2 * v)[:, :1]
         chipped = points.on_edge(buffers)[:, None] * (patchy > bare[points.chosen])
         after = torch.lerp(after, rng.uniform(count, 1)[points.chosen].expand(-1, 3), 0.8 * chipped)
-        _lay(albedo, buffers, points, before, after)
+        _lay(albedo, buffers, tint, points, before, after)
 
     def reflect(self, colour: Tensor, buffers: Buffers, lighting: Lighting) -> None:
         """Metals, which reflect the surroundings in their colour, and clear coats, in white, over lit surfaces.
@@ -341,6 +349,4 @@ class Dresser:
         strength = own + (most[:, None] - own) * edge[:, None]
         lit = torch.stack(points.taken(colour), 1) * matt[image, None]
         shown = lit * (1 - torch.where(metal[image, None], 0.0, strength)) + strength * seen
-        # On a GPU all rays are points, and normals beside an object may be of any length.
-        there = buffers.hit.reshape(-1)[image * points.size[1] + points.ray]
-        points.put(colour, torch.where(there[:, None], shown, 0.0))
+        points.put(colour, shown, buffers.hit.reshape(-1, points.wide)[points.cells(1)])
