@@ -113,7 +113,7 @@ SHARES = ("centred", "prints", "vivid", "wear", "metal", "coat", "hands", "shado
 # The world as users have it: surfaces with prints and wear, hands, and boxes that are off by a fifth of their side.
 TEXTURED = Randomisation(
     distance=(3.0, 20.0), fill=(0.6, 1.05), shift=0.4, lights=(0.4, 1.1), ambient=(0.15, 0.5), occluder=0.25,
-    exposure=0.35, grey=0.1, noise=0.04, centred=0.5, prints=0.55, vivid=0.4, wear=0.15, metal=0.1, coat=0.2,
+    tinted=0.4, exposure=0.35, gamma=(0.55, 1.3), grey=0.1, noise=0.04, centred=0.5, prints=0.55, vivid=0.4, wear=0.15, metal=0.1, coat=0.2,
     hands=0.25, shadows=0.4, tables=0.3, small_sensor=0.3, sharpened=0.3, balance=0.25, metered=0.8,
 )  # fmt: skip
 

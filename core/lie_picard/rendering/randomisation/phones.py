@@ -26,7 +26,7 @@ def meter(images: Tensor, options: Randomisation, rng: Rng) -> Tensor:
     offsets = torch.linspace(-1, 1, grey.shape[-1], device=images.device)
     weight = torch.exp(-2 * (offsets.square() + offsets.square()[:, None]))
     mean = (grey * weight).sum((1, 2)) / weight.sum()
-    gain = rng.uniform(len(chosen), between=(0.25, 0.55)) / mean.clamp_min(1e-3)
+    gain = rng.uniform(len(chosen), between=(0.25, 0.6)) / mean.clamp_min(1e-3)
     brightest = (grey * weight.sqrt()).amax((1, 2))
     gain = torch.minimum(gain, rng.uniform(len(chosen), between=(0.7, 1.2)) / brightest.clamp_min(1e-3))
     gain = gain.clamp(1 / _LARGEST_GAIN, _LARGEST_GAIN)
