@@ -133,11 +133,18 @@ def test_marks_stay_what_they_are_and_nothing_looks_like_them(crops, pictures, s
     bare = (buffers.albedo.amin(1) >= 0.9) & buffers.hit
     torch.testing.assert_close(albedo.mT[marked], plain.mT[marked])
     ratio = albedo.mT[bare] / plain.mT[bare]
-    assert (ratio <= 1 + 1e-5).all() and (ratio >= 1 - FAINT - 1e-5).all() and ratio.min() < 0.95
+    assert (ratio <= 1 + 1e-5).all() and (ratio >= 1 - FAINT - 1e-5).all()
     for k in range(8):
         if marked[k].any() and bare[k].any():
             apart = albedo[k].mT[bare[k]].amin(0) - albedo[k].mT[marked[k]].mean(0)
             assert apart.amax() > 0.3 * tint[k].amin()
+
+
+def test_coloured_objects_carry_prints_as_well(crops, pictures):
+    buffers = cast("tetX", so3.uniform(30, generator=torch.Generator().manual_seed(0)), World(SEEN, crops))
+    albedo, tint = dressed(buffers, pictures, dataclasses.replace(SEEN, prints=1.0), 0)
+    changed = (albedo - buffers.albedo * tint[..., None]).abs().amax((1, 2)) > 0.02
+    assert 5 < changed.sum() < 22
 
 
 def test_plain_objects_carry_prints_as_often_as_asked(crops, pictures):
@@ -170,6 +177,16 @@ def test_textured_images_are_in_range_and_a_seed_fixes_them(crops, pictures, see
         buffers, _ = cast_randomly([(solid("tetX"), so3.uniform(5, generator=draw.generator))], world, draw)
         images.append(photograph(buffers, world, draw, bodies(world, draw))[0])
     assert torch.equal(*images) and ((images[0] >= 0) & (images[0] <= 1)).all()
+
+
+def test_one_image_is_enough(crops, pictures):
+    """Of features that some images have, it has many of none."""
+    world = World(TEXTURED, crops, pictures=pictures)
+    for seed in range(12):
+        draw = drawing(seed)
+        buffers, _ = cast_randomly([(solid("cyl"), so3.uniform(1, generator=draw.generator))], world, draw)
+        image, _ = photograph(buffers, world, draw, bodies(world, draw))
+        assert image.shape == (1, 3, SIZE, SIZE) and ((image >= 0) & (image <= 1)).all()
 
 
 @examples(10)

@@ -220,5 +220,5 @@ def cast_randomly(parts: Sequence[tuple[Castable, Tensor]], world: World, rng: R
     )
     turned = torch.cat([rotations for _, rotations in parts])
     coloured = torch.tensor([getattr(shape, "is_coloured", False) for shape, rotations in parts for _ in rotations])
-    placement = Placement(turned, views.translations, rays, views.half_tangent, uploaded(coloured, rng.device))
+    placement = Placement(turned, views.translations, rays, views.half_tangent, coloured)
     return Buffers(hit, depth, normal, albedo, placement), views

@@ -112,9 +112,10 @@ SHARES = ("centred", "prints", "vivid", "wear", "metal", "coat", "hands", "shado
           "sharpened", "balance", "metered")  # fmt: skip
 # The world as users have it: surfaces with prints and wear, hands, and boxes that are off by a fifth of their side.
 TEXTURED = Randomisation(
-    distance=(3.0, 20.0), fill=(0.6, 1.05), shift=0.4, lights=(0.4, 1.1), ambient=(0.15, 0.5), occluder=0.25,
-    tinted=0.4, exposure=0.35, gamma=(0.55, 1.3), grey=0.1, noise=0.04, centred=0.5, prints=0.55, vivid=0.4, wear=0.15, metal=0.1, coat=0.2,
-    hands=0.25, shadows=0.4, tables=0.3, small_sensor=0.3, sharpened=0.3, balance=0.25, metered=0.8,
+    distance=(3.0, 20.0), fill=(0.6, 1.05), shift=0.4, lights=(0.4, 1.1), ambient=(0.15, 0.5), tinted=0.4,
+    occluder=0.25, exposure=0.35, gamma=(0.55, 1.3), grey=0.1, noise=0.04, centred=0.5, prints=0.5, vivid=0.4,
+    wear=0.12, metal=0.08, coat=0.2, hands=0.25, shadows=0.4, tables=0.3, small_sensor=0.3, sharpened=0.3,
+    balance=0.25, metered=0.8,
 )  # fmt: skip
 
 
@@ -145,12 +146,14 @@ class Rng:
         """Uniform integers in [0, below)."""
         return torch.randint(below, shape, generator=self.generator, device=self.device)
 
-    def some(self, share: float, count: int) -> Tensor:
+    def some(self, share: float | Tensor, count: int) -> Tensor:
         """Indices of each of `count` with that probability: (n,) int64, in order; a share of 0 draws nothing.
+
+        The probability may be one for all, or (count,) on the CPU.
 
         Chosen on the CPU: how many there are must not be read back from a GPU.
         """
-        if share <= 0:
+        if isinstance(share, float) and share <= 0:
             return torch.zeros(0, dtype=torch.int64, device=self.device)
         chosen = (torch.rand(count, generator=self._host) < share).nonzero()[:, 0]
         return uploaded(chosen, self.device)

@@ -21,6 +21,8 @@ _LARGEST_GAIN = 4.0
 def meter(images: Tensor, options: Randomisation, rng: Rng) -> Tensor:
     """Exposure by the brightness around the middle, as automatic cameras choose it; nothing bright there is lost."""
     chosen = rng.some(options.metered, len(images))
+    if not len(chosen):
+        return images
     some = images[chosen]
     grey = (F.avg_pool2d(some, max(1, some.shape[-1] // 8)) * constant(LUMINANCE, images)[:, None, None]).sum(1)
     offsets = torch.linspace(-1, 1, grey.shape[-1], device=images.device)
@@ -36,6 +38,8 @@ def meter(images: Tensor, options: Randomisation, rng: Rng) -> Tensor:
 def unbalance(images: Tensor, options: Randomisation, rng: Rng) -> Tensor:
     """A white balance that changes from one side of the image to the other, and its brightness."""
     chosen = rng.some(options.balance, len(images))
+    if not len(chosen):
+        return images
     across = _across(len(chosen), images.shape[-1], rng)[:, None]
     colour = rng.uniform(len(chosen), 3, 1, 1, between=(-0.2, 0.2)) + rng.uniform(
         len(chosen), 1, 1, 1, between=(-0.2, 0.2)
@@ -46,6 +50,8 @@ def unbalance(images: Tensor, options: Randomisation, rng: Rng) -> Tensor:
 def add_patterned_noise(images: Tensor, options: Randomisation, rng: Rng) -> Tensor:
     """Noise of small sensors after their processing: blotches, colour, rows and columns. It grows with the light."""
     chosen = rng.some(options.small_sensor, len(images))
+    if not len(chosen):
+        return images
     count, size = len(chosen), images.shape[-1]
     half = max(1, size // 2)
     blotches = F.interpolate(rng.normal(count, 3, half, half), (size, size), mode="bilinear")
@@ -61,6 +67,8 @@ def add_patterned_noise(images: Tensor, options: Randomisation, rng: Rng) -> Ten
 def sharpen(images: Tensor, options: Randomisation, rng: Rng) -> Tensor:
     """Edges with halos, more contrast, stronger colours."""
     chosen = rng.some(options.sharpened, len(images))
+    if not len(chosen):
+        return images
     count, some = len(chosen), images[chosen]
     amount = rng.uniform(count, 1, 1, 1, between=(0.0, 1.5))
     some = some + amount * (some - F.avg_pool2d(some, 3, 1, 1, count_include_pad=False))

@@ -14,6 +14,8 @@ from lie_picard.rendering.randomisation.options import Rng
 def darkened(target: Tensor, chosen: Tensor, rng: Rng) -> Tensor:
     """Soft or hard edges and bars of shadow over chosen (k,) of premultiplied objects (B, 4, S, S); uneven light."""
     count, size = len(chosen), target.shape[-1]
+    if not count:
+        return target
     offsets = (torch.arange(size, device=rng.device) + 0.5) / size * 2 - 1
     angle = rng.uniform(2, count, 1, 1, between=(0.0, 2 * math.pi))
     across, other = angle.cos() * offsets + angle.sin() * offsets[:, None]
@@ -32,6 +34,8 @@ def darkened(target: Tensor, chosen: Tensor, rng: Rng) -> Tensor:
 def cast_behind(scene: Tensor, target: Tensor, chosen: Tensor, rng: Rng) -> Tensor:
     """Chosen (k,) of scenes (B, 3, S, S) with the blurred, shifted shadow of the objects (B, 4, S, S) before them."""
     count, size = len(chosen), scene.shape[-1]
+    if not count:
+        return scene
     coarse = max(1, size // 16)
     alpha = F.avg_pool2d(target[chosen, 3:], coarse)
     soft = F.avg_pool2d(alpha, 3, 1, 1)

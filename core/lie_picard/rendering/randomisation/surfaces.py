@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lie_picard import so3
 from lie_picard.rendering.buffers import Buffers, Placement
+from lie_picard.rendering.constants import uploaded
 from lie_picard.rendering.randomisation.lighting import Lighting
 from lie_picard.rendering.randomisation.options import Randomisation, Rng
 from lie_picard.rendering.randomisation.pictures import Pictures
@@ -21,6 +22,7 @@ from lie_picard.rendering.randomisation.pictures import Pictures
 FAINT = 0.25  # largest modulation by prints and wear on objects whose own colours tell poses apart
 _UNMARKED = 0.9  # reflectance, in all colours, of what such objects have no mark on
 _FACES = 6  # of the box that prints are mapped from
+_ON_COLOURED = 0.4  # as often as on others
 _LAMPS = 2  # that coats and metals mirror: the strongest, and one more
 _SHARP = math.cos(math.radians(25))  # between normals at an edge that wears
 _CLOSE = 0.08  # rad: prints seldom stand quite straight; and no face lies between two of the box's
@@ -114,6 +116,16 @@ def placement_of(buffers: Buffers) -> Placement:
             "prints, wear, metal and coats need buffers with `placement`, as `cast_randomly` gives them"
         )
     return buffers.placement
+
+
+def coloured_of(buffers: Buffers) -> Tensor:
+    """(B,) bool, of objects with colours of their own, on the buffers' device."""
+    return uploaded(placement_of(buffers).coloured, buffers.hit.device)
+
+
+def _share(share: float, buffers: Buffers) -> Tensor:
+    """(B,) on the CPU: of images with a feature that costs as much on coloured objects, where it is faint."""
+    return torch.where(placement_of(buffers).coloured, _ON_COLOURED * share, share)
 
 
 def _vivid(tint: Tensor, coloured: Tensor, options: Randomisation, rng: Rng) -> Tensor:
@@ -219,7 +231,7 @@ def _lay(albedo: Tensor, buffers: Buffers, tint: Tensor, points: Points, before:
     Args:
         tint: (B, 3) of what has no mark, which nothing that lies on it darkens by more than `FAINT`.
     """
-    coloured = placement_of(buffers).coloured[points.image, None]
+    coloured = coloured_of(buffers)[points.image, None]
     unmarked = (points.least(buffers.albedo) >= _UNMARKED)[:, None]
     faint = torch.maximum(before * (1 - FAINT * (1 - after)), (1 - FAINT) * tint[points.image])
     points.put(albedo, torch.where(coloured, faint, after), unmarked | ~coloured)
@@ -242,10 +254,10 @@ class Dresser:
         """Buffers whose albedo has the material's tint, prints and wear in it; and lighting without a tint."""
         options, rng, tint = self.options, self.rng, lighting.tint
         if options.vivid:
-            tint = _vivid(tint, placement_of(buffers).coloured, options, rng)
+            tint = _vivid(tint, coloured_of(buffers), options, rng)
         albedo = buffers.albedo * tint[..., None]
         for share, draw in ((options.prints, self._print), (options.wear, self._wear)):
-            chosen = rng.some(share, len(tint))
+            chosen = rng.some(_share(share, buffers), len(tint)) if share else ()
             if len(chosen):
                 draw(albedo, buffers, tint, chosen)
         return dataclasses.replace(buffers, albedo=albedo), dataclasses.replace(lighting, tint=torch.ones_like(tint))
@@ -320,11 +332,11 @@ class Dresser:
         some = rng.some(min(1.0, options.metal + options.coat), count)
         if not len(some):
             return
-        placement = placement_of(buffers)
+        placement, coloured = placement_of(buffers), coloured_of(buffers)
         # Metals are for what has no colours of its own: it would mirror them away.
-        metal = rng.happens(options.metal / (options.metal + options.coat), count) & ~placement.coloured
+        metal = rng.happens(options.metal / (options.metal + options.coat), count) & ~coloured
         rough = rng.uniform(count)
-        mirror = rng.uniform(count, between=(0.03, 0.15)) * torch.where(placement.coloured, 0.5, 1.0)
+        mirror = rng.uniform(count, between=(0.03, 0.15)) * torch.where(coloured, 0.5, 1.0)
         matt = torch.where(metal, rng.uniform(count, between=(0.1, 0.5)), 1.0)
         environment = rng.integers(len(pictures.environments), count)
         points = Points.of(buffers.hit, some, self.supersample)

@@ -75,6 +75,8 @@ def lay_tables(scene: Tensor, pictures: Tensor, chosen: Tensor, rng: Rng) -> Ten
         pictures: (N, T, T, 3) uint8, repeated over the plane.
     """
     count, size = len(chosen), scene.shape[-1]
+    if not count:
+        return scene
     offsets = (torch.arange(size, device=rng.device) + 0.5) / size * 2 - 1
     y, x = torch.meshgrid(offsets, offsets, indexing="ij")
     tilt = rng.uniform(count, 2, 1, 1, between=(-0.65, 0.65))

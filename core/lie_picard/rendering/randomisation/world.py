@@ -114,7 +114,9 @@ def _hold(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Hands in front (B, 4, S, S), or behind where they would hide too much; scene and cover with them."""
     chosen = rng.some(options.hands, len(scene))
-    layer = torch.zeros_like(target).index_copy(0, chosen, hands.draw_hands(len(chosen), scene.shape[-1], rng))
+    layer = torch.zeros_like(target)
+    if len(chosen):
+        layer = layer.index_copy(0, chosen, hands.draw_hands(len(chosen), scene.shape[-1], rng))
     both = 1 - (1 - cover) * (1 - layer[:, 3])
     hidden = (both * target[:, 3]).sum((1, 2)) / target[:, 3].sum((1, 2)).clamp_min(1)
     fits = (hidden <= options.hidden)[:, None, None, None]
