@@ -28,7 +28,8 @@ from lie_picard.rendering.randomisation.hands import draw_hands
 from lie_picard.rendering.randomisation.lighting import draw_lighting
 from lie_picard.rendering.randomisation.options import SHARES
 from lie_picard.rendering.randomisation.pictures import draw_pictures
-from lie_picard.rendering.randomisation.surfaces import FAINT, Dresser, PlacementError, Points, in_object
+from lie_picard.rendering.randomisation.points import PlacementError, Points, in_object
+from lie_picard.rendering.randomisation.surfaces import FAINT, Dresser
 from lie_picard.training.recipe import DataOptions, Recipe
 
 SIZE = 32
