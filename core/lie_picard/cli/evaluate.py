@@ -28,12 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     p.add_argument("--recall-images", type=int, default=20, help="images of each solid for recall; 0: none")
     p.add_argument("--recall-samples", type=positive, default=200, help="samples an image, for recall")
     add_sampler_arguments(p)
-    p.add_argument("--randomised", action="store_true", help="randomised images instead of clean ones")
-    p.add_argument(
-        "--textured",
-        action="store_true",
-        help="images of objects with prints, wear and gloss, behind hands, in boxes that are off",
-    )
+    kind = p.add_mutually_exclusive_group()
+    kind.add_argument("--randomised", action="store_true", help="randomised images instead of clean ones")
+    kind.add_argument("--textured", action="store_true", help="randomised images of objects with prints, wear and "
+                      "gloss, behind hands, in boxes that are off")  # fmt: skip
     p.add_argument("--unnamed", action="store_true", help="do not tell the model which object it sees")
     p.add_argument("--solids", nargs="+", metavar="SOLID", help="which solids; default: all that the model knows")
     p.add_argument("--compare", action="store_true", help="also solve one step after another, and compare")

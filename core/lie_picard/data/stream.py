@@ -301,6 +301,5 @@ def cast(parts: Sequence[tuple[Castable, Tensor]], views: ViewGeometry, side: in
     )
     turned = torch.cat([rotations for _, rotations in parts])
     coloured = torch.tensor([getattr(shape, "is_coloured", False) for shape, rotations in parts for _ in rotations])
-    coloured = uploaded(coloured, turned.device)
     placement = Placement(turned, views.translations, rays, views.half_tangent, coloured)
     return Buffers(hit, depth, normal, albedo, placement)

@@ -21,7 +21,8 @@ class Placement:
     Attributes:
         rotations: (B, 3, 3) camera_from_object. translations: (B, 3) of the object's centre, in radii, camera frame.
         rays: (P, 3) directions, z = 1. zoom: (B, 2) factors of the rays' x and y.
-        coloured: (B,) bool, of objects whose own colours tell poses apart: nothing may hide or imitate these.
+        coloured: (B,) bool, of objects whose own colours tell poses apart: nothing may hide or imitate these. On the
+            CPU, wherever the rest is.
     """
 
     rotations: Tensor

@@ -15,6 +15,7 @@ from torch import Tensor
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic iteration towards singular values about 1
 _STEPS = 5
+_LONG = 3  # times as long as wide
 _MATCH = 0.2  # root mean square of an update, as AdamW's (Liu et al., "Muon is scalable", 2025)
 
 
@@ -53,13 +54,27 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """The nearest matrix whose singular values are about 1. (m, n) -> (m, n)."""
+    """The nearest matrix whose singular values are about 1. (m, n) -> (m, n).
+
+    Each step of the iteration multiplies by a polynomial of X X^T. Of a long matrix these polynomials are multiplied
+    with one another instead of with X: two products with its long side instead of ten.
+    """
     a, b, c = _COEFFICIENTS
-    x = matrix.bfloat16()
-    tall = x.shape[0] > x.shape[1]
-    x = x.T if tall else x
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix
     x = x / (x.norm() + 1e-7)
-    for _ in range(_STEPS):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
+    if x.shape[1] < _LONG * x.shape[0]:
+        x = x.bfloat16()
+        for _ in range(_STEPS):
+            gram = x @ x.T
+            x = a * x + (b * gram + c * gram @ gram) @ x
+    else:
+        # In full precision: rounded, the product has negative eigenvalues, and the iteration throws them far away.
+        gram, product = x @ x.T, None
+        for _ in range(_STEPS):
+            factor = b * gram + c * gram @ gram
+            factor.diagonal().add_(a)
+            product = factor if product is None else factor @ product
+            gram = factor @ gram @ factor
+        x = product.bfloat16() @ x.bfloat16()  # type: ignore[union-attr]
     return (x.T if tall else x).to(matrix)

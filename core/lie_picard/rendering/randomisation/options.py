@@ -43,7 +43,7 @@ class Randomisation:
             an uneven light, and by the object on what lies behind.
         tables: with a picture or a pattern on a plane behind the object. small_sensor: noise as small sensors have it,
             correlated and coloured, fixed and by rows. sharpened: as phones do. balance: with a white balance that
-            changes over the image.
+            changes over the image. metered: whose exposure follows the mean brightness, as automatic cameras choose it.
     """
 
     distance: Range = (4.0, 20.0)
@@ -78,6 +78,7 @@ class Randomisation:
     small_sensor: float = 0.0
     sharpened: float = 0.0
     balance: float = 0.0
+    metered: float = 0.0
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -108,12 +109,13 @@ class Randomisation:
 
 # Fields that are a share of images and came later: 0 draws nothing.
 SHARES = ("centred", "prints", "vivid", "wear", "metal", "coat", "hands", "shadows", "tables", "small_sensor",
-          "sharpened", "balance")  # fmt: skip
+          "sharpened", "balance", "metered")  # fmt: skip
 # The world as users have it: surfaces with prints and wear, hands, and boxes that are off by a fifth of their side.
 TEXTURED = Randomisation(
-    distance=(3.0, 20.0), fill=(0.6, 1.05), shift=0.4, lights=(0.4, 1.2), ambient=(0.15, 0.6), occluder=0.25,
-    centred=0.5, prints=0.6, vivid=0.4, wear=0.2, metal=0.12, coat=0.25, hands=0.25, shadows=0.4, tables=0.3,
-    small_sensor=0.35, sharpened=0.3, balance=0.25,
+    distance=(3.0, 20.0), fill=(0.6, 1.05), shift=0.4, lights=(0.4, 1.1), ambient=(0.15, 0.5), tinted=0.4,
+    occluder=0.25, exposure=0.35, gamma=(0.55, 1.3), grey=0.1, noise=0.04, centred=0.5, prints=0.5, vivid=0.4,
+    wear=0.12, metal=0.08, coat=0.2, hands=0.25, shadows=0.4, tables=0.3, small_sensor=0.3, sharpened=0.3,
+    balance=0.25, metered=0.8,
 )  # fmt: skip
 
 
@@ -144,12 +146,14 @@ class Rng:
         """Uniform integers in [0, below)."""
         return torch.randint(below, shape, generator=self.generator, device=self.device)
 
-    def some(self, share: float, count: int) -> Tensor:
+    def some(self, share: float | Tensor, count: int) -> Tensor:
         """Indices of each of `count` with that probability: (n,) int64, in order; a share of 0 draws nothing.
+
+        The probability may be one for all, or (count,) on the CPU.
 
         Chosen on the CPU: how many there are must not be read back from a GPU.
         """
-        if share <= 0:
+        if isinstance(share, float) and share <= 0:
             return torch.zeros(0, dtype=torch.int64, device=self.device)
         chosen = (torch.rand(count, generator=self._host) < share).nonzero()[:, 0]
         return uploaded(chosen, self.device)

@@ -52,7 +52,7 @@ def draw_pictures(crops: Tensor, generator: torch.Generator) -> Pictures:
     photographs = F.interpolate(some.float().cpu(), (_SIDE, _SIDE), mode="bilinear", antialias=True)
     photos = photographs.round().byte().permute(0, 2, 3, 1).numpy()
     kinds = (_photograph, _text, _noise, _pattern, _toy_face, _label)
-    shares = np.cumsum((0.2, 0.2, 0.1, 0.15, 0.2, 0.15))
+    shares = np.cumsum((0.2, 0.15, 0.1, 0.2, 0.2, 0.15))
     prints = []
     for k in range(_PICTURES):
         kind = kinds[int(np.searchsorted(shares, (k + 0.5) / _PICTURES))]

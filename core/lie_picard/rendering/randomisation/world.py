@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lie_picard.rendering.buffers import Buffers, ViewGeometry
-from lie_picard.rendering.randomisation import sensor, surfaces, surroundings
+from lie_picard.rendering.randomisation import hands, phones, sensor, shadows, surfaces, surroundings
 from lie_picard.rendering.randomisation.lighting import draw_lighting, light
 from lie_picard.rendering.randomisation.options import Randomisation, Rng
 from lie_picard.rendering.randomisation.pictures import Pictures, draw_pictures
@@ -85,23 +85,54 @@ def photograph(buffers: Buffers, world: World, rng: Rng, others: Buffers | None 
     """
     options, count = world.options, len(buffers.depth)
     scene = surroundings.backdrop(count, world.crops, options, rng)
+    if options.tables and world.pictures is not None:
+        scene = surroundings.lay_tables(scene, world.pictures.prints, rng.some(options.tables, count), rng)
     cover = scene.new_zeros(count, world.size, world.size)
     target = _layer(buffers, world, rng)
-    if others is None:
-        scene = surroundings.over(target, scene)
-    else:
+    occluder = None
+    if others is not None:
         clutter, occluder = surroundings.scatter(_layer(others, world, rng), count, options, rng)
         hidden = (occluder[:, 3] * target[:, 3]).sum((1, 2)) / target[:, 3].sum((1, 2)).clamp_min(1)
         occluder = occluder * (hidden <= options.hidden)[:, None, None, None]
-        scene = surroundings.over(occluder, surroundings.over(target, surroundings.over(clutter, scene)))
         cover = occluder[:, 3]
+        scene = surroundings.over(clutter, scene)
+    held = None
+    if options.hands:
+        held, scene, cover = _hold(scene, target, cover, options, rng)
+    if options.shadows:
+        scene = shadows.cast_behind(scene, target, rng.some(options.shadows, count), rng)
+        target = shadows.darkened(target, rng.some(options.shadows, count), rng)
+    scene = surroundings.over(target, scene)
+    for front in (occluder, held):
+        if front is not None:
+            scene = surroundings.over(front, scene)
     return develop(scene, options, rng), cover
+
+
+def _hold(
+    scene: Tensor, target: Tensor, cover: Tensor, options: Randomisation, rng: Rng
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Hands in front (B, 4, S, S), or behind where they would hide too much; scene and cover with them."""
+    chosen = rng.some(options.hands, len(scene))
+    layer = torch.zeros_like(target)
+    if len(chosen):
+        layer = layer.index_copy(0, chosen, hands.draw_hands(len(chosen), scene.shape[-1], rng))
+    both = 1 - (1 - cover) * (1 - layer[:, 3])
+    hidden = (both * target[:, 3]).sum((1, 2)) / target[:, 3].sum((1, 2)).clamp_min(1)
+    fits = (hidden <= options.hidden)[:, None, None, None]
+    scene = surroundings.over(layer * ~fits, scene)
+    return layer * fits, scene, torch.where(fits[:, 0], both, cover)
 
 
 def develop(scene: Tensor, options: Randomisation, rng: Rng) -> Tensor:
     """What random cameras make of light: blur, exposure, noise, compression. (B, 3, S, S) in [0, 1]."""
-    scene = sensor.expose(sensor.blur(scene, options, rng), options, rng)
-    return sensor.compress(sensor.add_noise(scene, options, rng), options, rng)
+    scene = sensor.blur(scene, options, rng)
+    for share, change in ((options.metered, phones.meter), (options.balance, phones.unbalance)):
+        scene = change(scene, options, rng) if share else scene
+    scene = sensor.add_noise(sensor.expose(scene, options, rng), options, rng)
+    for share, change in ((options.small_sensor, phones.add_patterned_noise), (options.sharpened, phones.sharpen)):
+        scene = change(scene, options, rng) if share else scene
+    return sensor.compress(scene, options, rng)
 
 
 def _layer(buffers: Buffers, world: World, rng: Rng) -> Tensor:
