@@ -16,6 +16,8 @@ from lie_picard.evaluation import assess, assess_report
 from lie_picard.evaluation.accuracy import EvaluationOptions
 from lie_picard.model import checkpoint
 
+_UNITS = {"sideways": "half the image", "range": "the range"}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
@@ -46,4 +48,8 @@ def run(args: argparse.Namespace) -> None:
     used = estimator.model.calibration
     typical = "unknown" if used.spread is None else f"{math.degrees(used.spread):.2g} deg"
     text = f"scale {used.scale:g}, floor {math.degrees(used.floor):.2g} deg, typical spread {typical}"
+    if estimator.config.position:
+        for name in ("sideways", "range"):
+            scale, floor = (getattr(used, f"{name}_{part}") for part in ("scale", "floor"))
+            text += f"; {name} scale {scale:g}, floor {100 * floor:.2g}% of {_UNITS[name]}"
     print(f"calibration{'' if args.check else ', fitted'}: {text}", file=sys.stderr)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lie_picard import machine
-from lie_picard.evaluation.tables import EVALUATE_COLUMNS, markdown
+from lie_picard.evaluation.tables import EVALUATE_COLUMNS, markdown, with_positions
 
 if TYPE_CHECKING:
     pass
@@ -44,7 +44,7 @@ def write_assessment(folder: Path, result: Mapping[str, Any]) -> None:
     for kind in ("clean", "randomised"):
         parts += [
             f"## {kind.capitalize()} images: {options['images']} of each solid, {options['samples']} samples each",
-            markdown(result[kind], _PRECISION),
+            markdown(result[kind], with_positions(_PRECISION, result[kind])),
             markdown([row for row in result[kind] if "modes" in row], _RECALL),
             "The model not asked for the object by name:",
             markdown(result[f"{kind}, not named"], _PRECISION),
@@ -63,6 +63,9 @@ def write_assessment(folder: Path, result: Mapping[str, Any]) -> None:
 def calibration_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Columns of a table of `assessment.calibrate`'s rows."""
     inside = {key: f"in {key.split('_')[1]}" for key in rows[0] if key.startswith("inside")}
+    for name in ("position", "pose"):
+        whole = [key for key in rows[0] if key.startswith(f"{name}_inside")]
+        inside |= {key: f"{name} {key.split('_')[2]}" for key in whole}
     weights = {"expected_calibration_error_of_weights": "error of weights"}
     return {"kind": "images", "samples": "samples"} | inside | weights
 
