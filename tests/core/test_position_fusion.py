@@ -64,15 +64,15 @@ def test_the_two_add_their_information_along_the_ray(seed, sigma, off):
 def test_samples_go_where_the_modes_go_and_spread_as_much():
     before = covariances(3)
     sigma = 0.5 * math.sqrt(along(before))
-    found, _ = fused(poses_of(before, 20_000), AWAY + sigma, sigma, np.zeros(3))
+    found, _ = fused(poses_of(before, 2500), AWAY + sigma, sigma, np.zeros(3))
     best = found.best
     away = (found.positions - best.position).numpy()
-    assert np.abs(away.mean(0)).max() < 2e-4
+    assert (np.abs(away.mean(0)) < 4 * np.sqrt(best.pose_covariance.diagonal()[:3].numpy() / 2500)).all()
     turns = so3.log(found.rotations.double() @ best.rotation.double().mT).numpy()
     wanted = best.pose_covariance.numpy()
     scale = np.sqrt(wanted.diagonal())
     np.testing.assert_allclose(np.cov(np.concatenate([away, turns], 1).T) / scale / scale[:, None],
-                               wanted / scale / scale[:, None], atol=0.06)  # fmt: skip
+                               wanted / scale / scale[:, None], atol=0.12)  # fmt: skip
 
 
 def test_a_range_that_contradicts_the_image_counts_alone():

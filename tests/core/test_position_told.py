@@ -198,7 +198,7 @@ def test_positions_of_a_camera_image_are_metres_on_the_ray_that_the_model_tells(
     ray = view.camera_from_view @ np.array([0.1 * opening, -0.05 * opening, 1.0])
     distance = diameter / 2 / math.sin(math.atan(0.8 * opening))
     wanted = ray / np.linalg.norm(ray) * distance
-    rotations, positions, covariances = poses.modes()
+    _, positions, covariances = poses.modes()
     np.testing.assert_allclose(positions, np.broadcast_to(wanted, positions.shape), atol=1e-6)
     np.testing.assert_allclose(poses.position, wanted, atol=1e-6)
     assert len(poses.sample_positions) == 16
@@ -234,8 +234,8 @@ def test_checkpoints_of_before_have_the_calibration_that_they_had(tmp_path, tell
 
 def equal_poses(count=24):
     """Poses of an object that turns about a point beside its origin: each has a position of its own."""
-    symmetry = Symmetry.generated([so3.about_axis(torch.tensor([0.0, 0, 1]), torch.tensor(math.pi / 2)).numpy(),
-                                   so3.about_axis(torch.tensor([1.0, 0, 0]), torch.tensor(math.pi / 2)).numpy()])  # fmt: skip
+    quarters = so3.exp(torch.tensor([[0, 0, math.pi / 2], [math.pi / 2, 0, 0]], dtype=torch.float64))
+    symmetry = Symmetry.generated(quarters.numpy())
     symmetry = dataclasses.replace(symmetry, centre=np.array([0.01, -0.02, 0.005]))
     generator = test_generator(9)
     truth = so3.uniform(1, generator=generator, dtype=torch.float64)[0]

@@ -31,7 +31,7 @@ _BINS = (0.0, 0.02, 0.04, 0.07, 0.12, 0.25, 0.5, 0.75, 1.0)
 SAMPLES = 16, 32, 128  # of the same images: regions shall be calibrated however many there are
 _SCALES = 0.6, 0.8, 1.0, 1.2, 1.5, 1.8, 2.0, 2.2, 2.5, 2.8, 3.3
 _FLOORS = 0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.6, 1.0  # degrees
-_PLACE_FLOORS = 0.0, 0.002, 0.004, 0.007, 0.01, 0.015, 0.02, 0.03, 0.05  # half images, or of log size
+_PLACE_FLOORS = 0.0, 0.002, 0.004, 0.007, 0.01, 0.015, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2  # half images, or of log size
 _PARTS = {"sideways": slice(0, 2), "range": slice(2, 3)}  # of a place
 _SPREADS = 0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0  # degrees
 
