@@ -2,6 +2,7 @@
 
 import json
 import math
+import pickle
 from types import SimpleNamespace
 
 import numpy as np
@@ -85,11 +86,12 @@ def test_messages_of_before_are_read():
     assert positions_of(message) is None
 
 
-def test_kept_results_hold_the_positions():
+def test_kept_and_sent_results_hold_the_positions():
     poses, *_ = whole()
-    again = decode(encode(poses), ObjectPoses)
-    for mine, theirs in zip(poses.modes(), again.modes(), strict=True):
-        np.testing.assert_array_equal(theirs, mine)
+    for again in (decode(encode(poses), ObjectPoses), pickle.loads(pickle.dumps(poses))):
+        np.testing.assert_array_equal(again.sample_positions, poses.sample_positions)
+        for mine, theirs in zip(poses.modes(), again.modes(), strict=True):
+            np.testing.assert_array_equal(theirs, mine)
 
 
 # --- scores

@@ -37,9 +37,7 @@ EVALUATE_COLUMNS = {
 }
 POSITION_COLUMNS = {
     "sideways_median_percent": "sideways\n% of d",
-    "sideways_p95_percent": "95%\n% of d",
     "range_median_percent": "range\n%",
-    "range_p95_percent": "95%\n%",
     "position_inside_95": "in 95%\nregion",
 }
 COMPARE_COLUMNS = {
