@@ -146,6 +146,16 @@ def test_the_modes_of_the_estimator_become_a_posterior(generator):
     torch.testing.assert_close(draws[..., :3, 3].mean((0, 1)), POSITION, atol=1e-4, rtol=0)
 
 
+def test_samples_of_whole_poses_are_a_posterior(generator):
+    """The probability is the share of the samples at which the grasp holds."""
+    rotations = torch.eye(3).expand(10, 3, 3)
+    positions = POSITION + torch.tensor([[0.002 * k, 0.0, 0.0] for k in range(10)], dtype=torch.float64)
+    made = Posterior.of_samples(rotations, positions)
+    cup = Grasp("cup", pose(torch.eye(3)), 0.3, math.pi, 0.0041)
+    p = success_probability(made, pose(torch.eye(3), POSITION)[None], [cup], 64)
+    assert float(p) == pytest.approx(0.3)
+
+
 # --- what is chosen
 
 

@@ -44,7 +44,8 @@ def run(args: argparse.Namespace) -> None:
     if args.plot is not None:
         assess_report.plot_calibration(rows, args.plot)
     result = {"machine": machine.describe(estimator.device), "checkpoint": str(args.checkpoint)} | result
-    report(args, result, assess_report.calibration_columns(rows), rows)
+    table = assess_report.calibration_rows(rows)
+    report(args, result, assess_report.calibration_columns(table), table)
     used = estimator.model.calibration
     typical = "unknown" if used.spread is None else f"{math.degrees(used.spread):.2g} deg"
     text = f"scale {used.scale:g}, floor {math.degrees(used.floor):.2g} deg, typical spread {typical}"
