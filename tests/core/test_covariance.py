@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from strategies import examples
 
 from lie_picard import so3
-from lie_picard.evaluation.calibration import confidence
+from lie_picard.evaluation.metrics import confidence
 from lie_picard.objects.symsol.solids import solid
 from lie_picard.posterior.covariance import Calibration
 from lie_picard.posterior.hypotheses import find_modes

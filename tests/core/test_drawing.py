@@ -107,14 +107,15 @@ def test_triangles_that_face_the_wrong_way_are_turned(tmp_path_factory, turned):
 def drawn(name="cube", rotations=None, weights=(1.0,), position=(0.0, 0.0, 1.0), **more):
     rotations = np.eye(3)[None] if rotations is None else rotations
     outline = Outline.of(solid(name).mesh(0.3))
-    return Drawn(name, outline, (255, 160, 0), np.array(position), rotations, np.array(weights), **more)
+    places = np.broadcast_to(position, (len(rotations), 3))
+    return Drawn(name, outline, (255, 160, 0), np.array(position), rotations, places, np.array(weights), **more)
 
 
 @given(tangent=tangents(), name=st.sampled_from(["tet", "cube", "icosa", "cone", "cyl"]))
 def test_the_silhouette_is_the_hull_of_the_projected_corners(tangent, name):
     rotation, position = so3.exp(tangent).numpy(), np.array([0.05, -0.02, 1.0])
     outline = Outline.of(solid(name).mesh(0.3))
-    rim, _ = outline.lines(CAMERA, rotation, position)[0]
+    rim, _ = outline.lines(CAMERA, rotation, position[None])[0]
     pixels = CAMERA.project(outline.vertices @ rotation[0].T + position).astype(np.float32)
     hull = cv2.convexHull(pixels)[:, 0]
     distances = [abs(cv2.pointPolygonTest(hull, (float(x), float(y)), True)) for x, y in rim.reshape(-1, 2)]
@@ -125,7 +126,7 @@ def test_the_silhouette_is_the_hull_of_the_projected_corners(tangent, name):
 
 def test_the_image_given_is_left_as_it_is():
     before = GREY.copy()
-    picture = draw_overlay(GREY, CAMERA, [drawn(best=np.eye(3), truth=np.eye(4), note="1 mode")])
+    picture = draw_overlay(GREY, CAMERA, [drawn(best=np.eye(4), truth=np.eye(4), note="1 mode")])
     assert np.array_equal(GREY, before) and picture.shape == GREY.shape and not np.array_equal(picture, GREY)
 
 
@@ -145,9 +146,10 @@ def test_a_mode_is_as_opaque_as_its_weight():
 @given(position=_POSITIONS, tangent=tangents(3), scale=st.floats(1e-4, 100))
 def test_nothing_raises_wherever_the_object_is(position, tangent, scale):
     rotations = so3.exp(tangent).numpy()
-    truth = np.eye(4)
-    truth[:3, :3], truth[:3, 3] = rotations[1], np.array(position) * scale
-    one = drawn(rotations=rotations, weights=(0.5, 0.3, 0.2), position=np.array(position) * scale, best=rotations[0],
+    truth, best = np.eye(4), np.eye(4)
+    truth[:3, :3], best[:3, :3] = rotations[1], rotations[0]
+    truth[:3, 3] = best[:3, 3] = np.array(position) * scale
+    one = drawn(rotations=rotations, weights=(0.5, 0.3, 0.2), position=np.array(position) * scale, best=best,
                 truth=truth, note="3 modes")  # fmt: skip
     for camera in (CAMERA, Camera(CAMERA.matrix, np.array([-0.3, 0.1, 0.0, 0.0, 0.02]), 320, 240)):
         assert draw_overlay(GREY, camera, [one]).shape == GREY.shape

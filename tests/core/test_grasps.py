@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -12,6 +13,8 @@ from strategies import examples
 from lie_picard import so3
 from lie_picard.data.seeds import test_generator
 from lie_picard.data.testset import cases
+from lie_picard.estimation.poses import ObjectPoses
+from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.grasps import Grasp, Posterior, best_grasp, best_pose_grasp, rigid, success, success_probability
 from lie_picard.objects.symsol.solids import solid
 from lie_picard.posterior.hypotheses import Mode, summarise
@@ -38,6 +41,12 @@ def posterior(rotations, weights=None, position=POSITION, spread=SPREAD):
     count = len(rotations)
     weights = torch.full((count,), 1 / count) if weights is None else torch.as_tensor(weights)
     return Posterior(weights.double(), rigid(rotations.double(), position.expand(count, 3)), spread.expand(count, 6, 6))
+
+
+def placed(hypotheses, sigma):
+    """An object that its region shows at `POSITION`."""
+    bare = dataclasses.replace(hypotheses, positions=None)
+    return ObjectPoses("part", bare, POSITION.numpy(), sigma**2 * np.eye(3), Symmetry.none())
 
 
 # A mug stands on the table and is seen from above at 45 degrees; its rim can be held anywhere, its handle (at +x) once.
@@ -129,12 +138,22 @@ def test_the_modes_of_the_estimator_become_a_posterior(generator):
     known = dataclasses.replace(
         known, modes=(Mode(rotation, 0.6, spread, 5), Mode(rotation.T, 0.4, spread * math.nan, 1))
     )
-    made = Posterior.of(known, POSITION, 1e-6 * torch.eye(3), unknown_sigma=0.2)
+    made = Posterior.of(placed(known, 1e-3), unknown_sigma=0.2)
     draws = made.draws(8192, 0)
     tangents = so3.log(rotation.double().T @ draws[0, :, :3, :3])
     torch.testing.assert_close(tangents.T.cov(), spread.double(), atol=2e-5, rtol=0.02)
     assert float(so3.log(rotation.double() @ draws[1, :, :3, :3]).std()) == pytest.approx(0.2, rel=0.02)
     torch.testing.assert_close(draws[..., :3, 3].mean((0, 1)), POSITION, atol=1e-4, rtol=0)
+
+
+def test_samples_of_whole_poses_are_a_posterior(generator):
+    """The probability is the share of the samples at which the grasp holds."""
+    rotations = torch.eye(3).expand(10, 3, 3)
+    positions = POSITION + torch.tensor([[0.002 * k, 0.0, 0.0] for k in range(10)], dtype=torch.float64)
+    made = Posterior.of_samples(rotations, positions)
+    cup = Grasp("cup", pose(torch.eye(3)), 0.3, math.pi, 0.0041)
+    p = success_probability(made, pose(torch.eye(3), POSITION)[None], [cup], 64)
+    assert float(p) == pytest.approx(0.3)
 
 
 # --- what is chosen
@@ -244,7 +263,7 @@ def test_on_images_with_a_hidden_marker_the_planner_beats_the_best_pose(name, gr
             [case.images[k].numpy() for k in hidden], 64, seed=2, names=[name] * len(hidden)
         )
         for k, hypotheses in zip(hidden, found, strict=True):
-            shown = Posterior.of(hypotheses, POSITION, 0.001**2 * torch.eye(3))
+            shown = Posterior.of(placed(hypotheses, 1e-3))
             shift = 0.001 * torch.randn(3, generator=trials.generator)
             trials.run(shown, pose(case.poses.truth[k].double(), POSITION + shift))
     planned, best_pose, stated = trials.report()

@@ -11,6 +11,7 @@ from sensor_msgs.msg import CameraInfo
 from lie_picard import Ambiguity, so3
 from lie_picard.geometry.camera import CameraError
 from lie_picard.messages import read, write
+from lie_picard.posterior.covariance import at_point, pose_covariance, to_camera
 from lie_picard_msgs.msg import PoseHypothesisArray
 from lie_picard_pose.conversions import WRITER
 
@@ -42,14 +43,16 @@ def test_covariance_is_that_of_samples_about_the_fixed_axes():
     perturbed = Rotation.from_matrix(centre) * Rotation.from_rotvec(draws)
     left = (perturbed * Rotation.from_matrix(centre).inv()).as_rotvec()
     position = np.diag([1.0, 2.0, 3.0])
-    covariance = write.covariance_of(centre, tangent, position).reshape(6, 6)
+    whole = pose_covariance(position, to_camera(centre, tangent))
+    covariance = write.flat_covariances(whole).reshape(6, 6)
     np.testing.assert_allclose(covariance[3:, 3:], np.cov(left.T), atol=2e-5)
     np.testing.assert_array_equal(covariance[:3, :3], position)
     assert not covariance[:3, 3:].any() and not covariance[3:, :3].any()
 
 
 def test_an_unknown_covariance_is_marked_not_zero():
-    covariance = write.covariance_of(rotation(), np.full((3, 3), math.nan), np.eye(3)).reshape(6, 6)
+    unknown = pose_covariance(np.eye(3), np.full((3, 3), math.nan))
+    covariance = write.flat_covariances(at_point(unknown, np.array([0.1, 0.2, 0.3]))).reshape(6, 6)
     assert covariance.diagonal()[3:].tolist() == [-1.0] * 3 and np.isfinite(covariance).all()
 
 
@@ -165,6 +168,6 @@ def test_the_covariance_of_an_origin_beside_the_centre_is_that_of_drawn_poses():
     moved = drawn[:, :3] - turned.numpy() @ centre
     about = (torch.from_numpy(turn) @ torch.from_numpy(drawn[:, 3:, None]))[..., 0].numpy()
     wanted = np.cov(np.concatenate([moved, about], 1).T)
-    found = write.covariance_of(turn, tangent, position, centre).reshape(6, 6)
+    found = at_point(pose_covariance(position, to_camera(turn, tangent)), -turn @ centre)
     np.testing.assert_allclose(found, wanted, atol=0.03 * np.sqrt(np.outer(np.diag(wanted), np.diag(wanted))).max())
     assert np.linalg.eigvalsh(found).min() > 0

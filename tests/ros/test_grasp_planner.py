@@ -16,7 +16,8 @@ from std_msgs.msg import Header
 
 from lie_picard.grasps import UNKNOWN_SIGMA
 from lie_picard.messages.read import rotation_of
-from lie_picard.messages.write import covariance_of
+from lie_picard.messages.write import flat_covariances
+from lie_picard.posterior.covariance import pose_covariance
 from lie_picard_msgs.msg import Grasp, PoseHypothesis, PoseHypothesisArray
 from lie_picard_pose.conversions import WRITER
 from lie_picard_pose.grasp_planner import TABLE, grasps_of, plan
@@ -37,7 +38,7 @@ def hypotheses(angles, object_id="cyl", **changes):
     found = []
     for mode_id, angle in enumerate(angles):
         rotation = LABEL_SEEN @ about_z(angle)
-        covariance = covariance_of(rotation, 0.02**2 * np.eye(3), 0.001**2 * np.eye(3))
+        covariance = flat_covariances(pose_covariance(0.001**2 * np.eye(3), 0.02**2 * np.eye(3)))
         pose = PoseWithCovariance(pose=WRITER.pose_of(rotation, np.array([0.05, 0.0, 0.8])), covariance=covariance)
         found.append(PoseHypothesis(mode_id=mode_id, weight=1 / len(angles), samples=4, pose=pose))
     message = PoseHypothesisArray(header=header, object_id=object_id, hypotheses=found, best=found[0].pose)

@@ -1,6 +1,8 @@
 """From messages to results without a node: the same result as offline, what is bad is refused, nothing else happens."""
 
+import dataclasses
 import json
+import math
 import os
 import random
 import re
@@ -15,11 +17,14 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 from lie_picard import PoseEstimator
 from lie_picard.data.scene import Placed, render_scene
 from lie_picard.estimation.estimator import ImageError
-from lie_picard.geometry.camera import Camera, CameraError, sphere_region
+from lie_picard.geometry.camera import Camera, CameraError, Region, look_at, sphere_region
 from lie_picard.messages.read import poses_of, rotation_of
+from lie_picard.model import checkpoint
+from lie_picard.model.score_model import ScoreModel
 from lie_picard.node.pipeline import Frame, Pipeline
 from lie_picard.objects.symsol.solids import solid
 from lie_picard.posterior.covariance import Calibration
+from lie_picard.rendering.buffers import ViewGeometry
 from lie_picard_pose import parameters
 from lie_picard_pose.conversions import WRITER
 
@@ -330,6 +335,56 @@ def test_symmetries_beside_the_origin_reach_every_message(pipeline, tmp_path):
     for one in latched.symmetries_discrete:
         shift = np.array([one.translation.x, one.translation.y, one.translation.z])
         np.testing.assert_allclose(shift, (np.eye(3) - rotation_of(one.rotation)) @ (centre * 1e-3), atol=1e-9)
+
+
+def telling(region):
+    """The embedded model, and a head that tells where the cube is in the view of this region, to a hundredth."""
+    embedded = checkpoint.load("default")
+    model = ScoreModel(dataclasses.replace(embedded.config, position=True))
+    checkpoint.initialise(model, "default")
+    model.catalogue, model.calibration = embedded.catalogue, embedded.calibration
+    look = look_at(messages.CAMERA, region, model.config.image_size, model.config.fill)
+    centre = look.camera_from_view.T @ CUBE.position / (messages.DIAMETER / 2)
+    half = torch.full((1, 2), math.tan(look.angular_radius) / model.config.fill, dtype=torch.float64)
+    (place,) = ViewGeometry(torch.from_numpy(centre)[None], half).places()
+    with torch.no_grad():
+        model.position.leave.weight.zero_()
+        model.position.leave.bias.copy_(torch.cat([place, torch.tensor([math.log(0.01)] * 3 + [0.0] * 3)]))
+    return PoseEstimator(model, "cpu")
+
+
+@pytest.mark.parametrize(("right", "larger"), [(0.0, 1.0), (0.1, 1.1), (-0.1, 0.95)])
+def test_whole_poses_do_not_depend_on_where_the_region_is(right, larger):
+    """Message, best, samples and PoseArray are where the model sees the object, not where the region is."""
+    r = CUBE.region(messages.CAMERA)
+    x, side = r.x + right * r.width, larger * r.width
+    region = Region(x - (side - r.width) / 2, r.y - (side - r.height) / 2, side, side)
+    estimate = Pipeline(telling(region), WRITER)
+    wanted = settings(regions=[region.x, region.y, region.width, region.height])
+    result = estimate(Frame(messages.image(CUBE), INFO), wanted, follow=False)
+    (message,) = result.messages
+    distance = np.linalg.norm(CUBE.position)
+    for pose in [one.pose for one in message.hypotheses] + [message.best]:
+        np.testing.assert_allclose(position(pose.pose), CUBE.position, atol=1e-4 * distance)
+        covariance = np.array(pose.covariance).reshape(6, 6)
+        np.testing.assert_allclose(covariance, covariance.T, atol=1e-12)
+        assert np.linalg.eigvalsh(covariance).min() > 0
+    samples = np.array(message.sample_positions).reshape(-1, 3)
+    assert len(samples) == wanted.samples == len(message.sample_quaternions) // 4
+    ranges = np.linalg.norm(samples, axis=1) / distance - 1
+    assert 0.003 < ranges.std() < 0.03 and abs(ranges.mean()) < 0.01
+    listed = WRITER.sample_poses(message.header, result.poses).poses
+    np.testing.assert_allclose([position(pose) for pose in listed], samples, atol=1e-6)
+    error = solid("cube").bare.distance(torch.from_numpy(rotation_of(message.best.pose.orientation)), CUBE.rotations[0])
+    assert torch.rad2deg(error) < 12
+
+
+def test_a_model_without_places_gives_every_sample_the_regions_position(pipeline):
+    (message,) = pipeline(Frame(messages.image(CUBE), INFO), settings(), follow=False).messages
+    if pipeline.estimator.config.position:
+        pytest.skip("the embedded model tells places")
+    samples = np.array(message.sample_positions).reshape(-1, 3)
+    np.testing.assert_allclose(samples, np.tile(position(message.best.pose), (len(samples), 1)), atol=1e-6)
 
 
 def test_objects_that_neither_the_file_nor_the_model_knows_are_refused(tmp_path):

@@ -17,6 +17,8 @@ from lie_picard.evaluation.accuracy import EvaluationOptions
 from lie_picard.model import checkpoint
 from lie_picard.rendering.randomisation import Randomisation
 
+_UNITS = {"sideways": "half the image", "range": "the range"}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
@@ -43,8 +45,13 @@ def run(args: argparse.Namespace) -> None:
     if args.plot is not None:
         assess_report.plot_calibration(rows, args.plot)
     result = {"machine": machine.describe(estimator.device), "checkpoint": str(args.checkpoint)} | result
-    report(args, result, assess_report.calibration_columns(rows), rows)
+    table = assess_report.calibration_rows(rows)
+    report(args, result, assess_report.calibration_columns(table), table)
     used = estimator.model.calibration
     typical = "unknown" if used.spread is None else f"{math.degrees(used.spread):.2g} deg"
     text = f"scale {used.scale:g}, floor {math.degrees(used.floor):.2g} deg, typical spread {typical}"
+    if estimator.config.position:
+        for name in ("sideways", "range"):
+            scale, floor = (getattr(used, f"{name}_{part}") for part in ("scale", "floor"))
+            text += f"; {name} scale {scale:g}, floor {100 * floor:.2g}% of {_UNITS[name]}"
     print(f"calibration{'' if args.check else ', fitted'}: {text}", file=sys.stderr)

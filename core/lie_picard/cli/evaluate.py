@@ -59,12 +59,8 @@ def run(args: argparse.Namespace) -> None:
         assess_report.write_assessment(args.output, result)
         pictures = list(assess.gallery(estimator, tuple(shapes), args.seed))
         plot_gallery(args.output / "gallery.png", estimator, pictures, args.recall_samples)
-        report(
-            args,
-            result,
-            tables.EVALUATE_COLUMNS,
-            [row for kind in assess.kinds(Randomisation()) for row in result[kind]],
-        )
+        every = [row for kind in assess.kinds(Randomisation()) for row in result[kind]]
+        report(args, result, tables.with_positions(tables.EVALUATE_COLUMNS, every), every)
         return
     with tqdm(total=args.images * len(shapes), unit="image", disable=None) as bar:
         rows = evaluate(estimator, shapes, sampler_of(args), options, args.data, bar.update)
@@ -74,4 +70,5 @@ def run(args: argparse.Namespace) -> None:
         "data": None if args.data is None else str(args.data),
         "rows": rows,
     }
-    report(args, result, tables.COMPARE_COLUMNS if args.compare else tables.EVALUATE_COLUMNS)
+    columns = tables.COMPARE_COLUMNS if args.compare else tables.EVALUATE_COLUMNS
+    report(args, result, tables.with_positions(columns, rows))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -112,16 +113,10 @@ class PoseEstimator:
     ) -> Solution:
         """`sampling.sample` for this model's scores, in several batches where one does not fit into the memory.
 
-        Where ONNX Runtime computes them, torch is left with small operations; its own threads would only wait actively
-        for more, and take the cores from ONNX Runtime's.
-
         Raises:
             torch.OutOfMemoryError: not even `_FEWEST_ROWS` samples fit.
         """
-        threads = torch.get_num_threads()
-        if self.runtime == "onnx" and options.method == "ode":
-            torch.set_num_threads(1)
-        try:
+        with self._one_thread(options.method == "ode"):
             while True:
                 rows = min(self._most_rows or len(start), len(start))
                 try:
@@ -138,6 +133,21 @@ class PoseEstimator:
                     f"the memory of {self.device} ran out: samples now come in batches of {self._most_rows}; "
                     "free memory there, or ask for fewer samples"
                 )
+
+    @contextlib.contextmanager
+    def _one_thread(self, small: bool = True) -> Iterator[None]:
+        """Where ONNX Runtime computes the scores, torch is left with small operations.
+
+        Its own threads would only wait actively for more, and take the cores from ONNX Runtime's.
+
+        Args:
+            small: whether they are.
+        """
+        threads = torch.get_num_threads()
+        if self.runtime == "onnx" and small:
+            torch.set_num_threads(1)
+        try:
+            yield
         finally:
             torch.set_num_threads(threads)
 
@@ -342,7 +352,8 @@ class PoseEstimator:
         if encoded.score.places is None:
             return results
         normal, opening = torch.randn(samples, 3, generator=generator), self._openings(half_tangent, count)
-        whole = placed(results, encoded.score.places, normal, opening, self.model.calibration)
+        with self._one_thread():
+            whole = placed(results, encoded.score.places, normal, opening, self.model.calibration)
         if not all(bool(one.positions.isfinite().all()) for one in whole if one.positions is not None):
             raise ImageError("no hypotheses: a position was not finite: check the checkpoint and the image")
         return whole

@@ -195,7 +195,8 @@ def estimate_views(
             f"{image.shape[0]}: publish one that is registered to the image"
         )
     known = [target.object_id if target.object_id in estimator.config.objects else None for target in targets]
-    half_tangent = torch.tensor([[math.tan(view.angular_radius) / estimator.config.fill] * 2 for view in views])
+    openings = [math.tan(view.angular_radius) / estimator.config.fill for view in views]
+    half_tangent = torch.tensor(openings, dtype=torch.float64)[:, None].expand(-1, 2)
     cuts = [view.cut(image) for view in views]
     found = estimator.estimate_batch(cuts, samples, seed, options, warm, known, half_tangent)
     results = []

@@ -19,6 +19,7 @@ from lie_picard.data.seeds import stream_generator
 from lie_picard.data.testset import TestBatch, cases, stored_cases
 from lie_picard.estimation.estimator import PoseEstimator
 from lie_picard.evaluation import metrics
+from lie_picard.evaluation.positions import Errors
 from lie_picard.rendering.randomisation import Randomisation
 from lie_picard.sampling import SamplerOptions, Solution
 
@@ -66,6 +67,7 @@ class _Tally:
     evaluations: list[float] = field(default_factory=list)
     recall: list[tuple[Tensor, Tensor]] = field(default_factory=list)  # true poses and many samples of an image
     discrete: list[bool] = field(default_factory=list)  # whether those poses are points, not a grid on curves
+    positions: list[Errors] = field(default_factory=list)
 
 
 def evaluate(
@@ -106,7 +108,8 @@ def evaluate(
             for k in range(min(len(case.images), options.recall_images - done)):
                 poses = case.poses.listed(k)
                 one = case.images[k : k + 1]
-                many = estimator.draw(one, [name], options.recall_samples, recall, sampler).rotations.cpu()
+                opening = None if case.view is None else case.view.half_tangent[k : k + 1]
+                many = estimator.draw(one, [name], options.recall_samples, recall, sampler, opening).rotations.cpu()
                 if poses is not None:
                     tally.recall.append((poses, many))
                     tally.discrete.append(case.poses.axis(k) is None)
@@ -117,8 +120,9 @@ def evaluate(
         pooled.errors += tally.errors
         pooled.sequential += tally.sequential
         pooled.angles += tally.angles
+        pooled.positions += tally.positions
     every = {"solid": "all"} | metrics.precision(torch.cat(pooled.errors).flatten())
-    return [*rows, every | _against_sequential(pooled)]
+    return [*rows, every | _against_sequential(pooled) | _positions(pooled)]
 
 
 def _precision(
@@ -131,7 +135,10 @@ def _precision(
     generator: torch.Generator,
 ) -> None:
     before, names = generator.get_state(), [name] * len(case.images)
-    solution = estimator.draw(case.images, names, options.samples, generator, sampler)
+    opening = None if case.view is None else case.view.half_tangent
+    solution = estimator.draw(case.images, names, options.samples, generator, sampler, opening)
+    if case.view is not None and (errors := Errors.of(solution, case.view, estimator.model.calibration)) is not None:
+        tally.positions.append(errors)
     tally.errors.append(_errors(case, solution))
     tally.hidden += [case.hidden(k) for k in range(len(case.images))]
     each = solution.rounds_of
@@ -140,7 +147,8 @@ def _precision(
     if options.compare:
         again = torch.Generator()
         again.set_state(before)
-        one_by_one = estimator.draw(case.images, names, options.samples, again, replace(sampler, method="ode"))
+        ode = replace(sampler, method="ode")
+        one_by_one = estimator.draw(case.images, names, options.samples, again, ode, opening)
         tally.sequential.append(_errors(case, one_by_one))
         tally.angles.append(so3.degrees(so3.angle(one_by_one.rotations, solution.rotations)).cpu())
 
@@ -160,7 +168,7 @@ def _rows(shape: str, tally: _Tally, sampler: SamplerOptions, options: Evaluatio
         "evaluations": evaluations,
         "inefficiency": evaluations / sampler.steps,
     }
-    rows = [row | _recall(tally, options)]
+    rows = [row | _recall(tally, options) | _positions(tally)]
     if tally.hidden[0] is not None:
         hidden = torch.tensor([bool(one) for one in tally.hidden])
         for name, chosen in (("all markers seen", ~hidden), ("a marker hidden", hidden)):
@@ -190,6 +198,10 @@ def _recall(tally: _Tally, options: EvaluationOptions) -> dict[str, Any]:
         result["chi2_per_freedom"] = sum(chi2) / len(chi2)
         result["not_uniform_at_5_percent"] = sum(one < 0.05 for one in p) / len(p)
     return result
+
+
+def _positions(tally: _Tally) -> dict[str, Any]:
+    return Errors.joined(tally.positions).row() if tally.positions else {}
 
 
 def _against_sequential(tally: _Tally) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from lie_picard import machine
 from lie_picard.evaluation import assess
-from lie_picard.evaluation.tables import EVALUATE_COLUMNS, markdown
+from lie_picard.evaluation.tables import EVALUATE_COLUMNS, markdown, with_positions
 from lie_picard.rendering.randomisation import Randomisation
 
 _PRECISION = {
@@ -43,7 +43,7 @@ def write_assessment(folder: Path, result: Mapping[str, Any]) -> None:
     for kind in (kind for kind in assess.kinds(Randomisation()) if kind in result):
         parts += [
             f"## {kind.capitalize()} images: {options['images']} of each solid, {options['samples']} samples each",
-            markdown(result[kind], _PRECISION),
+            markdown(result[kind], with_positions(_PRECISION, result[kind])),
             markdown([row for row in result[kind] if "modes" in row], _RECALL),
             "The model not asked for the object by name:",
             markdown(result[f"{kind}, not named"], _PRECISION),
@@ -53,17 +53,35 @@ def write_assessment(folder: Path, result: Mapping[str, Any]) -> None:
     if "presence" in result:
         parts += ["## Presence", markdown(result["presence"], _PRESENCE)]
     rows = result["calibration"]["rows"]
-    parts += ["## Calibration", markdown(rows, calibration_columns(rows))]
+    parts += ["## Calibration", markdown(calibration_rows(rows), calibration_columns(calibration_rows(rows)))]
     parts += [markdown(row["reliability"], _RELIABILITY) for row in _most(rows).values()]
     (folder / "evaluation.md").write_text("\n\n".join(parts) + "\n")
     plot_calibration(rows, folder / "calibration.png")
 
 
 def calibration_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Columns of a table of `assessment.calibrate`'s rows."""
+    """Columns of a table of `calibration_rows`."""
     inside = {key: f"in {key.split('_')[1]}" for key in rows[0] if key.startswith("inside")}
     weights = {"expected_calibration_error_of_weights": "error of weights"}
-    return {"kind": "images", "samples": "samples"} | inside | weights
+    part = {"part": "of the"} if "part" in rows[0] else {}
+    return {"kind": "images", "samples": "samples"} | part | inside | weights
+
+
+def calibration_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of `assess.calibrate`; where the model tells positions one for rotation, position and whole pose each."""
+    found: list[dict[str, Any]] = []
+    for row in rows:
+        if not any(key.startswith("pose_inside") for key in row):
+            found.append(dict(row))
+            continue
+        bare = {key: value for key, value in row.items() if "inside" not in key}
+        for part, prefix in (("rotation", ""), ("position", "position_"), ("pose", "pose_")):
+            regions = {
+                key.removeprefix(prefix): value for key, value in row.items() if key.startswith(f"{prefix}inside")
+            }
+            found.append(bare | {"part": part} | regions)
+            bare = {"kind": row["kind"], "samples": row["samples"]}  # the weights once
+    return found
 
 
 def _most(rows: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:

@@ -20,6 +20,7 @@ from lie_picard.estimation.draws import Drawn
 from lie_picard.estimation.estimator import PoseEstimator
 from lie_picard.estimation.places import PlacesOfModes, places_of_modes
 from lie_picard.evaluation.accuracy import EvaluationOptions
+from lie_picard.evaluation.metrics import confidence
 from lie_picard.posterior.covariance import Calibration, Scatter
 from lie_picard.posterior.hypotheses import MODE_RADIUS, find_modes
 from lie_picard.sampling import SamplerOptions
@@ -30,7 +31,7 @@ _BINS = (0.0, 0.02, 0.04, 0.07, 0.12, 0.25, 0.5, 0.75, 1.0)
 SAMPLES = 16, 32, 128  # of the same images: regions shall be calibrated however many there are
 _SCALES = 0.6, 0.8, 1.0, 1.2, 1.5, 1.8, 2.0, 2.2, 2.5, 2.8, 3.3
 _FLOORS = 0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.6, 1.0  # degrees
-_PLACE_FLOORS = 0.0, 0.002, 0.004, 0.007, 0.01, 0.015, 0.02, 0.03, 0.05  # half images, or of log size
+_PLACE_FLOORS = 0.0, 0.002, 0.004, 0.007, 0.01, 0.015, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2  # half images, or of log size
 _PARTS = {"sideways": slice(0, 2), "range": slice(2, 3)}  # of a place
 _SPREADS = 0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0  # degrees
 
@@ -165,30 +166,6 @@ def _joined(looks: Sequence[_Appearance]) -> Evidence:
     return Evidence(torch.stack([one.residual for one in looks]), scatter, torch.stack([one.axis for one in looks]),
                     torch.cat([one.weights for one in looks]), torch.cat([one.hits for one in looks]),
                     places, missed)  # fmt: skip
-
-
-def confidence(residual: Tensor, covariance: Tensor, axis: Tensor) -> Tensor:
-    """The smallest confidence whose Gaussian region holds a point.
-
-    Args:
-        residual: (M, n). covariance: (M, n, n), of the same frame and unit squared. axis: (M, n) unit vectors, across
-            which alone the point is sought; 0: everywhere.
-
-    Returns:
-        (M,) in [0, 1].
-    """
-    residual, covariance, axis = residual.double(), covariance.double(), axis.double()
-    whole = torch.eye(residual.shape[1], dtype=torch.float64)
-    along = axis[:, :, None] * axis[:, None, :]
-    across = whole - along
-    # Along the axis a unit variance meets a residual of zero.
-    spread = across @ covariance @ across + along
-    values, vectors = torch.linalg.eigh(spread)
-    # Samples that all agree have no spread to divide by: a micrometre or microradian is the least.
-    missed = (residual[:, None] @ across @ vectors)[:, 0]
-    squared = (missed.square() / values.clamp_min(1e-12)).sum(1)
-    freedom = residual.shape[1] - (axis.square().sum(1) > 0.5).double()
-    return torch.special.gammainc(freedom / 2, squared / 2)
 
 
 def fit(evidence: Sequence[Evidence]) -> Calibration:

@@ -84,3 +84,27 @@ def percentiles(values: Sequence[float] | NDArray[np.float64]) -> dict[str, floa
         return {}
     p50, p95, p99 = np.quantile(values, (0.5, 0.95, 0.99)).tolist()
     return {"p50": p50, "p95": p95, "p99": p99, "max": float(max(values))}
+
+
+def confidence(residual: Tensor, covariance: Tensor, axis: Tensor) -> Tensor:
+    """The smallest confidence whose Gaussian region holds a point.
+
+    Args:
+        residual: (M, n). covariance: (M, n, n), of the same frame and unit squared. axis: (M, n) unit vectors, across
+            which alone the point is sought; 0: everywhere.
+
+    Returns:
+        (M,) in [0, 1].
+    """
+    residual, covariance, axis = residual.double(), covariance.double(), axis.double()
+    whole = torch.eye(residual.shape[1], dtype=torch.float64)
+    along = axis[:, :, None] * axis[:, None, :]
+    across = whole - along
+    # Along the axis a unit variance meets a residual of zero.
+    spread = across @ covariance @ across + along
+    values, vectors = torch.linalg.eigh(spread)
+    # Samples that all agree have no spread to divide by: a micrometre or microradian is the least.
+    missed = (residual[:, None] @ across @ vectors)[:, 0]
+    squared = (missed.square() / values.clamp_min(1e-12)).sum(1)
+    freedom = residual.shape[1] - (axis.square().sum(1) > 0.5).double()
+    return torch.special.gammainc(freedom / 2, squared / 2)

@@ -35,6 +35,11 @@ EVALUATE_COLUMNS = {
     "modes_reached": "modes\nreached",
     "modes_reached_if_uniform": "if perfectly\nuniform",
 }
+POSITION_COLUMNS = {
+    "sideways_median_percent": "sideways\n% of d",
+    "range_median_percent": "range\n%",
+    "position_inside_95": "in 95%\nregion",
+}
 COMPARE_COLUMNS = {
     "solid": "solid",
     "mean_deg": "D mean\ndeg",
@@ -45,6 +50,12 @@ COMPARE_COLUMNS = {
     "sequential_mean_deg": "D seq.\ndeg",
     "angle_to_sequential_above_half_deg": "apart\n> 0.5",
 }
+
+
+def with_positions(columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The columns, and those of positions where the rows have them: where the model tells places."""
+    told = any("position_inside_95" in row for row in rows)
+    return {**columns, **(POSITION_COLUMNS if told else {})}
 
 
 def cell(value: Any) -> str:

@@ -18,7 +18,6 @@ from scipy.spatial import cKDTree
 from lie_picard import so3
 from lie_picard.estimation.poses import ObjectPoses
 from lie_picard.evaluation import bop_errors, metrics
-from lie_picard.evaluation.calibration import confidence
 from lie_picard.evaluation.positions import parted
 from lie_picard.geometry.mesh import Mesh
 from lie_picard.geometry.symmetry import Symmetry
@@ -116,9 +115,9 @@ def _calibration(poses: ObjectPoses, truth: Array) -> dict[str, Any]:
 
 
 def _confidence(residual: Array, covariance: Array, axis: Array) -> float:
-    """`calibration.confidence` of one residual."""
+    """`metrics.confidence` of one residual."""
     parts = (torch.from_numpy(np.ascontiguousarray(one))[None] for one in (residual, covariance, axis))
-    return float(confidence(*parts)[0])
+    return float(metrics.confidence(*parts)[0])
 
 
 def _translation(estimate: Array, truth: Array, symmetry: Symmetry) -> dict[str, Any]:
