@@ -5,6 +5,7 @@ import itertools
 import json
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -145,3 +146,11 @@ def test_a_decay_over_the_whole_run_is_half_a_cosine(steps):
 def test_training_seeds_cannot_reach_the_test_seeds():
     with pytest.raises(ValueError, match="training seeds"):
         TrainingOptions(seed=HALF)
+
+
+@given(power=st.floats(0.05, 4), seed=st.integers(0, 1000))
+def test_noise_levels_keep_their_range_and_a_power_moves_them_up(power, seed):
+    uniform = torch.rand(2000, generator=torch.Generator().manual_seed(seed))
+    levels = TrainingOptions(noise_power=power).noise_levels(uniform, 0.01, 2.0)
+    assert float(levels.min()) >= 0.0099 and float(levels.max()) <= 2.001
+    assert (levels >= TrainingOptions().noise_levels(uniform, 0.01, 2.0) * 0.999).all()

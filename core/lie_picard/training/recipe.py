@@ -26,6 +26,9 @@ _FOLDER = Path(__file__).parent.parent / "recipes"
 RECIPES = tuple(sorted(path.stem for path in _FOLDER.glob("*.toml")))
 
 
+OPTIMIZERS = ("adamw", "muon")
+
+
 class RecipeError(ValueError):
     """A recipe that cannot be used; the message names the file and the key."""
 
@@ -82,6 +85,7 @@ class TrainingOptions:
         rotations: noised rotations an image.
         learning_rate: of the plateau, after `warmup_steps`. decay: share of the run, at its end, in which the rate
             falls to zero along half a cosine. ema: decay of the averaged weights that are saved.
+        optimizer: "adamw", or "muon" (`training.optimizers`), which learns more an image at the same rate.
         initial: checkpoint whose weights training begins at ("default": the embedded one); "": random ones.
         name_share: share of images whose object the head is conditioned on by name (`told` in recipes of before 0.2).
         noise_power: p of the density sigma^(p - 1) of noise levels; 0: as many in every e-fold; above: more high ones.
@@ -119,6 +123,10 @@ class TrainingOptions:
         for name in ("images", "batch", "rotations"):
             if getattr(self, name) < 1:
                 raise ValueError(f"training.{name} must be at least 1, got {getattr(self, name)}")
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"training.optimizer is '{self.optimizer}': choose from {', '.join(OPTIMIZERS)}")
+        if self.noise_power and not 0.05 <= self.noise_power <= 4:
+            raise ValueError(f"training.noise_power is 0 or lies between 0.05 and 4, got {self.noise_power}")
         if not 0 <= self.seed < HALF:
             raise ValueError(f"training seeds lie in [0, 2^31), got {self.seed}")
         if self.minutes is not None and not self.minutes > 0:
@@ -169,8 +177,11 @@ class Recipe:
         data = dataclasses.asdict(self.data)
         if self.training.minutes is None:  # as runs without it were written, and are resumed
             del training["minutes"]
-        if not self.training.averaged_target:
-            del training["averaged_target"]
+        for name in ("averaged_target", "noise_power", "descriptions"):
+            if not getattr(self.training, name):
+                del training[name]
+        if self.training.optimizer == "adamw":
+            del training["optimizer"]
         if not self.model.position:
             del training["position"]
         data["randomisation"] = self.data.randomisation.to_dict()
@@ -179,8 +190,6 @@ class Recipe:
         for name in ("off", "parts", "textured"):
             if not getattr(self.data, name):
                 del data[name]
-        if not self.training.descriptions:
-            del training["descriptions"]
         if not self.data.bop:
             data = {key: value for key, value in data.items() if not key.startswith("bop")}
         return {"model": self.model.to_dict(), "data": data, "training": training}
