@@ -237,3 +237,14 @@ def test_each_view_says_where_its_object_is():
     for k in range(len(images)):
         away = torch.hypot(offsets[None] - x[k], offsets[:, None] - y[k])
         assert (bright[k] == (away < size[k].exp())).float().mean() > 0.93
+
+
+def test_repeated_images_come_in_other_company():
+    """Four batches of two batches' images: each is shown twice, never twice in a batch of its own order."""
+    stream = dataclasses.replace(CLEAN, together=4, repeats=2)
+    shown = torch.cat([batch.rotations for batch in take(stream, 0, 0, 4)])
+    distinct, counts = shown.flatten(1).unique(dim=0, return_counts=True)
+    assert len(distinct) == 2 * CLEAN.batch and (counts == 2).all()
+    first, second = shown[: len(distinct)], shown[len(distinct) :]
+    assert len(first.flatten(1).unique(dim=0)) == len(distinct) and not torch.equal(first, second)
+    assert len(torch.cat([shown, take(stream, 0, 4, 1)[0].rotations]).flatten(1).unique(dim=0)) > len(distinct)

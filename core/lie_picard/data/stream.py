@@ -96,6 +96,7 @@ class Stream:
         absent: share of images that show no known object: half of them foreign bodies, half background.
         randomisation: how far. batch: images at a time.
         together: batches that are rendered as one and shuffled: rendering a few images costs a GPU as much as many.
+        repeats: how often each image is shown among them, each time with another noise; `together` is a multiple of it.
     """
 
     objects: tuple[Object, ...]
@@ -110,6 +111,7 @@ class Stream:
     off: float = 0.0
     parts: float = 0.0
     textured: float = 0.0
+    repeats: int = 1
 
 
 def batches(stream: Stream, seed: int, start: int, device: torch.device, stride: int = 1) -> Iterator[Batch]:
@@ -148,10 +150,10 @@ def _shuffled(
     stream: Stream, worlds: Worlds | None, bank: PartBank | None, seed: int, number: int, device: torch.device
 ) -> Batch:
     """Several batches in one, so mixed that each is like any other."""
-    generator, size = train_generator("images", seed, number), stream.batch * stream.together
+    generator, size = train_generator("images", seed, number), stream.batch * stream.together // stream.repeats
     whole = _batch(replace(stream, batch=size), worlds, bank, generator, number, device)
-    order = uploaded(torch.randperm(size, generator=generator), device)
-    return whole.part(order)
+    orders = [torch.randperm(size, generator=generator) for _ in range(stream.repeats)]
+    return whole.part(uploaded(torch.cat(orders), device))
 
 
 def stored_batches(

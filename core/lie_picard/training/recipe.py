@@ -45,6 +45,7 @@ class DataOptions:
         off: share of clean images whose crop is off in place and size (`data.stream.OFF_CENTRE`).
         parts: share of images that show random parts (`data.random_parts`), which are no known object either.
         together: batches that are rendered as one (`data.stream.Stream`): on a GPU some 2,000 images are best.
+        repeats: how often each of these images is shown, each time with another noise; `together` is a multiple of it.
         textured: share of the randomised images that are `rendering.randomisation.TEXTURED`: prints, wear, hands.
         bop: root of a BOP data set to train on instead; "": none. bop_split: of it. bop_objects: names of its objects,
             such as "5=bracket". bop_visible: least share of an object that is seen.
@@ -58,6 +59,7 @@ class DataOptions:
     off: float = 0.0
     parts: float = 0.0
     textured: float = 0.0
+    repeats: int = 1
     bop: str = ""
     bop_split: str = "train_pbr"
     bop_objects: tuple[str, ...] = ()
@@ -74,6 +76,11 @@ class DataOptions:
                 raise ValueError(f"data.{name} is a share between 0 and 1, got {getattr(self, name)}")
         if self.together < 1:
             raise ValueError(f"data.together must be at least 1, got {self.together}")
+        if self.repeats < 1 or self.together % self.repeats:
+            raise ValueError(
+                f"data.repeats = {self.repeats}: data.together = {self.together} must be a multiple of it, or the images "
+                "of a repeated batch would not be mixed with others"
+            )
 
 
 @dataclass(frozen=True)
@@ -185,8 +192,9 @@ class Recipe:
         if not self.model.position:
             del training["position"]
         data["randomisation"] = self.data.randomisation.to_dict()
-        if self.data.together == 1:
-            del data["together"]
+        for name in ("together", "repeats"):
+            if getattr(self.data, name) == 1:
+                del data[name]
         for name in ("off", "parts", "textured"):
             if not getattr(self.data, name):
                 del data[name]

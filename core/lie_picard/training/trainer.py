@@ -347,6 +347,6 @@ def _batches(  # type: ignore[no-untyped-def]
     stream = Stream(
         tuple(known[name] for name in model.objects), model.image_size, model.channels,
         Crop(model.distance, model.fill), share, data.randomised, data.absent, data.randomisation, data.together,
-        data.off, data.parts, data.textured,
+        data.off, data.parts, data.textured, data.repeats,
     )  # fmt: skip
     return batches(stream, options.seed, start, fabric.device, stride)
