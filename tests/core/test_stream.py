@@ -13,7 +13,7 @@ from strategies import examples
 
 from lie_picard import so3
 from lie_picard.data import symsol_files
-from lie_picard.data.stream import Stream, batches, cast_randomly, randomised_images, stored_batches
+from lie_picard.data.stream import Shown, Stream, batches, cast_randomly, randomised_images, stored_batches
 from lie_picard.geometry.camera import fit
 from lie_picard.model.config import ModelConfig
 from lie_picard.objects.symsol.solids import SOLIDS, solid
@@ -103,7 +103,7 @@ def test_randomised_images_have_the_labelled_solid_where_it_stands(seed, channel
     )  # fmt: skip
     world = World(even, torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
     draw = Rng(torch.Generator().manual_seed(seed), CPU)
-    parts = [(solid(name), so3.uniform(3, generator=draw.generator), k) for k, name in enumerate(("cone", "cube"))]
+    parts = [Shown(solid(name), so3.uniform(3, generator=draw.generator), k) for k, name in enumerate(("cone", "cube"))]
     images = randomised_images(parts, world, draw, channels)[0].float()
     assert images.shape == ((6, 32, 32) if channels == 1 else (6, 32, 32, 3))
     bright = (images if channels == 1 else images.mean(-1)) > 45
@@ -118,8 +118,10 @@ def test_half_of_the_absent_wild_images_show_no_body():
     )
     world = World(lit, torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
     draw = Rng(torch.Generator().manual_seed(0), CPU)
-    parts = [(solid("cube"), so3.uniform(n, generator=draw.generator), k) for k, n in enumerate((20, 60))]
-    shown = randomised_images(parts, world, draw, 3, blank=0.5)[0].float().mean((1, 2, 3)) > 5
+    parts = [
+        Shown(solid("cube"), so3.uniform(n, generator=draw.generator), k, blank=0.5 * k) for k, n in enumerate((20, 60))
+    ]
+    shown = randomised_images(parts, world, draw, 3)[0].float().mean((1, 2, 3)) > 5
     assert shown[:20].all() and 18 <= shown[20:].sum() <= 42
 
 

@@ -16,7 +16,7 @@ from lie_picard.drawing.gallery import plot_gallery
 from lie_picard.estimation.estimator import PoseEstimator
 from lie_picard.evaluation import assess, assess_report, tables
 from lie_picard.evaluation.accuracy import EvaluationOptions, evaluate
-from lie_picard.rendering.randomisation import Randomisation
+from lie_picard.rendering.randomisation import TEXTURED, Randomisation
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,13 +28,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     p.add_argument("--recall-images", type=int, default=20, help="images of each solid for recall; 0: none")
     p.add_argument("--recall-samples", type=positive, default=200, help="samples an image, for recall")
     add_sampler_arguments(p)
-    p.add_argument("--randomised", action="store_true", help="randomised images instead of clean ones")
+    kind = p.add_mutually_exclusive_group()
+    kind.add_argument("--randomised", action="store_true", help="randomised images instead of clean ones")
+    kind.add_argument("--textured", action="store_true", help="randomised images of objects with prints, wear and "
+                      "gloss, behind hands, in boxes that are off")  # fmt: skip
     p.add_argument("--unnamed", action="store_true", help="do not tell the model which object it sees")
     p.add_argument("--solids", nargs="+", metavar="SOLID", help="which solids; default: all that the model knows")
     p.add_argument("--compare", action="store_true", help="also solve one step after another, and compare")
     p.add_argument("--data", type=Path, help="root of a data set in SYMSOL's format, instead of fresh images")
-    p.add_argument("--output", type=Path, metavar="FOLDER", help="measure everything (clean and randomised images, "
-                   "presence, calibration) and write evaluation.json, evaluation.md and plots there")  # fmt: skip
+    p.add_argument("--output", type=Path, metavar="FOLDER", help="measure everything (clean, randomised and "
+                   "textured images, presence, calibration) and write evaluation.json, evaluation.md and plots "
+                   "there")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> None:
@@ -46,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
         shapes = args.solids or list(estimator.config.objects)
     options = EvaluationOptions(
         args.images, args.samples, args.recall_images, args.recall_samples, args.seed, args.compare,
-        Randomisation() if args.randomised else None, not args.unnamed,
+        TEXTURED if args.textured else Randomisation() if args.randomised else None, not args.unnamed,
     )  # fmt: skip
     result: dict[str, Any] = {"machine": machine.describe(estimator.device), "checkpoint": str(args.checkpoint)}
     if args.output is not None:
@@ -55,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
         assess_report.write_assessment(args.output, result)
         pictures = list(assess.gallery(estimator, tuple(shapes), args.seed))
         plot_gallery(args.output / "gallery.png", estimator, pictures, args.recall_samples)
-        every = result["clean"] + result["randomised"]
+        every = [row for kind in assess.kinds(Randomisation()) for row in result[kind]]
         report(args, result, tables.with_positions(tables.EVALUATE_COLUMNS, every), every)
         return
     with tqdm(total=args.images * len(shapes), unit="image", disable=None) as bar:

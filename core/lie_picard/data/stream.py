@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,20 +15,48 @@ from torch import Tensor
 
 from lie_picard import so3
 from lie_picard.data import symsol_files
+from lie_picard.data.random_parts import PartBank
+from lie_picard.data.random_parts.signature import CHANNELS, DEGREE
 from lie_picard.data.seeds import train_generator
 from lie_picard.geometry.camera import fit
 from lie_picard.model.config import ModelConfig
 from lie_picard.objects import Object, polyhedra
-from lie_picard.rendering.buffers import Buffers, Castable, ViewGeometry
+from lie_picard.rendering.buffers import Buffers, Castable, Placement, ViewGeometry
 from lie_picard.rendering.clean import Crop, quantised, render, shade
 from lie_picard.rendering.constants import uploaded
-from lie_picard.rendering.randomisation import Randomisation, Rng, World, draw_views, photograph, photograph_crops
+from lie_picard.rendering.randomisation import (
+    TEXTURED,
+    Randomisation,
+    Rng,
+    World,
+    draw_views,
+    photograph,
+    photograph_crops,
+)
 
 _BODIES_A_BATCH = 8  # of clutter and occluders
 # Boxes that are off by up to a fifth of their side, and in size.
-OFF_CENTRE = Randomisation(distance=(4.0, 20.0), fill=(0.6, 1.05), shift=0.4)
+OFF_CENTRE = Randomisation(distance=(3.0, 20.0), fill=(0.6, 1.05), shift=0.4, centred=0.5)
 
-Part = tuple[Castable, Tensor, int]  # a shape, its rotations (n, 3, 3), its label
+_IMAGES_A_PART = 3
+
+Worlds = tuple[World, World]  # of randomised images, and of those among them that are textured
+
+
+class Shown(NamedTuple):
+    """A shape in n images.
+
+    Attributes:
+        shape: of which `rotations` (n, 3, 3) are camera_from_object. label: as in `Batch`.
+        signature: (49, 4) of a shape that has no name; None: without.
+        blank: share of its randomised images that show no body at all.
+    """
+
+    shape: Castable
+    rotations: Tensor
+    label: int
+    signature: Tensor | None = None
+    blank: float = 0.0
 
 
 class Batch(NamedTuple):
@@ -37,17 +66,20 @@ class Batch(NamedTuple):
         images: (B, S, S[, 3]) uint8. rotations: (B, 3, 3) camera_from_object; of no meaning where nothing is known.
         labels: (B,) index of the object, len(objects) where there is none of them.
         view: how they were taken; None: unknown.
+        signatures: (B, 49, 4) of the shapes that have no name (`random_parts.signature`), NaN of others; None: of none.
     """
 
     images: Tensor
     rotations: Tensor
     labels: Tensor
     view: ViewGeometry | None = None
+    signatures: Tensor | None = None
 
     def part(self, images: Tensor | slice) -> Batch:
         """Some of the images."""
         view = None if self.view is None else self.view[images]
-        return Batch(self.images[images], self.rotations[images], self.labels[images], view)
+        signatures = None if self.signatures is None else self.signatures[images]
+        return Batch(self.images[images], self.rotations[images], self.labels[images], view, signatures)
 
 
 @dataclass(frozen=True)
@@ -58,6 +90,8 @@ class Stream:
         objects: as many images of each.
         size, channels: of the images. crop: the virtual camera of clean images.
         randomised: share of images that are randomised; the rest is clean.
+        textured: share of the randomised images that are `TEXTURED`.
+        parts: share of images that show random parts (`random_parts`), which are no known object either.
         off: share of clean images whose crop is off in place and size, seen from other distances.
         absent: share of images that show no known object: half of them foreign bodies, half background.
         randomisation: how far. batch: images at a time.
@@ -74,6 +108,8 @@ class Stream:
     randomisation: Randomisation = field(default_factory=Randomisation)
     together: int = 1
     off: float = 0.0
+    parts: float = 0.0
+    textured: float = 0.0
 
 
 def batches(stream: Stream, seed: int, start: int, device: torch.device, stride: int = 1) -> Iterator[Batch]:
@@ -84,27 +120,36 @@ def batches(stream: Stream, seed: int, start: int, device: torch.device, stride:
     Raises:
         PhotographsError: randomised images were asked for and their backgrounds are not installed.
     """
-    world = None
-    if stream.randomised:
-        crops = photograph_crops("train", stream.size, train_generator("photographs", seed))
-        world = World(stream.randomisation, crops.to(device))
+    worlds, bank = _worlds(stream, seed, device), PartBank(seed) if stream.parts else None
     step, rendered, whole = start, -1, None
     while True:
         if stream.together == 1:
-            yield _batch(stream, world, train_generator("images", seed, step), step, device)
+            yield _batch(stream, worlds, bank, train_generator("images", seed, step), step, device)
         else:
             number, rank = divmod(step, stride)
             chunk, place = divmod(number, stream.together)
             if whole is None or chunk != rendered:
-                whole, rendered = _shuffled(stream, world, seed, chunk * stride + rank, device), chunk
+                whole, rendered = _shuffled(stream, worlds, bank, seed, chunk * stride + rank, device), chunk
             yield whole.part(slice(place * stream.batch, (place + 1) * stream.batch))
         step += stride
 
 
-def _shuffled(stream: Stream, world: World | None, seed: int, number: int, device: torch.device) -> Batch:
+def _worlds(stream: Stream, seed: int, device: torch.device) -> Worlds | None:
+    """What randomised images are made of; None where there are none."""
+    if not stream.randomised:
+        return None
+    crops = photograph_crops("train", stream.size, train_generator("photographs", seed)).to(device)
+    options = (stream.randomisation, TEXTURED if stream.textured else Randomisation())
+    plain, textured = (World.of(how, crops, train_generator("photographs", seed, 1)) for how in options)
+    return plain, textured
+
+
+def _shuffled(
+    stream: Stream, worlds: Worlds | None, bank: PartBank | None, seed: int, number: int, device: torch.device
+) -> Batch:
     """Several batches in one, so mixed that each is like any other."""
     generator, size = train_generator("images", seed, number), stream.batch * stream.together
-    whole = _batch(replace(stream, batch=size), world, generator, number, device)
+    whole = _batch(replace(stream, batch=size), worlds, bank, generator, number, device)
     order = uploaded(torch.randperm(size, generator=generator), device)
     return whole.part(order)
 
@@ -129,13 +174,22 @@ def stored_batches(
         step += stride
 
 
-def _batch(stream: Stream, world: World | None, generator: torch.Generator, step: int, device: torch.device) -> Batch:
+def _batch(
+    stream: Stream,
+    worlds: Worlds | None,
+    bank: PartBank | None,
+    generator: torch.Generator,
+    step: int,
+    device: torch.device,
+) -> Batch:
     absent = round(stream.absent * stream.batch)
-    known = stream.batch - absent
+    others = round(stream.parts * stream.batch)
+    known = stream.batch - absent - others
     kinds = len(stream.objects)
-    clean: list[Part] = []
-    off: list[Part] = []
-    wild: list[Part] = []
+    clean: list[Shown] = []
+    off: list[Shown] = []
+    wild: list[Shown] = []
+    textured: list[Shown] = []
     # What decides about shapes is drawn on the CPU: to read it back from a GPU would wait for all that is queued there.
     rng, decide = Rng(generator, device), Rng(generator, torch.device("cpu"))
     for index, one in enumerate(stream.objects):
@@ -143,61 +197,79 @@ def _batch(stream: Stream, world: World | None, generator: torch.Generator, step
         rotations = so3.uniform(share, generator=generator)
         few = int(decide.happens(stream.randomised, share).sum())
         aside = int(decide.happens(stream.off, share - few).sum()) if stream.off else 0
-        wild.append((one, rotations[:few], index))
-        off.append((one, rotations[few : few + aside], index))
-        clean.append((one, rotations[few + aside :], index))
+        plain = few - len(decide.some(stream.textured, few))
+        wild.append(Shown(one, rotations[:plain], index))
+        textured.append(Shown(one, rotations[plain:few], index))
+        off.append(Shown(one, rotations[few : few + aside], index))
+        clean.append(Shown(one, rotations[few + aside :], index))
+    if others and bank is not None:
+        left = others
+        for part, signature in bank.drawn(generator, step, -(-others // _IMAGES_A_PART)):
+            share = min(left, _IMAGES_A_PART)
+            left -= share
+            rotations = so3.uniform(share, generator=generator)
+            few = int(decide.happens(stream.randomised, share).sum())
+            plain = few - len(decide.some(stream.textured, few))
+            wild.append(Shown(part, rotations[:plain], kinds, signature))
+            textured.append(Shown(part, rotations[plain:few], kinds, signature))
+            off.append(Shown(part, rotations[few:], kinds, signature))
     if absent:
         few = int(decide.happens(stream.randomised, absent).sum())
-        for group, count in ((wild, few), (clean, absent - few)):
-            group.append((polyhedra(count, rng), so3.uniform(count, generator=generator), kinds))
-    clean, off, wild = (_on_device(group, device) for group in (clean, off, wild))
-    images = [render(shape, turns, stream.size, stream.crop, stream.channels) for shape, turns, _ in clean]
-    views = [stream.crop.view(sum(len(turns) for _, turns, _ in clean)).to(device)]
+        many = len(decide.some(stream.textured, few))
+        for group, count, blank in ((wild, few - many, 0.5), (textured, many, 0.5), (clean, absent - few, 0.0)):
+            rotations = so3.uniform(count, generator=generator)
+            group.append(Shown(polyhedra(count, rng), rotations, kinds, blank=blank))
+    clean, off, wild, textured = (_on_device(group, device) for group in (clean, off, wild, textured))
+    images = [render(one.shape, one.rotations, stream.size, stream.crop, stream.channels) for one in clean]
+    views = [stream.crop.view(sum(len(one.rotations) for one in clean)).to(device)]
     if off:
         drawn, view = off_centre_images(off, stream.size, stream.channels, rng)
         images.append(drawn)
         views.append(view)
-    if world is not None and wild:
-        blank = 0.5 if wild[-1][2] == kinds else 0.0  # the last part may be a known object's
-        drawn, view = randomised_images(wild, world, rng, stream.channels, blank)
-        images.append(drawn)
-        views.append(view)
-    order = [(rotations, index) for _, rotations, index in (*clean, *off, *wild)]
-    labels = torch.cat([torch.full((len(rotations),), index) for rotations, index in order])
-    rotations = torch.cat([rotations for rotations, _ in order])
-    return Batch(torch.cat(images), rotations, uploaded(labels, device), ViewGeometry.joined(views))
+    for world, group in zip(worlds or (), (wild, textured), strict=False):
+        if group:
+            drawn, view = randomised_images(group, world, rng, stream.channels)
+            images.append(drawn)
+            views.append(view)
+    shown = [*clean, *off, *wild, *textured]
+    labels = torch.cat([torch.full((len(one.rotations),), one.label) for one in shown])
+    signatures = None
+    if bank is not None:
+        none = torch.full(((DEGREE + 1) ** 2, len(CHANNELS)), math.nan)
+        rows = [none if one.signature is None else one.signature for one in shown]
+        each = [row.expand(len(one.rotations), -1, -1) for row, one in zip(rows, shown, strict=True)]
+        signatures = uploaded(torch.cat(each), device)
+    rotations = torch.cat([one.rotations for one in shown])
+    return Batch(torch.cat(images), rotations, uploaded(labels, device), ViewGeometry.joined(views), signatures)
 
 
-def _on_device(parts: list[Part], device: torch.device) -> list[Part]:
-    """Those that show something, with all rotations on a device, in one copy."""
-    parts = [part for part in parts if len(part[1])]
-    if not parts:
+def _on_device(shown: list[Shown], device: torch.device) -> list[Shown]:
+    """Those that are in some image, with all rotations on a device, in one copy."""
+    shown = [one for one in shown if len(one.rotations)]
+    if not shown:
         return []
-    together = uploaded(torch.cat([rotations for _, rotations, _ in parts]), device)
-    split = together.split([len(rotations) for _, rotations, _ in parts])
-    return [(shape, rotations, index) for (shape, _, index), rotations in zip(parts, split, strict=True)]
+    together = uploaded(torch.cat([one.rotations for one in shown]), device)
+    split = together.split([len(one.rotations) for one in shown])
+    return [one._replace(rotations=rotations) for one, rotations in zip(shown, split, strict=True)]
 
 
-def off_centre_images(parts: Sequence[Part], size: int, channels: int, rng: Rng) -> tuple[Tensor, ViewGeometry]:
+def off_centre_images(shown: Sequence[Shown], size: int, channels: int, rng: Rng) -> tuple[Tensor, ViewGeometry]:
     """Clean images whose crops are off, and how they were taken."""
-    views = draw_views(sum(len(rotations) for _, rotations, _ in parts), OFF_CENTRE, rng)
-    buffers = cast([(shape, rotations) for shape, rotations, _ in parts], views, 2 * size)
+    views = draw_views(sum(len(one.rotations) for one in shown), OFF_CENTRE, rng)
+    buffers = cast([(one.shape, one.rotations) for one in shown], views, 2 * size)
     colour = shade(buffers).unflatten(2, (2 * size, 2 * size))
     return quantised(F.avg_pool2d(colour, 2), channels), views
 
 
-def randomised_images(
-    parts: Sequence[Part], world: World, rng: Rng, channels: int, blank: float = 0.0
-) -> tuple[Tensor, ViewGeometry]:
-    """Randomised images of shapes, in the order of `parts`, and how they were taken.
-
-    Args:
-        blank: share of the last part's images that show no body at all.
-    """
-    buffers, views = cast_randomly([(shape, rotations) for shape, rotations, _ in parts], world, rng)
-    last = len(parts[-1][1])
-    if blank:
-        buffers.hit[-last:] &= ~rng.happens(blank, last, 1)
+def randomised_images(shown: Sequence[Shown], world: World, rng: Rng, channels: int) -> tuple[Tensor, ViewGeometry]:
+    """Randomised images of shapes, in their order, and how they were taken."""
+    buffers, views = cast_randomly([(one.shape, one.rotations) for one in shown], world, rng)
+    begin = 0
+    for one in shown:
+        end = begin + len(one.rotations)
+        if one.blank:
+            buffers.hit[begin:end] &= ~rng.happens(one.blank, end - begin, 1)
+        begin = end
     images, cover = photograph(buffers, world, rng, bodies(world, rng))
     return quantised(images, channels), replace(views, cover=cover)
 
@@ -224,4 +296,10 @@ def cast(parts: Sequence[tuple[Castable, Tensor]], views: ViewGeometry, side: in
         chosen = slice(begin, begin + len(rotations))
         found.append(shape.cast(rotations, views.translations[chosen], rays, views.half_tangent[chosen]))
         begin += len(rotations)
-    return Buffers(*(torch.cat([getattr(b, name) for b in found]) for name in ("hit", "depth", "normal", "albedo")))
+    hit, depth, normal, albedo = (
+        torch.cat([getattr(one, name) for one in found]) for name in ("hit", "depth", "normal", "albedo")
+    )
+    turned = torch.cat([rotations for _, rotations in parts])
+    coloured = torch.tensor([getattr(shape, "is_coloured", False) for shape, rotations in parts for _ in rotations])
+    placement = Placement(turned, views.translations, rays, views.half_tangent, coloured)
+    return Buffers(hit, depth, normal, albedo, placement)

@@ -112,8 +112,9 @@ def _randomised(
 
 @functools.lru_cache(maxsize=4)
 def test_world(options: Randomisation, size: int) -> World:
-    """What randomised test images are made of: photographs that training never shows."""
-    return World(options, photograph_crops("test", size, stream_generator("photographs", 0)))
+    """What randomised test images are made of: photographs, prints and wear that training never shows."""
+    crops = photograph_crops("test", size, stream_generator("photographs", 0))
+    return World.of(options, crops, stream_generator("photographs", 0, 1))
 
 
 test_world.__test__ = False  # type: ignore[attr-defined]  # pytest: a helper, not a test

@@ -15,15 +15,15 @@ from lie_picard.evaluation import calibration
 from lie_picard.evaluation.accuracy import EvaluationOptions, evaluate
 from lie_picard.evaluation.presence import evaluate_presence
 from lie_picard.posterior.covariance import Calibration
-from lie_picard.rendering.randomisation import Randomisation
+from lie_picard.rendering.randomisation import TEXTURED, Randomisation
 from lie_picard.sampling import SamplerOptions
 
 _PUBLISHED_STEPS = 100
 
 
 def kinds(randomisation: Randomisation) -> dict[str, Randomisation | None]:
-    """The two kinds of test images by name."""
-    return {"clean": None, "randomised": randomisation}
+    """The kinds of test images by name."""
+    return {"clean": None, "randomised": randomisation, "textured": TEXTURED}
 
 
 def assess(
@@ -33,7 +33,7 @@ def assess(
     options: EvaluationOptions,
     on_images: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
-    """Precision, recall and uniformity on clean and randomised images, with and without the object's name, against
+    """Precision, recall and uniformity on each of the `kinds` of images, with and without the object's name, against
     the published sampler; presence; calibration.
 
     Only the first part uses all of `options.images`; the others a tenth or a fifth of them.
@@ -59,7 +59,7 @@ def assess(
 def total(shapes: tuple[str, ...], options: EvaluationOptions) -> int:
     """How many images `assess` reports to `on_images`."""
     few = max(1, options.images // 5)
-    return 2 * len(shapes) * (options.images + 2 * few + max(1, options.images // 20))
+    return len(kinds(Randomisation())) * len(shapes) * (options.images + 2 * few + max(1, options.images // 20))
 
 
 def gallery(

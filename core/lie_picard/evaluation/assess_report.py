@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lie_picard import machine
+from lie_picard.evaluation import assess
 from lie_picard.evaluation.tables import EVALUATE_COLUMNS, markdown, with_positions
-
-if TYPE_CHECKING:
-    pass
+from lie_picard.rendering.randomisation import Randomisation
 
 _PRECISION = {
     key: EVALUATE_COLUMNS[key] for key in ("solid", "images", "mean_deg", "median_deg", "within_2deg", "within_5deg")
@@ -41,7 +40,7 @@ def write_assessment(folder: Path, result: Mapping[str, Any]) -> None:
     (folder / "evaluation.json").write_text(json.dumps(result, indent=1) + "\n")
     options = result["options"]
     parts = [f"{machine.one_line(result['machine'])}, checkpoint {result['checkpoint']}, seed {options['seed']}"]
-    for kind in ("clean", "randomised"):
+    for kind in (kind for kind in assess.kinds(Randomisation()) if kind in result):
         parts += [
             f"## {kind.capitalize()} images: {options['images']} of each solid, {options['samples']} samples each",
             markdown(result[kind], with_positions(_PRECISION, result[kind])),

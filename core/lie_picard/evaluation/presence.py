@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,30 +17,49 @@ from lie_picard.evaluation import metrics
 from lie_picard.objects import unseen_shapes
 from lie_picard.rendering.buffers import Castable
 from lie_picard.rendering.clean import Crop, quantised, render
-from lie_picard.rendering.randomisation import Randomisation, Rng, photograph
+from lie_picard.rendering.randomisation import TEXTURED, Randomisation, Rng, photograph
 
 
 def evaluate_presence(
     estimator: PoseEstimator, shapes: Sequence[str], images: int, randomisation: Randomisation, seed: int = 0
 ) -> list[dict[str, Any]]:
-    """One row a kind of absence: how well the score separates it from `images` images of each known object.
+    """One row a kind of absence and of images (clean, randomised, `TEXTURED`).
+
+    It says how well the score separates `images` images of a foreign body from as many of each known object.
 
     Foreign bodies are of kinds that training never shows (`objects.unseen_shapes`), backgrounds of other photographs.
     """
-    generator = stream_generator("presence", seed)
+    rows: list[dict[str, Any]] = []
+    groups: tuple[dict[str, Randomisation | None], ...] = (
+        {"clean": None, "randomised": randomisation},
+        {"textured": TEXTURED},
+    )
+    for part, kinds in enumerate(groups):  # parts of the stream, so that a new kind moves no figures of another
+        rows += _rows(estimator, shapes, images, kinds, stream_generator("presence", seed, part))
+    return rows
+
+
+def _rows(
+    estimator: PoseEstimator,
+    shapes: Sequence[str],
+    images: int,
+    kinds: Mapping[str, Randomisation | None],
+    generator: torch.Generator,
+) -> list[dict[str, Any]]:
     known = {
         kind: torch.cat([_scores(estimator, case.images) for shape in shapes
                          for case in cases(estimator.config, estimator.catalogue[shape], images, generator, options)])
-        for kind, options in (("clean", None), ("randomised", randomisation))
+        for kind, options in kinds.items()
     }  # fmt: skip
     rows = []
     for name, body in unseen_shapes().items():
-        for kind in known:
-            pictures = _foreign(estimator, body, images, generator, randomisation if kind == "randomised" else None)
+        for kind, options in kinds.items():
+            pictures = _foreign(estimator, body, images, generator, options)
             rows.append(_row(name, kind, known[kind], torch.cat([_scores(estimator, one) for one in pictures])))
-    backgrounds = _foreign(estimator, None, images * len(shapes), generator, randomisation)
+    kind, options = list(kinds.items())[-1]
+    backgrounds = _foreign(estimator, None, images * len(shapes), generator, options)
     nothing = torch.cat([_scores(estimator, one) for one in backgrounds])
-    return [*rows, _row("background only", "randomised", known["randomised"], nothing)]
+    return [*rows, _row("background only", kind, known[kind], nothing)]
 
 
 def _row(name: str, kind: str, known: Tensor, absent: Tensor) -> dict[str, Any]:

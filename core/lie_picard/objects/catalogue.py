@@ -100,6 +100,11 @@ class Object(Castable, abc.ABC):
         """(K, 3) unit directions, object frame, to the colours that tell poses of equal shape apart."""
         return torch.zeros(0, 3)
 
+    @property
+    def is_coloured(self) -> bool:
+        """Whether colours of its own are known, which prints on it must neither hide nor imitate."""
+        return len(self.landmarks) > 0
+
     @abc.abstractmethod
     def mesh(self, diameter: float) -> Mesh:
         """Its surface, the circumscribed sphere of a diameter in metres around the origin."""

@@ -88,6 +88,11 @@ class MeshObject(Object):
         """Of the shape alone, without its colours."""
         return self._shape_symmetry
 
+    @property
+    def is_coloured(self) -> bool:
+        """Whether its surface says anything of colours."""
+        return self.surface.is_coloured
+
     def cast(self, rotations: Tensor, translations: Tensor, rays: Tensor, zoom: Tensor | None = None) -> Buffers:
         """`rendering.buffers.Castable.cast`, in units of the circumscribed sphere's radius."""
         return self._caster.cast(rotations, translations, rays, zoom)

@@ -15,18 +15,38 @@ LUMINANCE = (0.299, 0.587, 0.114)  # of RGB, ITU-R BT.601
 
 
 @dataclass(frozen=True)
+class Placement:
+    """Where rays met B objects: what carries points of the camera frame back to the objects.
+
+    Attributes:
+        rotations: (B, 3, 3) camera_from_object. translations: (B, 3) of the object's centre, in radii, camera frame.
+        rays: (P, 3) directions, z = 1. zoom: (B, 2) factors of the rays' x and y.
+        coloured: (B,) bool, of objects whose own colours tell poses apart: nothing may hide or imitate these. On the
+            CPU, wherever the rest is.
+    """
+
+    rotations: Tensor
+    translations: Tensor
+    rays: Tensor
+    zoom: Tensor
+    coloured: Tensor
+
+
+@dataclass(frozen=True)
 class Buffers:
     """What a camera sees of B objects through P rays each, in the camera frame (x right, y down, z forward).
 
     Attributes:
         hit: (B, P) bool, the mask. depth: (B, P) multiples of the ray up to the surface.
         normal: (B, 3, P) outward, unit. albedo: (B, 3, P) RGB reflectance in [0, 1].
+        placement: of the objects; None where the one who cast them did not say. Prints and reflections need it.
     """
 
     hit: Tensor
     depth: Tensor
     normal: Tensor
     albedo: Tensor
+    placement: Placement | None = None
 
 
 class Castable(Protocol):

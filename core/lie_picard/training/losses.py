@@ -14,6 +14,7 @@ from lie_picard.model.position import log_density
 from lie_picard.model.score_model import ScoreModel
 from lie_picard.objects import Catalogue
 from lie_picard.rendering.buffers import ViewGeometry
+from lie_picard.training.descriptions import Descriptions
 from lie_picard.training.moments import Moments
 from lie_picard.training.recipe import TrainingOptions
 from lie_picard.training.targets import AveragedTarget
@@ -63,23 +64,26 @@ class Denoising(nn.Module):
         super().__init__()
         self.model, self.options = model, options
         self.moments = Moments(model.config, known) if options.moments else None
+        self.descriptions = Descriptions(model.config, known) if options.descriptions else None
         self.target = AveragedTarget(model.config, known) if options.averaged_target else None
 
     def forward(
         self, images: Tensor, truth: Tensor, labels: Tensor, asked: Tensor, sigmas: Tensor, z: Tensor,
-        view: ViewGeometry | None = None,
+        view: ViewGeometry | None = None, signatures: Tensor | None = None,
     ) -> dict[str, Tensor]:  # fmt: skip
         """The losses by name.
 
         score: squared error of the score against ``-z``, R_sigma = R_0 Exp(sigma z) (Eq. 7-10), or its mean over the
         poses that look the same (`targets`). recognition: cross entropy. moments: see `Moments`. position: of the true
-        place given the true rotation, see `place_loss`. Images of no known object count for recognition alone.
+        place given the true rotation, see `place_loss`. descriptions: see `Descriptions`. Images of no known object
+        count for recognition, and for descriptions where their shape is known.
 
         Args:
             truth: (B, 3, 3) camera_from_object. labels: (B,), len(objects) for no known object.
             asked: (B,) labels that the head is conditioned on, len(objects) for none.
             sigmas: (B, N) rad. z: (B, N, 3).
             view: how the images were taken; None: unknown, with the object in the middle.
+            signatures: (B, 49, 4) of shapes that have no name, NaN of others.
         """
         model = self.model
         # The convolutions alone: Fabric's own mixed precision would round the rotations as well.
@@ -99,6 +103,8 @@ class Denoising(nn.Module):
             losses["recognition"] = F.cross_entropy(model.recognition.classify(features), labels)
         if self.moments is not None:
             losses["moments"] = mean(self.moments(conditioned, truth, labels, alike))
+        if self.descriptions is not None:
+            losses["descriptions"] = self.descriptions(features, truth, labels, signatures)
         if model.position is not None and view is not None:
             place, factor = model.position(truth, model.position.image_terms(conditioned))
             losses["position"] = mean(place_loss(place, factor, view.places()))

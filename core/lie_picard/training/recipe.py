@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from lie_picard.data.seeds import HALF
 from lie_picard.model.config import ModelConfig
 from lie_picard.objects import BUILT_IN, catalogue
@@ -38,7 +40,9 @@ class DataOptions:
         symsol: root of a data set in SYMSOL's format to train on instead; "": images rendered on the fly.
         randomisation: how far randomised images vary.
         off: share of clean images whose crop is off in place and size (`data.stream.OFF_CENTRE`).
+        parts: share of images that show random parts (`data.random_parts`), which are no known object either.
         together: batches that are rendered as one (`data.stream.Stream`): on a GPU some 2,000 images are best.
+        textured: share of the randomised images that are `rendering.randomisation.TEXTURED`: prints, wear, hands.
         bop: root of a BOP data set to train on instead; "": none. bop_split: of it. bop_objects: names of its objects,
             such as "5=bracket". bop_visible: least share of an object that is seen.
     """
@@ -49,6 +53,8 @@ class DataOptions:
     randomisation: Randomisation = field(default_factory=Randomisation)
     together: int = 1
     off: float = 0.0
+    parts: float = 0.0
+    textured: float = 0.0
     bop: str = ""
     bop_split: str = "train_pbr"
     bop_objects: tuple[str, ...] = ()
@@ -60,7 +66,7 @@ class DataOptions:
         object.__setattr__(self, "bop_objects", tuple(self.bop_objects))
         if self.bop and self.symsol:
             raise ValueError("data.bop and data.symsol are both given: choose one of them")
-        for name in ("randomised", "absent", "off", "bop_visible"):
+        for name in ("randomised", "absent", "off", "parts", "textured", "bop_visible"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"data.{name} is a share between 0 and 1, got {getattr(self, name)}")
         if self.together < 1:
@@ -78,8 +84,10 @@ class TrainingOptions:
             falls to zero along half a cosine. ema: decay of the averaged weights that are saved.
         initial: checkpoint whose weights training begins at ("default": the embedded one); "": random ones.
         name_share: share of images whose object the head is conditioned on by name (`told` in recipes of before 0.2).
+        noise_power: p of the density sigma^(p - 1) of noise levels; 0: as many in every e-fold; above: more high ones.
         averaged_target: whether the score is regressed on the mean over poses that look the same (`training.targets`).
-        recognition, moments, position: weights of the other losses (`losses.Denoising`) beside the score's; 0: without.
+        recognition, moments, position, descriptions: weights of the other losses (`losses.Denoising`) beside the
+            score's; 0: without.
         bfloat16: whether the convolutions run in it (two to three times faster, also on CPUs that know it); the head
             and all rotations stay in float32.
         minutes: length of the run; `images` then says nothing, and the learning rate falls over the time instead of the
@@ -97,9 +105,12 @@ class TrainingOptions:
     initial: str = ""
     name_share: float = 0.8
     averaged_target: bool = False
+    noise_power: float = 0.0
+    optimizer: str = "adamw"
     recognition: float = 0.05
     moments: float = 3.0
     position: float = 0.1
+    descriptions: float = 0.0
     bfloat16: bool = True
     seed: int = 0
     minutes: float | None = None
@@ -117,6 +128,13 @@ class TrainingOptions:
     def steps(self) -> int:
         """Number of optimiser steps."""
         return math.ceil(self.images / self.batch)
+
+    def noise_levels(self, uniform: Tensor, low: float, high: float) -> Tensor:
+        """Noise levels between two, with a density ~ sigma^(power - 1), of uniform numbers in [0, 1]."""
+        if not self.noise_power:
+            return low * (high / low) ** uniform
+        first, last = low**self.noise_power, high**self.noise_power
+        return (first + (last - first) * uniform) ** (1 / self.noise_power)
 
     def finished(self, step: int, seconds: float = 0.0) -> bool:
         """Whether a run is over after so many steps, which took so long."""
@@ -155,10 +173,14 @@ class Recipe:
             del training["averaged_target"]
         if not self.model.position:
             del training["position"]
+        data["randomisation"] = self.data.randomisation.to_dict()
         if self.data.together == 1:
             del data["together"]
-        if not self.data.off:
-            del data["off"]
+        for name in ("off", "parts", "textured"):
+            if not getattr(self.data, name):
+                del data[name]
+        if not self.training.descriptions:
+            del training["descriptions"]
         if not self.data.bop:
             data = {key: value for key, value in data.items() if not key.startswith("bop")}
         return {"model": self.model.to_dict(), "data": data, "training": training}

@@ -28,6 +28,7 @@ from lie_picard.objects import BUILT_IN, Catalogue, catalogue
 from lie_picard.rendering.clean import Crop
 from lie_picard.rendering.constants import uploaded
 from lie_picard.training.losses import Denoising, Losses, finite
+from lie_picard.training.optimizers import Muon
 from lie_picard.training.recipe import Recipe, TrainingOptions
 
 if TYPE_CHECKING:
@@ -51,9 +52,16 @@ class Trainer:
         self.average.requires_grad_(False)
         self.model.catalogue = self.average.catalogue = self.catalogue.name
         self.losses = Denoising(self.model, self.options, self.catalogue).to(fabric.device)
-        optimizer = torch.optim.AdamW(
-            self.losses.parameters(), lr=self.options.learning_rate, weight_decay=self.options.weight_decay, fused=True
-        )
+        optimizer: torch.optim.Optimizer
+        if self.options.optimizer == "muon":
+            optimizer = Muon(self.losses.parameters(), self.options.learning_rate, self.options.weight_decay)
+        else:
+            optimizer = torch.optim.AdamW(
+                self.losses.parameters(),
+                lr=self.options.learning_rate,
+                weight_decay=self.options.weight_decay,
+                fused=True,
+            )
         self.denoising, self.optimizer = fabric.setup(self.losses, optimizer)
         self._earlier, self._started = 0.0, time.monotonic()
 
@@ -94,15 +102,15 @@ class Trainer:
         # By step and process, so that it resumes at any step.
         part = self.step * self.fabric.world_size + self.fabric.global_rank
         generator = train_generator("noise", options.seed, part)
-        images, truth, labels, view = batch
+        images, truth, labels, view, signatures = batch
         config, shape = self.recipe.model, (len(truth), options.rotations)
         uniform = uploaded(torch.rand(shape, generator=generator), truth.device)
-        sigmas = config.sigma_min * (config.sigma_max / config.sigma_min) ** uniform
+        sigmas = options.noise_levels(uniform, config.sigma_min, config.sigma_max)
         z = uploaded(torch.randn(*shape, 3, generator=generator), truth.device)
         named = uploaded(torch.rand(len(truth), generator=generator) < options.name_share, truth.device)
         asked = torch.where(named, labels, len(config.objects))
         self.denoising.train()
-        losses = self.denoising(images, truth, labels, asked, sigmas, z, view)
+        losses = self.denoising(images, truth, labels, asked, sigmas, z, view, signatures)
         weights = {"score": 1.0} | {name: getattr(options, name) for name in losses if name != "score"}
         for group in self.optimizer.param_groups:
             group["lr"] = options.rate(self.step, seconds)
@@ -137,7 +145,7 @@ class Trainer:
         """
         if not self.fabric.is_global_zero:
             return
-        tensors = dict(self.losses.state_dict())  # "model." and "moments."
+        tensors = dict(self.losses.state_dict())  # "model.", "moments.", "descriptions."
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
@@ -167,7 +175,9 @@ class Trainer:
                 f"{path} belongs to a run with other settings; give the same ones, or remove it to start afresh"
             )
         pick = lambda prefix: {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}  # noqa: E731
-        self.losses.load_state_dict({k: v for k, v in tensors.items() if k.startswith(("model.", "moments."))})
+        self.losses.load_state_dict(
+            {k: v for k, v in tensors.items() if k.startswith(("model.", "moments.", "descriptions."))}
+        )
         self.average.load_state_dict(pick("average."))
         parameters = list(self.losses.parameters())
         state: dict[int, dict[str, Tensor]] = {}
@@ -337,6 +347,6 @@ def _batches(  # type: ignore[no-untyped-def]
     stream = Stream(
         tuple(known[name] for name in model.objects), model.image_size, model.channels,
         Crop(model.distance, model.fill), share, data.randomised, data.absent, data.randomisation, data.together,
-        data.off,
+        data.off, data.parts, data.textured,
     )  # fmt: skip
     return batches(stream, options.seed, start, fabric.device, stride)

@@ -82,7 +82,8 @@ class MeshCaster:
         found = self._engine(rotations.device).cast(*given)
         if rays.dtype == torch.float32:
             return found
-        return Buffers(found.hit, *(part.to(rays.dtype) for part in (found.depth, found.normal, found.albedo)))
+        depth, normal, albedo = (part.to(rays.dtype) for part in (found.depth, found.normal, found.albedo))
+        return Buffers(found.hit, depth, normal, albedo)
 
     def _engine(self, device: torch.device) -> Engine:
         found = self._engines.get(device)

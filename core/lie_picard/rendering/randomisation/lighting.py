@@ -58,12 +58,24 @@ def light(buffers: Buffers, lighting: Lighting) -> Tensor:
     sky = 1 - 0.3 * buffers.normal[:, 1:2]
     irradiance = lighting.colours.mT @ diffuse + lighting.ambient[..., None] * sky
     colour = irradiance * (buffers.albedo * lighting.tint[..., None])
-    towards_camera = constant((0.0, 0.0, -1.0), lighting.directions)
-    half = F.normalize(lighting.directions[:, :1] + towards_camera, dim=-1)
-    highlight = (half @ buffers.normal).clamp_min(1e-4) ** lighting.shininess[:, None, None]
-    colour = colour + lighting.gloss[:, None, None] * lighting.colours[:, 0, :, None] * highlight
+    _add_highlights(colour, buffers, lighting)
     # Not a product: normals beside an object may be of any length, and their highlights infinite.
     return torch.where(buffers.hit[:, None], colour, 0.0)
+
+
+def _add_highlights(colour: Tensor, buffers: Buffers, lighting: Lighting) -> None:
+    """Those of the first light, on (B, 3, P) in place. Powers are dear: on a CPU only glossy images pay for them."""
+    towards_camera = constant((0.0, 0.0, -1.0), lighting.directions)
+    half = F.normalize(lighting.directions[:, :1] + towards_camera, dim=-1)
+    strength, power, normal = lighting.gloss[:, None] * lighting.colours[:, 0], lighting.shininess, buffers.normal
+    glossy = (lighting.gloss > 0).nonzero()[:, 0] if colour.device.type == "cpu" else None
+    if glossy is not None:
+        half, strength, power, normal = half[glossy], strength[glossy], power[glossy], normal[glossy]
+    highlight = strength[..., None] * (half @ normal).clamp_min(1e-4) ** power[:, None, None]
+    if glossy is None:
+        colour += highlight
+    else:
+        colour[glossy] += highlight
 
 
 def _tinted(rng: Rng, amount: float, *shape: int) -> Tensor:

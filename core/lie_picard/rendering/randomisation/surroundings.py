@@ -68,6 +68,32 @@ def backdrop(count: int, crops: Tensor, options: Randomisation, rng: Rng) -> Ten
     return torch.where(chosen, photograph, gradient).clamp(0, 1)
 
 
+def lay_tables(scene: Tensor, pictures: Tensor, chosen: Tensor, rng: Rng) -> Tensor:
+    """Chosen (k,) of scenes (B, 3, S, S) with a printed or patterned plane behind, in perspective, up to a horizon.
+
+    Args:
+        pictures: (N, T, T, 3) uint8, repeated over the plane.
+    """
+    count, size = len(chosen), scene.shape[-1]
+    if not count:
+        return scene
+    offsets = (torch.arange(size, device=rng.device) + 0.5) / size * 2 - 1
+    y, x = torch.meshgrid(offsets, offsets, indexing="ij")
+    tilt = rng.uniform(count, 2, 1, 1, between=(-0.65, 0.65))
+    near = (1 + tilt[:, 0] * x + tilt[:, 1] * y).clamp_min(0.15)
+    angle = rng.uniform(count, 1, 1, between=(0.0, 2 * math.pi))
+    scale = rng.uniform(count, 1, 1, between=(0.35, 1.3)) / near
+    u = (angle.cos() * x + angle.sin() * y) * scale + rng.uniform(count, 1, 1)
+    v = (angle.cos() * y - angle.sin() * x) * scale + rng.uniform(count, 1, 1)
+    grid = torch.stack([u - u.floor(), v - v.floor()], -1) * 2 - 1
+    shown = pictures[rng.integers(len(pictures), count)].permute(0, 3, 1, 2).float() / 255
+    plane = F.grid_sample(shown, grid, padding_mode="border", align_corners=False)
+    plane = plane * rng.uniform(count, 1, 1, 1, between=(0.4, 1.0))
+    horizon = torch.where(rng.happens(0.5, count), rng.uniform(count, between=(-1.0, 0.3)), -9.0)[:, None, None]
+    below = (y + rng.uniform(count, 1, 1, between=(-0.3, 0.3)) * x > horizon)[:, None]
+    return scene.index_copy(0, chosen, torch.where(below, plane, scene[chosen]))
+
+
 def scatter(bodies: Tensor, count: int, options: Randomisation, rng: Rng) -> tuple[Tensor, Tensor]:
     """Foreign bodies, (K, 4, S, S) premultiplied RGBA, moved to the side of each of `count` images.
 
