@@ -1,5 +1,6 @@
 """Whole poses in messages, recordings and scores."""
 
+import dataclasses
 import json
 import math
 import pickle
@@ -18,7 +19,9 @@ from lie_picard.estimation.places import PlacesOfModes
 from lie_picard.estimation.poses import ObjectPoses
 from lie_picard.evaluation import calibration, positions
 from lie_picard.evaluation.accuracy import EvaluationOptions, evaluate
+from lie_picard.evaluation.assess_report import calibration_columns, calibration_rows
 from lie_picard.evaluation.calibration import Evidence
+from lie_picard.evaluation.metrics import confidence
 from lie_picard.messages.read import poses_of, positions_of, tracked_of
 from lie_picard.model import checkpoint
 from lie_picard.posterior.covariance import Calibration, Scatter, at_point
@@ -211,10 +214,19 @@ def test_calibrating_a_model_fits_its_places():
     assert used.range_scale * math.exp(-6.5) + used.range_floor > 0.02 > used.sideways_floor
 
 
+def test_a_calibrations_table_has_a_row_for_each_part(generator):
+    told = evidence(1.0, 0.0, 0.0, generator, 50)
+    plain = calibration.report(dataclasses.replace(told, places=None, missed=None), Calibration())
+    head = {"kind": "clean", "samples": 16}
+    rows = calibration_rows([head | calibration.report(told, Calibration())])
+    assert [row["part"] for row in rows] == ["rotation", "position", "pose"]
+    regions = {"part", "inside_50%_region", "inside_99%_region"}
+    assert all(regions <= set(row) for row in rows) and regions <= set(calibration_columns(rows))
+    assert calibration_rows([head | plain]) == [head | plain] and "part" not in calibration_columns([head | plain])
+
+
 def test_a_pose_about_another_point_is_as_likely(generator):
     """The confidence that a region holds the truth is the same about whichever point of the body it is told."""
-    from lie_picard.evaluation.metrics import confidence
-
     factor = torch.randn(6, 6, generator=generator, dtype=torch.float64)
     covariance, lever = (factor @ factor.T).numpy(), np.array([0.3, -0.2, 0.5])
     residual = torch.randn(6, generator=generator, dtype=torch.float64).numpy()
