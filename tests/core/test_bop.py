@@ -337,7 +337,7 @@ def small(*names):
 def test_crops_are_the_views_that_the_model_is_asked_for(data):
     config = small(*sorted(bop_sets.SOLIDS))
     source = crops.Source(data, "test", visible=0.999)
-    images, rotations, labels, view = next(crops.batches(source, config, 12, 0, 0, 1, CPU))
+    images, rotations, labels, view, _ = next(crops.batches(source, config, 12, 0, 0, 1, CPU))
     right = 0
     for image, rotation, label in zip(images, rotations, labels, strict=True):
         shape = catalogue("symsol")[config.objects[label]]

@@ -73,7 +73,7 @@ def test_batches_rendered_together_are_mixed_and_begin_anywhere():
 )  # fmt: skip
 def test_labels_are_shared_as_evenly_as_can_be(objects, batch, absent, step):
     stream = Stream(tuple(map(solid, objects)), 32, 1, Crop(), batch, absent=absent)
-    images, rotations, labels, _ = take(stream, 0, step, 1)[0]
+    images, rotations, labels, *_ = take(stream, 0, step, 1)[0]
     counts = torch.bincount(labels, minlength=len(objects) + 1)
     assert images.shape == (batch, 32, 32) and images.dtype == torch.uint8
     assert rotations.shape == (batch, 3, 3) and labels.shape == (batch,)
@@ -87,7 +87,7 @@ def test_over_many_batches_all_objects_come_as_often():
 
 
 def test_clean_images_show_the_labelled_solid_at_its_rotation():
-    images, rotations, labels, _ = take(CLEAN, 3, 0, 1)[0]
+    images, rotations, labels, *_ = take(CLEAN, 3, 0, 1)[0]
     for image, rotation, label in zip(images, rotations, labels, strict=True):
         assert torch.equal(image, render(CLEAN.objects[label], rotation[None], 32, channels=3)[0])
 
@@ -107,7 +107,7 @@ def test_randomised_images_have_the_labelled_solid_where_it_stands(seed, channel
     images = randomised_images(parts, world, draw, channels)[0].float()
     assert images.shape == ((6, 32, 32) if channels == 1 else (6, 32, 32, 3))
     bright = (images if channels == 1 else images.mean(-1)) > 45
-    expected = torch.cat([render(shape, rotations, 32) for shape, rotations, _ in parts]) > 20
+    expected = torch.cat([render(one.shape, one.rotations, 32) for one in parts]) > 20
     assert ((bright & expected).sum((1, 2)) / (bright | expected).sum((1, 2)) > 0.85).all()
 
 
@@ -189,7 +189,7 @@ def test_stored_batches_hold_its_images_and_rotations(stored):
     )
     taken = draw(0, 1)
     assert {int(label) for batch in taken for label in batch.labels} == {0, 1, 2}
-    for images, rotations, labels, _ in taken:
+    for images, rotations, labels, *_ in taken:
         assert images.shape == (8, 64, 64, 3) and images.dtype == torch.uint8
         for image, rotation, label in zip(images, rotations, labels, strict=True):
             index = int((shapes[label].rotations[:, 0] - rotation).abs().amax((1, 2)).argmin())
@@ -202,7 +202,7 @@ def test_stored_batches_hold_its_images_and_rotations(stored):
 
 def test_stored_images_are_fitted_to_the_model(stored):
     small = ModelConfig(image_size=32, channels=1, objects=("tetX",))
-    images, _, labels, _ = next(stored_batches(stored, small, 4, 0, 0, 1, CPU))
+    images, _, labels, *_ = next(stored_batches(stored, small, 4, 0, 0, 1, CPU))
     assert images.shape == (4, 32, 32) and (labels == 0).all()
     with pytest.raises(symsol_files.DatasetError, match="no shape 'banana'"):
         next(stored_batches(stored, dataclasses.replace(small, objects=("banana",)), 4, 0, 0, 1, CPU))
@@ -229,7 +229,7 @@ def test_fit_leaves_what_fits_and_averages_what_shrinks():
 def test_each_view_says_where_its_object_is():
     """Off-centre crops: the silhouette of a ball lies where the place says, as large as it says."""
     stream = dataclasses.replace(CLEAN, objects=(solid("sphereX"),), off=1.0, batch=12)
-    images, _, _, view = take(stream, 1, 0, 1)[0]
+    images, _, _, view, _ = take(stream, 1, 0, 1)[0]
     x, y, size = view.places().T
     assert float(x.abs().max()) > 0.15 and float(size.exp().min()) < 0.75
     offsets = (torch.arange(32) + 0.5) / 16 - 1

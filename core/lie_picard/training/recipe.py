@@ -78,8 +78,8 @@ class DataOptions:
             raise ValueError(f"data.together must be at least 1, got {self.together}")
         if self.repeats < 1 or self.together % self.repeats:
             raise ValueError(
-                f"data.repeats = {self.repeats}: data.together = {self.together} must be a multiple of it, or images of "
-                "a repeated batch would not be mixed with others"
+                f"data.repeats = {self.repeats}: data.together = {self.together} must be a multiple of it, or those "
+                "of a repeated batch would not be mixed with others"
             )
 
 
