@@ -75,6 +75,19 @@ class Batch(NamedTuple):
     view: ViewGeometry | None = None
     signatures: Tensor | None = None
 
+    @classmethod
+    def joined(cls, batches: Sequence[Batch]) -> Batch:
+        """All images of several that have the same fields."""
+        first = batches[0]
+        view = (
+            None if first.view is None else ViewGeometry.joined([one.view for one in batches if one.view is not None])
+        )
+        signatures = None
+        if first.signatures is not None:
+            signatures = torch.cat([one.signatures for one in batches if one.signatures is not None])
+        images, rotations, labels = (torch.cat(parts) for parts in zip(*(one[:3] for one in batches), strict=True))
+        return cls(images, rotations, labels, view, signatures)
+
     def part(self, images: Tensor | slice) -> Batch:
         """Some of the images."""
         view = None if self.view is None else self.view[images]
@@ -150,9 +163,13 @@ def _shuffled(
     stream: Stream, worlds: Worlds | None, bank: PartBank | None, seed: int, number: int, device: torch.device
 ) -> Batch:
     """Several batches in one, so mixed that each is like any other."""
-    generator, size = train_generator("images", seed, number), stream.batch * stream.together // stream.repeats
-    whole = _batch(replace(stream, batch=size), worlds, bank, generator, number, device)
-    orders = [torch.randperm(size, generator=generator) for _ in range(stream.repeats)]
+    generator, several = train_generator("images", seed, number), stream.together // stream.repeats
+    if stream.repeats == 1:
+        whole = _batch(replace(stream, batch=stream.batch * several), worlds, bank, generator, number, device)
+    else:  # on a CPU, for which the images of a batch are enough at a time
+        numbers = range(number * several, (number + 1) * several)
+        whole = Batch.joined([_batch(stream, worlds, bank, generator, step, device) for step in numbers])
+    orders = [torch.randperm(stream.batch * several, generator=generator) for _ in range(stream.repeats)]
     return whole.part(uploaded(torch.cat(orders), device))
 
 
