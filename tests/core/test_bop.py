@@ -377,7 +377,7 @@ def test_a_model_is_trained_on_a_bop_data_set(data, tmp_path):
     out = tmp_path / "model.safetensors"
     words = ["train", "--output", str(out), "--bop", str(data), "--split", "test_web", "--bop-object", "2=box",
              "--images", "8", "--set", "training.batch=4", "--set", "model.image_size=32", "--validate-every",
-             "0", "--min-visible", "0.1"]  # fmt: skip
+             "0", "--min-visible", "0.1", "--set", "training.averaged_target=false"]  # fmt: skip
     assert main(words) == 0
     from lie_picard.model import checkpoint
 

@@ -235,9 +235,11 @@ def _batch(
     if absent:
         few = int(decide.happens(stream.randomised, absent).sum())
         many = len(decide.some(stream.textured, few))
-        for group, count, blank in ((wild, few - many, 0.5), (textured, many, 0.5), (clean, absent - few, 0.0)):
-            rotations = so3.uniform(count, generator=generator)
-            group.append(Shown(polyhedra(count, rng), rotations, kinds, blank=blank))
+        for group, count, blank in ((wild, few - many, 0.5), (clean, absent - few, 0.0), (textured, many, 0.5)):
+            if count:
+                foreign = polyhedra(count, rng)
+                rotations = so3.uniform(count, generator=generator)
+                group.append(Shown(foreign, rotations, kinds, blank=blank))
     clean, off, wild, textured = (_on_device(group, device) for group in (clean, off, wild, textured))
     images = [render(one.shape, one.rotations, stream.size, stream.crop, stream.channels) for one in clean]
     views = [stream.crop.view(sum(len(one.rotations) for one in clean)).to(device)]

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import logging
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,7 +25,7 @@ from lie_picard.data.stream import Batch, Stream, batches, stored_batches
 from lie_picard.files import atomic_write
 from lie_picard.model import checkpoint
 from lie_picard.model.score_model import ScoreModel
-from lie_picard.objects import BUILT_IN, Catalogue, catalogue
+from lie_picard.objects import BUILT_IN, Catalogue, MeshObject, catalogue
 from lie_picard.rendering.clean import Crop
 from lie_picard.rendering.constants import uploaded
 from lie_picard.training.losses import Denoising, Losses, finite
@@ -51,6 +52,8 @@ class Trainer:
         self.average.load_state_dict(self.model.state_dict())
         self.average.requires_grad_(False)
         self.model.catalogue = self.average.catalogue = self.catalogue.name
+        if fabric.is_global_zero and self.options.averaged_target:
+            _tell_of_tables(recipe, self.catalogue)
         self.losses = Denoising(self.model, self.options, self.catalogue).to(fabric.device)
         optimizer: torch.optim.Optimizer
         if self.options.optimizer == "muon":
@@ -297,6 +300,15 @@ def _falls(options: TrainingOptions, step: int, before: float, seconds: float) -
     if options.minutes is not None:
         return options.decayed(step, before) == 0 < options.decayed(step, seconds)
     return options.decayed(step) == 0 < options.decayed(step + 1)
+
+
+def _tell_of_tables(recipe: Recipe, known: Catalogue) -> None:
+    """Say what keeps a training from beginning at once."""
+    shapes = [known.find(name) for name in recipe.model.objects]
+    slow = [one.name for one in shapes if isinstance(one, MeshObject) and one.depends_on_view]
+    if slow:
+        print(f"what each view of {', '.join(slow)} leaves open is looked up in tables that are made first: about half "
+              "a minute an object; training.averaged_target=false does without", file=sys.stderr)  # fmt: skip
 
 
 def known_objects(recipe: Recipe, known: Catalogue) -> Catalogue:
