@@ -63,7 +63,7 @@ class Denoising(nn.Module):
         """`known`: what the model's objects are; of those that it lacks nothing but the name is."""
         super().__init__()
         self.model, self.options = model, options
-        self.moments = Moments(model.config, known) if options.moments else None
+        self.moments = Moments(model.config, known, options.averaged_target) if options.moments else None
         self.descriptions = Descriptions(model.config, known) if options.descriptions else None
         self.target = AveragedTarget(model.config, known) if options.averaged_target else None
 

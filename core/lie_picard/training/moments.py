@@ -39,7 +39,8 @@ class Moments(nn.Module):
 
     signature: Tensor
 
-    def __init__(self, config: ModelConfig, known: Catalogue) -> None:
+    def __init__(self, config: ModelConfig, known: Catalogue, by_view: bool = True) -> None:
+        """`by_view`: whether `forward` will be told which poses look alike in each image."""
         super().__init__()
         self.catalogue = known
         self.frame = BodyFrame(config.degree)
@@ -49,7 +50,7 @@ class Moments(nn.Module):
         for label, name in enumerate(config.objects):
             shape = known.find(name)
             signatures.append(self._signature(generic, shape))
-            if shape is not None and shape.depends_on_view:
+            if by_view and shape is not None and shape.depends_on_view:
                 self._tables[label] = self._table(signatures[-1], shape)
         signatures.append(torch.zeros_like(generic))  # no known object
         self.register_buffer("signature", torch.stack(signatures), persistent=False)
