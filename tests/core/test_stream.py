@@ -240,11 +240,15 @@ def test_each_view_says_where_its_object_is():
 
 
 def test_repeated_images_come_in_other_company():
-    """Four batches of two batches' images: each is shown twice, never twice in a batch of its own order."""
+    """Four batches of two batches' images: those two as they are, then all of them once more, mixed."""
     stream = dataclasses.replace(CLEAN, together=4, repeats=2)
-    shown = torch.cat([batch.rotations for batch in take(stream, 0, 0, 4)])
+    taken = take(stream, 0, 0, 5)
+    shown = torch.cat([batch.rotations for batch in taken[:4]])
     distinct, counts = shown.flatten(1).unique(dim=0, return_counts=True)
     assert len(distinct) == 2 * CLEAN.batch and (counts == 2).all()
     first, second = shown[: len(distinct)], shown[len(distinct) :]
     assert len(first.flatten(1).unique(dim=0)) == len(distinct) and not torch.equal(first, second)
-    assert len(torch.cat([shown, take(stream, 0, 4, 1)[0].rotations]).flatten(1).unique(dim=0)) > len(distinct)
+    assert len(torch.cat([shown, taken[4].rotations]).flatten(1).unique(dim=0)) == len(distinct) + CLEAN.batch
+    assert all(same(take(stream, 0, k, 1)[0], taken[k]) for k in range(5))  # wherever a run is resumed
+    shares = [take(stream, rank, rank, 4, stride=2) for rank in range(2)]
+    assert not same(shares[0][0], shares[1][0])

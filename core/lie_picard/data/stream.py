@@ -130,23 +130,52 @@ class Stream:
 def batches(stream: Stream, seed: int, start: int, device: torch.device, stride: int = 1) -> Iterator[Batch]:
     """Endless batches start, start + stride, ...; batch k depends on the stream, the seed and k alone.
 
-    Of batches that are rendered together it depends on the stride as well.
+    Of batches that are rendered together or repeated it depends on the stride as well.
 
     Raises:
         PhotographsError: randomised images were asked for and their backgrounds are not installed.
     """
     worlds, bank = _worlds(stream, seed, device), PartBank(seed) if stream.parts else None
-    step, rendered, whole = start, -1, None
+
+    def rendered(number: int, size: int) -> Batch:
+        sized = stream if size == stream.batch else replace(stream, batch=size)
+        return _batch(sized, worlds, bank, train_generator("images", seed, number), number, device)
+
+    several = stream.together // stream.repeats
+    step, last, kept, whole = start, -1, dict[int, Batch](), None
     while True:
+        number, rank = divmod(step, stride)
+        chunk, place = divmod(number, stream.together)
+        if chunk != last:
+            last, kept, whole = chunk, {}, None
         if stream.together == 1:
-            yield _batch(stream, worlds, bank, train_generator("images", seed, step), step, device)
-        else:
-            number, rank = divmod(step, stride)
-            chunk, place = divmod(number, stream.together)
-            if whole is None or chunk != rendered:
-                whole, rendered = _shuffled(stream, worlds, bank, seed, chunk * stride + rank, device), chunk
+            yield rendered(step, stream.batch)
+        elif stream.repeats == 1:
+            if whole is None:
+                first = chunk * stride + rank
+                whole = rendered(first, stream.batch * several).part(_shuffled(stream, seed, first, device))
             yield whole.part(slice(place * stream.batch, (place + 1) * stream.batch))
+        else:  # on a CPU, for which the images of a batch are enough at a time; each is shown when it is rendered
+            first = (chunk * several) * stride + rank
+            wanted = [place] if place < several else [k for k in range(several) if k not in kept]
+            kept |= {k: rendered(first + k * stride, stream.batch) for k in wanted if k not in kept}
+            if place < several:
+                yield kept[place]
+            else:
+                if whole is None:
+                    joined = Batch.joined([kept[k] for k in range(several)])
+                    whole = joined.part(_shuffled(stream, seed, first, device))
+                begin = (place - several) * stream.batch
+                yield whole.part(slice(begin, begin + stream.batch))
         step += stride
+
+
+def _shuffled(stream: Stream, seed: int, number: int, device: torch.device) -> Tensor:
+    """Orders of the images of a row, one after another: of their only showing, or of all but the first."""
+    generator = train_generator("images", seed, number)
+    size = stream.batch * stream.together // stream.repeats
+    orders = [torch.randperm(size, generator=generator) for _ in range(max(1, stream.repeats - 1))]
+    return uploaded(torch.cat(orders), device)
 
 
 def _worlds(stream: Stream, seed: int, device: torch.device) -> Worlds | None:
@@ -157,20 +186,6 @@ def _worlds(stream: Stream, seed: int, device: torch.device) -> Worlds | None:
     options = (stream.randomisation, TEXTURED if stream.textured else Randomisation())
     plain, textured = (World.of(how, crops, train_generator("photographs", seed, 1)) for how in options)
     return plain, textured
-
-
-def _shuffled(
-    stream: Stream, worlds: Worlds | None, bank: PartBank | None, seed: int, number: int, device: torch.device
-) -> Batch:
-    """Several batches in one, so mixed that each is like any other."""
-    generator, several = train_generator("images", seed, number), stream.together // stream.repeats
-    if stream.repeats == 1:
-        whole = _batch(replace(stream, batch=stream.batch * several), worlds, bank, generator, number, device)
-    else:  # on a CPU, for which the images of a batch are enough at a time
-        numbers = range(number * several, (number + 1) * several)
-        whole = Batch.joined([_batch(stream, worlds, bank, generator, step, device) for step in numbers])
-    orders = [torch.randperm(stream.batch * several, generator=generator) for _ in range(stream.repeats)]
-    return whole.part(uploaded(torch.cat(orders), device))
 
 
 def stored_batches(
