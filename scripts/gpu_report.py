@@ -111,16 +111,7 @@ def stages(args: argparse.Namespace, work: Path) -> list[Stage]:
                                              "--repeats", "2"]  # fmt: skip
     # Small batches are bound by the launch of kernels, nine of ten of them rendering's. The learning rate grows with
     # the root of the batch. Recipes of larger images have batches for a GPU, and would not fit eight of them.
-    batch = [
-        "--set",
-        "training.batch=512",
-        "--set",
-        "training.learning_rate=3e-3",
-        "--set",
-        "data.together=8",
-        "--set",
-        "data.repeats=1",
-    ]
+    batch = ["--set", "training.batch=512", "--set", "training.learning_rate=3e-3", "--set", "data.together=8", "--set", "data.repeats=1"]
     batch = batch if gpu and args.recipe == "compact" else []
     images = ["--images", "100", "--recall-images", "20"] if gpu else ["--images", "4", "--recall-images", "1"]
     own = [word for change in args.set for word in ("--set", change)]

@@ -224,17 +224,19 @@ def compared(
 
 @dataclass(frozen=True, eq=False)
 class _Camera:
-    """The rays of images that are compared, as `Look` compares them.
+    """The rays of images that are compared, as `Look` compares them, but for colours: at every ray, not each second.
 
     Attributes:
-        size: pixels along each side. rays: ((2 size + 1)^2, 3), every second one through a pixel's centre.
-        pixels: (P,) indices of those that may see something. coarse: (P,) bool, a quarter of them.
+        size: pixels along each side. rays: (F^2, 3), F = 2 size + 1, row by row; pixels' centres in odd rows, columns.
+        pixels: (P,) indices of the rays through those that may see something. coarse: (Q,) a quarter of them.
+        painted: (R,) indices of all rays that may.
     """
 
     size: int
     rays: Tensor
     pixels: Tensor
     coarse: Tensor
+    painted: Tensor
     options: LookOptions
 
     @classmethod
@@ -247,67 +249,82 @@ class _Camera:
         fine = (torch.arange(2 * size + 1) / size - 1) * half
         y, x = torch.meshgrid(fine, fine, indexing="ij")
         rays = torch.stack([x, y, torch.ones_like(x)], -1)
-        middle = rays[1::2, 1::2].flatten(0, 1)
-        away = (middle[:, :2].norm(dim=1) / middle.norm(dim=1)) * distance  # of a ray from the centre
-        grid = torch.arange(size * size)[away < 1.1 * reach]
-        return cls(size, rays.flatten(0, 1), grid, ((grid // size) % 2 == 0) & ((grid % size) % 2 == 0), options)
+        near = rays[..., :2].norm(dim=-1) / rays.norm(dim=-1) * distance < 1.1 * reach
+        row, column = torch.meshgrid(*[torch.arange(2 * size + 1)] * 2, indexing="ij")
+        middle = near & (row % 2 == 1) & (column % 2 == 1)
+        coarse = near & (row % 4 == 1) & (column % 4 == 1)
+        pixels, quarter, painted = (one.flatten().nonzero()[:, 0] for one in (middle, coarse, near))
+        return cls(size, rays.flatten(0, 1), pixels, quarter, painted, options)
+
+    @property
+    def _cosine(self) -> float:
+        return math.cos(math.radians(self.options.normal_deg))
+
+    @property
+    def _beside(self) -> list[int]:
+        """From the ray through a pixel's centre to the 3 x 3 rays half a pixel around, as indices; itself first."""
+        row = 2 * self.size + 1
+        return sorted((row * i + j for i in (-1, 0, 1) for j in (-1, 0, 1)), key=abs)
 
     def pairs(self, body: Object, turns: Tensor, at: Tensor) -> Tensor:
         """Which of the images of poses (b, n, 3, 3), (b, n, 3) look alike. -> (b, n, n) bool, symmetric."""
-        shape, fine = turns.shape[:2], 2 * self.size + 1
+        shape = turns.shape[:2]
         seen = body.cast(turns.flatten(0, 1), at.flatten(0, 1), self.rays)
         hit = seen.hit[:, None].float()
         # The product of two such vectors is the cosine between normals, 1 where both see nothing, 0 where one does.
-        form = torch.cat([seen.normal * hit, 1 - hit], 1).unflatten(2, (fine, fine))
-        ends = [(i, i + 2 * self.size - 1) for i in range(3)]
-        around = torch.stack([form[:, :, a:b:2, c:d:2].flatten(2)[..., self.pixels] for a, b in ends for c, d in ends])
-        around = around.unflatten(1, shape)  # (9, b, n, 4, P)
-        paint = None
-        if body.is_coloured:
-            paint = (seen.albedo * hit).unflatten(2, (fine, fine))[:, :, 1::2, 1::2].flatten(2)[..., self.pixels]
-            paint = paint.unflatten(0, shape)
-        total, share = self.size**2, self.options.share * (self.options.size / self.size) ** 2
-        clear = self._clear(around[..., self.coarse], None if paint is None else paint[..., self.coarse])
-        maybe = clear < 4 * share * (total // 4)
-        result = maybe & maybe.mT
-        result &= torch.ones(shape[1], shape[1], dtype=torch.bool).triu(1)
-        for some in result.nonzero().split(_PAIRS):
+        form = torch.cat([seen.normal * hit, 1 - hit], 1).unflatten(0, shape)
+        paint = (seen.albedo * hit).unflatten(0, shape) if body.is_coloured else None
+        share = self.options.share * self.options.size**2  # in pixels
+        maybe = self._clear(form, paint) < share  # four times the share, of a quarter of the pixels
+        maybe = (maybe & maybe.mT).triu(1)
+        result = torch.zeros_like(maybe)
+        for some in maybe.nonzero().split(_PAIRS):
             image, one, other = some.unbind(1)
-            differs = self._differing(around, paint, image, one, other)
-            result[image, one, other] = differs < share * total
+            differs = self._formed(form, image, one, other)
+            if paint is not None:
+                left = (differs < share).nonzero()[:, 0]
+                differs = differs.float()
+                differs[left] += self._painted(form, paint, image[left], one[left], other[left]) / 4
+            result[image, one, other] = differs < share
         return result | result.mT
 
-    def _clear(self, around: Tensor, paint: Tensor | None) -> Tensor:
-        """Number of pixels that differ between all pairs of images: (9, b, n, 4, P) -> (b, n, n)."""
-        around = around.permute(0, 1, 4, 2, 3)  # (9, b, P, n, 4)
-        middle = around[4].mT.contiguous()
-        best = around[4] @ middle
-        for k in (0, 1, 2, 3, 5, 6, 7, 8):
-            best = torch.maximum(best, around[k] @ middle)
-        differs = best <= math.cos(math.radians(self.options.normal_deg))
+    def _clear(self, form: Tensor, paint: Tensor | None) -> Tensor:
+        """Number of coarse pixels that differ between all pairs of images: (b, n, 4, F^2) -> (b, n, n)."""
+        middle = form[..., self.coarse].permute(0, 3, 2, 1).contiguous()  # (b, Q, 4, n)
+        best = None
+        for away in self._beside:
+            cosines = form[..., self.coarse + away].permute(0, 3, 1, 2) @ middle
+            best = cosines if best is None else torch.maximum(best, cosines, out=best)
+        assert best is not None
+        differs = best <= self._cosine
         if paint is not None:
-            colours = paint.permute(0, 2, 3, 1)  # (b, 3, P, n)
-            there = around[4][..., 3] == 0
+            there = middle[:, :, 3] == 0  # (b, Q, n)
             apart = torch.zeros_like(differs)
-            for channel in colours.unbind(1):
-                apart |= (channel[..., None] - channel[..., None, :]).abs() >= self.options.colour
+            for channel in paint[..., self.coarse].permute(2, 0, 3, 1):
+                apart |= (channel[..., None] - channel[..., None, :]).abs_() >= self.options.colour
             differs |= apart & there[..., None] & there[..., None, :]
         return differs.sum(1)
 
-    def _differing(self, around: Tensor, paint: Tensor | None, image: Tensor, one: Tensor, other: Tensor) -> Tensor:
-        """The same of some pairs in all pixels, by the way that differs more. -> (N,)."""
-        cosine = math.cos(math.radians(self.options.normal_deg))
-        painted = torch.zeros(len(image), around.shape[-1], dtype=torch.bool)
-        first, second = around[4, image, one], around[4, image, other]  # (N, 4, P)
-        if paint is not None:
-            apart = (paint[image, one] - paint[image, other]).abs().amax(1) >= self.options.colour
-            painted = apart & (first[:, 3] == 0) & (second[:, 3] == 0)
-        formed = (first * second).sum(1) <= cosine
-        pair, pixel = formed.nonzero(as_tuple=True)
+    def _formed(self, form: Tensor, image: Tensor, one: Tensor, other: Tensor) -> Tensor:
+        """Number of pixels whose surfaces differ between N pairs, by the way that differs more. -> (N,)."""
+        whole = form[..., self.pixels]  # (b, n, 4, P)
+        differs = (whole[image, one] * whole[image, other]).sum(1) <= self._cosine
+        pair, pixel = differs.nonzero(as_tuple=True)
+        places = self.pixels[pixel]
+        around = places[:, None] + torch.tensor(self._beside)
         worst = torch.zeros(len(image), dtype=torch.long)
-        for near, far in ((one, second), (other, first)):
-            beside = around[:, image[pair], near[pair], :, pixel]  # (N, 9, 4)
-            left = formed.clone()
-            left[pair, pixel] = (beside * far[pair, :, pixel][:, None]).sum(-1).amax(1) <= cosine
-            worst = torch.maximum(worst, (left | painted).sum(1))
+        for near, far in ((one, other), (other, one)):
+            beside = form[image[pair, None], near[pair, None], :, around]  # (M, 9, 4)
+            found = form[image[pair], far[pair], :, places]
+            left = (beside @ found[..., None])[..., 0].amax(1) <= self._cosine
+            worst = torch.maximum(worst, torch.zeros_like(worst).index_add_(0, pair, left.long()))
         return worst
+
+    def _painted(self, form: Tensor, paint: Tensor, image: Tensor, one: Tensor, other: Tensor) -> Tensor:
+        """Number of rays at which the surfaces of N pairs have colours that differ. -> (N,)."""
+        there = form[:, :, 3, self.painted] == 0
+        colours = paint[..., self.painted]
+        apart = torch.zeros(len(image), len(self.painted), dtype=torch.bool)
+        for channel in colours.unbind(2):
+            apart |= (channel[image, one] - channel[image, other]).abs_() >= self.options.colour
+        return (apart & there[image, one] & there[image, other]).sum(1)

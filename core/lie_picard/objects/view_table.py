@@ -8,7 +8,9 @@ averages less.
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +26,7 @@ from lie_picard.rendering.buffers import ViewGeometry
 
 DIRECTIONS = 300  # 12 degrees apart
 DISTANCES = (4.0, 12.0)  # radii: near, an outline hides more
-_OPTIONS = LookOptions(size=32, share=0.0015)
+_OPTIONS = LookOptions(size=32)
 _NEIGHBOURS = 3
 
 
@@ -71,10 +73,16 @@ class ViewTable:
 
     @classmethod
     def of(cls, body: Object, directions: int = DIRECTIONS) -> ViewTable:
-        """Rendered, each orbit of views once: about two seconds for one group of motions."""
+        """Rendered, each orbit of views once: about three seconds for one group of motions.
+
+        Several groups share the directions.
+        """
         motions = motions_of(body)
-        family = family_of(motions)
-        return cls(family, tuple(_part(body, motions, group, directions) for group in groups_of(motions)))
+        with _one_thread():
+            groups = groups_of(motions)
+            each = math.ceil(directions / len(groups))
+            parts = tuple(_part(body, motions, group, each) for group in groups)
+        return cls(family_of(motions), parts)
 
     def at(self, truth: Tensor, view: ViewGeometry) -> Shares:
         """Of images of the true poses (B, 3, 3) that were taken so.
@@ -121,6 +129,17 @@ def with_the_truth(shares: Shares, base: Tensor) -> Shares:
     turns[on_arc], circles[~on_arc] = 0.0, 0.0
     turns[~on_arc, 0] = 1.0
     return Shares(turns, circles)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Many small steps: threads that wait for one another at each take several times the work, and spin meanwhile."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _part(body: Object, motions: Motions, group: Group, directions: int) -> Part:
