@@ -48,7 +48,7 @@ ASIDE = PartialSymmetry(X, np.array([0, 0.2, 0.15]), math.pi / 2, 0.5)
         (box((AXIS,)), [GRID]),
         (box((AXIS, HALF)), [2 * GRID]),
         (box((HALF, ASIDE)), [2, 4]),  # their products are shifts without end
-        (box((AXIS,), CUBE), [GRID, 24]),  # the cube's turns carry an axis off its centre elsewhere
+        (box((AXIS,), CUBE), [2 * GRID, 24]),  # but for one half turn, the cube's carry the axis elsewhere
     ],
 )
 def test_motions_fall_into_groups(body, sizes):
@@ -72,15 +72,14 @@ def test_orbits_cover_the_sphere(body):
 
 
 def test_faces_that_are_seen_settle_a_box():
-    """Onto one face, a little aside: the face's turns lead elsewhere, those of its colour do not count as the same."""
+    """Three faces are seen: the red one at any of the three others, or among them, where its own four turns are left."""
     body = box(turns=CUBE, colours=(0.8, 0.1, 0.1))
     table, view = ViewTable.of(body, directions=300), Crop().view(1)
     hidden = so3.exp(torch.tensor([[0.35, 0.15, 0.0]]))  # seen from -z: the red face is at the back
     shown = hidden @ torch.from_numpy(turn(X, 180)).float()
     single = {name: int(table.at(truth, view).turns.sum()) for name, truth in (("hidden", hidden), ("shown", shown))}
     known = {"hidden": body.true_poses(hidden, view).listed(0), "shown": body.true_poses(shown, view).listed(0)}
-    assert single == {name: len(poses) for name, poses in known.items()}
-    assert single["hidden"] > single["shown"] == 1
+    assert single == {name: len(poses) for name, poses in known.items()} == {"hidden": 12, "shown": 4}
 
 
 def test_of_two_groups_the_one_that_leaves_more_open_counts():

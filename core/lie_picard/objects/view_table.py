@@ -50,7 +50,8 @@ class Part:
     def at(self, which: Tensor, towards: Tensor) -> Tensor:
         """Of views from directions (B, 3), at the distances `which` (B,): the least of the neighbours. -> (B, n)."""
         directions, same = self.directions.to(towards), self.same.to(towards.device)
-        cosines = (directions[which].flatten(1, 2) @ towards[:, :, None])[..., 0].unflatten(1, directions.shape[1:3])
+        cosines = (towards @ directions.flatten(0, 2).mT).unflatten(1, directions.shape[:3])  # (B, L, m, n)
+        cosines = cosines[torch.arange(len(towards), device=towards.device), which]
         if self.rings:  # two views of each of two rings
             best = cosines.topk(2, 2)
             rings = best.values[..., 0].topk(min(2, cosines.shape[1])).indices  # (B, 2)
