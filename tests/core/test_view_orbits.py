@@ -72,7 +72,7 @@ def test_orbits_cover_the_sphere(body):
 
 
 def test_faces_that_are_seen_settle_a_box():
-    """Three faces are seen: the red one at any of the three others, or among them, where its own four turns are left."""
+    """Three faces are seen: the red one is any of the three others, or among them and leaves its own four turns."""
     body = box(turns=CUBE, colours=(0.8, 0.1, 0.1))
     table, view = ViewTable.of(body, directions=300), Crop().view(1)
     hidden = so3.exp(torch.tensor([[0.35, 0.15, 0.0]]))  # seen from -z: the red face is at the back
