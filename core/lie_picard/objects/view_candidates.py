@@ -62,7 +62,7 @@ class Motions:
             more = [(turn, point - turn @ point) for turn in so3.about_axis(axis, angles)]
             products = [(a @ c, a @ d + b) for a, b in motions for c, d in [*more]]
             products += [(c @ a, c @ b + d) for a, b in motions for c, d in more]
-            motions = _distinct([*motions, *products], lines)
+            motions = distinct([*motions, *products], lines)
         return cls(torch.stack([a for a, _ in motions]), torch.stack([b for _, b in motions]), tuple(lines))
 
 
@@ -78,7 +78,7 @@ def _mark_axes(ball: Object) -> list[Tensor]:
     return list(known) if len(known) else [mark_axis.double() for mark_axis in find_mark_axes(ball)]
 
 
-def _distinct(motions: list[tuple[Tensor, Tensor]], lines: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+def distinct(motions: list[tuple[Tensor, Tensor]], lines: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
     """The first of those that are alike up to a turn about a line, at most `_MOST`."""
     kept: list[tuple[Tensor, Tensor]] = []
     for turn, shift in motions:
