@@ -307,8 +307,8 @@ def _tell_of_tables(recipe: Recipe, known: Catalogue) -> None:
     shapes = [known.find(name) for name in recipe.model.objects]
     slow = [one.name for one in shapes if isinstance(one, MeshObject) and one.depends_on_view]
     if slow:
-        print(f"what each view of {', '.join(slow)} leaves open is looked up in tables that are made first: about half "
-              "a minute an object; training.averaged_target=false does without", file=sys.stderr)  # fmt: skip
+        print(f"what each view of {', '.join(slow)} leaves open is looked up in tables that are made first: some "
+              "seconds an object; training.averaged_target=false does without", file=sys.stderr)  # fmt: skip
 
 
 def known_objects(recipe: Recipe, known: Catalogue) -> Catalogue:
