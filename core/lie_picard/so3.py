@@ -176,6 +176,16 @@ def about_axis(axis: Tensor, angles: Tensor) -> Tensor:
     return exp(angles[..., None] * axis)
 
 
+def turn_about(rotation: Tensor, axis: Tensor) -> Tensor:
+    """Angle of the turn about a unit axis that is nearest to a rotation, in (-pi, pi]. (..., 3, 3), (..., 3) -> (...).
+
+    trace(R^T Exp(t a)) = a^T R a + (tr R - a^T R a) cos t + 2 (a . vee R) sin t is largest there.
+    """
+    along = ((rotation @ axis[..., None])[..., 0] * axis).sum(-1)
+    across = rotation.diagonal(dim1=-2, dim2=-1).sum(-1) - along
+    return torch.atan2(2 * (vee(rotation) * axis).sum(-1), across)
+
+
 def frame_of(normal: Tensor) -> Tensor:
     """The rotation with columns right, up and `normal`; up is as near to +z as can be (to +x at the poles). (3,)."""
     pole = torch.tensor([1.0, 0.0, 0.0]) if normal[2].abs() > 0.999 else torch.tensor([0.0, 0.0, 1.0])

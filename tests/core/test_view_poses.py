@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+import view_parts
+from view_parts import surface_of
 
 from lie_picard import so3
 from lie_picard.geometry.partial import PartialSymmetry
-from lie_picard.geometry.surface import Surface
 from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.objects.mesh_object import MeshObject
 from lie_picard.objects.symsol.solids import solid
@@ -75,17 +76,9 @@ def test_agrees_with_the_analytic_truth_of_marked_solids(name):
     assert edge < 0.25 * count
 
 
-def surface_of(mesh, colours=None):
-    return Surface(np.asarray(mesh.vertices, float), np.asarray(mesh.faces, np.int64), colours)
-
-
 @pytest.fixture(scope="module")
 def mug():
-    body, handle = trimesh.creation.cylinder(0.04, 0.09, sections=96), trimesh.creation.torus(0.025, 0.006)
-    handle.apply_transform(trimesh.transformations.rotation_matrix(math.pi / 2, [1, 0, 0]))
-    handle.apply_translation((0.045, 0, 0))
-    whole = trimesh.boolean.union([body, handle], engine="manifold")
-    return MeshObject("mug", surface_of(whole), partial=(PartialSymmetry(np.eye(3)[2], np.zeros(3), None, 0.8),))
+    return view_parts.mug(sections=96)
 
 
 def box(faces=(), sides=(1.0, 1.0, 1.0)):

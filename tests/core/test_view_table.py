@@ -2,15 +2,11 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
-import trimesh
+import view_parts
 
 from lie_picard import so3
-from lie_picard.geometry.partial import PartialSymmetry
-from lie_picard.geometry.surface import Surface
-from lie_picard.objects import MeshObject
 from lie_picard.objects.alike import GRID
 from lie_picard.objects.view_table import ViewTable
 from lie_picard.rendering.clean import Crop
@@ -18,12 +14,7 @@ from lie_picard.rendering.clean import Crop
 
 @pytest.fixture(scope="module")
 def mug():
-    body, handle = trimesh.creation.cylinder(0.04, 0.09, sections=48), trimesh.creation.torus(0.025, 0.006)
-    handle.apply_transform(trimesh.transformations.rotation_matrix(math.pi / 2, [1, 0, 0]))
-    handle.apply_translation((0.045, 0, 0))
-    whole = trimesh.boolean.union([body, handle], engine="manifold")
-    surface = Surface(np.asarray(whole.vertices, float), np.asarray(whole.faces, np.int64))
-    return MeshObject("mug", surface, partial=(PartialSymmetry(np.eye(3)[2], np.zeros(3), None, 0.8),))
+    return view_parts.mug(sections=48)
 
 
 def test_a_mugs_arcs_are_those_of_its_views(mug):

@@ -15,7 +15,6 @@ from lie_picard.estimation.estimator import PoseEstimator
 from lie_picard.evaluation import assess, assess_report
 from lie_picard.evaluation.accuracy import EvaluationOptions
 from lie_picard.model import checkpoint
-from lie_picard.rendering.randomisation import Randomisation
 
 _UNITS = {"sideways": "half the image", "range": "the range"}
 
@@ -37,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
     _, training = checkpoint.read_metadata(args.checkpoint)
     shapes = estimator.config.objects
     options = EvaluationOptions(images=args.images, seed=args.seed)
-    with tqdm(total=len(assess.kinds(Randomisation())) * args.images * len(shapes), unit="image", disable=None) as bar:
+    with tqdm(total=len(assess.KINDS) * args.images * len(shapes), unit="image", disable=None) as bar:
         result = assess.calibrate(estimator, shapes, sampler_of(args), options, bar.update, not args.check)
     if not args.check:
         checkpoint.save(estimator.model, checkpoint.resolve(args.checkpoint), training)

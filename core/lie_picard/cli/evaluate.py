@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
         assess_report.write_assessment(args.output, result)
         pictures = list(assess.gallery(estimator, tuple(shapes), args.seed))
         plot_gallery(args.output / "gallery.png", estimator, pictures, args.recall_samples)
-        every = [row for kind in assess.kinds(Randomisation()) for row in result[kind]]
+        every = [row for kind in assess.KINDS for row in result[kind]]
         report(args, result, tables.with_positions(tables.EVALUATE_COLUMNS, every), every)
         return
     with tqdm(total=args.images * len(shapes), unit="image", disable=None) as bar:

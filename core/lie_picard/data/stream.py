@@ -25,6 +25,7 @@ from lie_picard.rendering.buffers import Buffers, Castable, Placement, ViewGeome
 from lie_picard.rendering.clean import Crop, quantised, render, shade
 from lie_picard.rendering.constants import uploaded
 from lie_picard.rendering.randomisation import (
+    OFF_CENTRE,
     TEXTURED,
     Randomisation,
     Rng,
@@ -35,9 +36,6 @@ from lie_picard.rendering.randomisation import (
 )
 
 _BODIES_A_BATCH = 8  # of clutter and occluders
-# Boxes that are off by up to a fifth of their side, and in size.
-OFF_CENTRE = Randomisation(distance=(3.0, 20.0), fill=(0.6, 1.05), shift=0.4, centred=0.5)
-
 _IMAGES_A_PART = 3
 
 Worlds = tuple[World, World]  # of randomised images, and of those among them that are textured
@@ -79,10 +77,9 @@ class Batch(NamedTuple):
     def joined(cls, batches: Sequence[Batch]) -> Batch:
         """All images of several that have the same fields."""
         first = batches[0]
-        view = (
-            None if first.view is None else ViewGeometry.joined([one.view for one in batches if one.view is not None])
-        )
-        signatures = None
+        view = signatures = None
+        if first.view is not None:
+            view = ViewGeometry.joined([one.view for one in batches if one.view is not None])
         if first.signatures is not None:
             signatures = torch.cat([one.signatures for one in batches if one.signatures is not None])
         images, rotations, labels = (torch.cat(parts) for parts in zip(*(one[:3] for one in batches), strict=True))

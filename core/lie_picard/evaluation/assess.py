@@ -21,9 +21,12 @@ from lie_picard.sampling import SamplerOptions
 _PUBLISHED_STEPS = 100
 
 
+KINDS = ("clean", "randomised", "textured")  # of test images
+
+
 def kinds(randomisation: Randomisation) -> dict[str, Randomisation | None]:
     """The kinds of test images by name."""
-    return {"clean": None, "randomised": randomisation, "textured": TEXTURED}
+    return dict(zip(KINDS, (None, randomisation, TEXTURED), strict=True))
 
 
 def assess(
@@ -59,7 +62,7 @@ def assess(
 def total(shapes: tuple[str, ...], options: EvaluationOptions) -> int:
     """How many images `assess` reports to `on_images`."""
     few = max(1, options.images // 5)
-    return len(kinds(Randomisation())) * len(shapes) * (options.images + 2 * few + max(1, options.images // 20))
+    return len(KINDS) * len(shapes) * (options.images + 2 * few + max(1, options.images // 20))
 
 
 def gallery(

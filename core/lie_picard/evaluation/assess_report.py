@@ -10,7 +10,6 @@ from typing import Any
 from lie_picard import machine
 from lie_picard.evaluation import assess
 from lie_picard.evaluation.tables import EVALUATE_COLUMNS, markdown, with_positions
-from lie_picard.rendering.randomisation import Randomisation
 
 _PRECISION = {
     key: EVALUATE_COLUMNS[key] for key in ("solid", "images", "mean_deg", "median_deg", "within_2deg", "within_5deg")
@@ -40,7 +39,7 @@ def write_assessment(folder: Path, result: Mapping[str, Any]) -> None:
     (folder / "evaluation.json").write_text(json.dumps(result, indent=1) + "\n")
     options = result["options"]
     parts = [f"{machine.one_line(result['machine'])}, checkpoint {result['checkpoint']}, seed {options['seed']}"]
-    for kind in (kind for kind in assess.kinds(Randomisation()) if kind in result):
+    for kind in (kind for kind in assess.KINDS if kind in result):
         parts += [
             f"## {kind.capitalize()} images: {options['images']} of each solid, {options['samples']} samples each",
             markdown(result[kind], with_positions(_PRECISION, result[kind])),

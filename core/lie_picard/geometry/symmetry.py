@@ -172,10 +172,7 @@ class Symmetry:
             return turned.expand(*np.broadcast_shapes(turned.shape, (*reference.shape[:-2], 1, 3, 3)))
         axis = torch.from_numpy(self.axes[0]).to(rotation)
         relative = turned.mT @ reference[..., None, :, :]
-        along = ((relative @ axis) * axis).sum(-1)
-        across = relative.diagonal(dim1=-2, dim2=-1).sum(-1) - along
-        sideways = 2 * (so3.vee(relative) * axis).sum(-1)
-        return turned @ so3.about_axis(axis, torch.atan2(sideways, across))
+        return turned @ so3.about_axis(axis, so3.turn_about(relative, axis))
 
     def nearest(self, rotation: Tensor, reference: Tensor) -> Tensor:
         """Of the poses that look like `rotation`, the one nearest in angle to `reference`. Exact.

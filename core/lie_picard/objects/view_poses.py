@@ -49,10 +49,7 @@ class Arc:
     def distance(self, rotations: Tensor) -> Tensor:
         """Exact angle to the nearest of its poses. (N, 3, 3) -> (N,) rad."""
         relative = self.base.mT @ rotations
-        along = ((relative @ self.axis) * self.axis).sum(-1)
-        across = relative.diagonal(dim1=-2, dim2=-1).sum(-1) - along
-        best = torch.atan2(2 * (so3.vee(relative) * self.axis).sum(-1), across)
-        past = (best - self.start) % _CIRCLE
+        past = (so3.turn_about(relative, self.axis) - self.start) % _CIRCLE
         # Distance grows with the way from the best angle, so beyond the ends the nearer end is the nearest pose.
         nearer = torch.where(past < (self.length + _CIRCLE) / 2, self.length, 0.0)
         angle = self.start + torch.where(past <= self.length, past, nearer)

@@ -42,7 +42,7 @@ class DataOptions:
         absent: share of images without a known object, for the presence score.
         symsol: root of a data set in SYMSOL's format to train on instead; "": images rendered on the fly.
         randomisation: how far randomised images vary.
-        off: share of clean images whose crop is off in place and size (`data.stream.OFF_CENTRE`).
+        off: share of clean images whose crop is off in place and size (`rendering.randomisation.OFF_CENTRE`).
         parts: share of images that show random parts (`data.random_parts`), which are no known object either.
         together: batches that are rendered as one (`data.stream.Stream`): on a GPU some 2,000 images are best.
         repeats: how often each of these images is shown, each time with another noise; `together` is a multiple of it.

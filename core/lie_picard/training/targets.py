@@ -119,9 +119,7 @@ def _circles(family: Family, shares: Tensor, truth: Tensor, noised: Tensor, sigm
     """
     axes, bases = family.axes.to(truth), family.bases.to(truth)
     relative = (truth[:, None] @ bases)[:, None].mT @ noised[:, :, None]  # (B, N, A, 3, 3)
-    along = ((relative @ axes[..., None])[..., 0] * axes).sum(-1)
-    across = relative.diagonal(dim1=-2, dim2=-1).sum(-1) - along
-    best = torch.atan2(2 * (so3.vee(relative) * axes).sum(-1), across)  # (B, N, A)
+    best = so3.turn_about(relative, axes)  # (B, N, A)
     steps = torch.arange(_POINTS, device=truth.device).to(truth) - (_POINTS - 1) / 2
     step = sigmas.clamp_max(2 * math.pi / _POINTS)
     angles = best[..., None] + steps * step[..., None, None]  # (B, N, A, M)

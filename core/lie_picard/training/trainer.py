@@ -148,7 +148,7 @@ class Trainer:
         """
         if not self.fabric.is_global_zero:
             return
-        tensors = dict(self.losses.state_dict())  # "model.", "moments.", "descriptions."
+        tensors = dict(self.losses.state_dict())
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
@@ -178,9 +178,8 @@ class Trainer:
                 f"{path} belongs to a run with other settings; give the same ones, or remove it to start afresh"
             )
         pick = lambda prefix: {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}  # noqa: E731
-        self.losses.load_state_dict(
-            {k: v for k, v in tensors.items() if k.startswith(("model.", "moments.", "descriptions."))}
-        )
+        modules = tuple(f"{name}." for name, _ in self.losses.named_children())
+        self.losses.load_state_dict({name: value for name, value in tensors.items() if name.startswith(modules)})
         self.average.load_state_dict(pick("average."))
         parameters = list(self.losses.parameters())
         state: dict[int, dict[str, Tensor]] = {}

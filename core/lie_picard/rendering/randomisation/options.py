@@ -110,12 +110,13 @@ class Randomisation:
 # Fields that are a share of images and came later: 0 draws nothing.
 SHARES = ("centred", "prints", "vivid", "wear", "metal", "coat", "hands", "shadows", "tables", "small_sensor",
           "sharpened", "balance", "metered")  # fmt: skip
-# The world as users have it: surfaces with prints and wear, hands, and boxes that are off by a fifth of their side.
-TEXTURED = Randomisation(
-    distance=(3.0, 20.0), fill=(0.6, 1.05), shift=0.4, lights=(0.4, 1.1), ambient=(0.15, 0.5), tinted=0.4,
-    occluder=0.25, exposure=0.35, gamma=(0.55, 1.3), grey=0.1, noise=0.04, centred=0.5, prints=0.5, vivid=0.4,
-    wear=0.12, metal=0.08, coat=0.2, hands=0.25, shadows=0.4, tables=0.3, small_sensor=0.3, sharpened=0.3,
-    balance=0.25, metered=0.8,
+# Boxes that are off by up to a fifth of their side, and in size.
+OFF_CENTRE = Randomisation(distance=(3.0, 20.0), fill=(0.6, 1.05), shift=0.4, centred=0.5)
+# The world as users have it: such boxes, surfaces with prints and wear, hands.
+TEXTURED = dataclasses.replace(
+    OFF_CENTRE, lights=(0.4, 1.1), ambient=(0.15, 0.5), tinted=0.4, occluder=0.25, exposure=0.35, gamma=(0.55, 1.3),
+    grey=0.1, noise=0.04, prints=0.5, vivid=0.4, wear=0.12, metal=0.08, coat=0.2, hands=0.25, shadows=0.4, tables=0.3,
+    small_sensor=0.3, sharpened=0.3, balance=0.25, metered=0.8,
 )  # fmt: skip
 
 
