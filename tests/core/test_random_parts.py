@@ -216,14 +216,14 @@ def drawn(bank, batch, count=3):
 
 
 def test_a_batch_shows_the_same_parts_whatever_was_before():
-    whole, resumed = PartBank(0, size=6, every=2), PartBank(0, size=6, every=2)
+    whole, resumed = PartBank(0, size=6, every=6), PartBank(0, size=6, every=6)
     names = [[one.part.name for one in drawn(whole, k)] for k in range(6)]
     assert [[one.part.name for one in drawn(resumed, k)] for k in (1, 3, 5)] == names[1::2]
     assert all(len(set(row)) == 3 for row in names)
 
 
 def test_a_bank_keeps_its_parts_and_replaces_them_little_by_little():
-    bank = PartBank(0, size=4, every=3)
+    bank = PartBank(0, size=4, every=12)
     first = {one.part.name: one for one in drawn(bank, 0, 4)}
     later = {one.part.name: one for one in drawn(bank, 3, 4)}
     assert len(set(first) & set(later)) == 3 and len(set(later) - set(first)) == 1

@@ -23,21 +23,21 @@ class BankPart(NamedTuple):
 class PartBank:
     """A window of parts that moves over their endless list.
 
-    Batch k shows parts of numbers in ``[k // every, k // every + size)``: which ones depends on the batch's generator
-    and k alone, so that a training that is resumed, or shared by processes, sees the same. Only parts that a batch asks
-    for are made, and kept while they are in the window. Threads may share a bank.
+    Batch k of n parts shows some of numbers in ``[k n // every, k n // every + size)``: which ones depends on the
+    batch's generator, k and n alone, so that a training that is resumed, or shared by processes, sees the same. Only
+    parts that a batch asks for are made, and kept while they are in the window. Threads may share a bank.
     """
 
-    def __init__(self, seed: int, size: int = 512, every: int = 12, split: str = "train") -> None:
+    def __init__(self, seed: int, size: int = 512, every: int = 84, split: str = "train") -> None:
         """Args:
-            seed: the user's. size: parts in the window. every: batches until it moves on by one part.
+            seed: the user's. size: parts in the window. every: parts that are shown until it moves on by one.
             split: train or test (`random_part`).
 
         Raises:
             ValueError: the size or the number of batches is below 1.
         """
         if size < 1 or every < 1:
-            raise ValueError(f"a bank of {size} parts, one new every {every} batches: give at least 1 of each")
+            raise ValueError(f"a bank of {size} parts, one new every {every} that are shown: give at least 1 of each")
         self.seed, self.size, self.every, self.split = seed, size, every, split
         self._kept: dict[int, BankPart] = {}
         self._lock = threading.Lock()
@@ -53,7 +53,7 @@ class PartBank:
         """
         if not 0 <= count <= self.size:
             raise ValueError(f"{count} parts of a bank of {self.size}: ask for fewer, or make the bank larger")
-        first = batch // self.every
+        first = batch * count // self.every
         chosen = torch.randperm(self.size, generator=generator)[:count].tolist()
         # A part keeps its number while the window moves: place p holds the number that is p modulo the size.
         return [self._part(first + (place - first) % self.size, first) for place in chosen]
