@@ -37,6 +37,7 @@ from lie_picard.rendering.randomisation import (
 
 _BODIES_A_BATCH = 8  # of clutter and occluders
 _IMAGES_A_PART = 3
+_MOST_PARTS = 128  # rendered as one
 
 Worlds = tuple[World, World]  # of randomised images, and of those among them that are textured
 
@@ -234,16 +235,14 @@ def _batch(
         off.append(Shown(one, rotations[few : few + aside], index))
         clean.append(Shown(one, rotations[few + aside :], index))
     if others and bank is not None:
-        left = others
-        for part, signature in bank.drawn(generator, step, -(-others // _IMAGES_A_PART)):
-            share = min(left, _IMAGES_A_PART)
-            left -= share
-            rotations = so3.uniform(share, generator=generator)
-            few = int(decide.happens(stream.randomised, share).sum())
-            plain = few - len(decide.some(stream.textured, few))
-            wild.append(Shown(part, rotations[:plain], kinds, signature))
-            textured.append(Shown(part, rotations[plain:few], kinds, signature))
-            off.append(Shown(part, rotations[few:], kinds, signature))
+        # All images of a part are of one kind: each cast has its price, on a GPU most of all.
+        each = max(_IMAGES_A_PART, others // _MOST_PARTS)
+        shares = [min(each, others - begin) for begin in range(0, others, each)]
+        randomised = decide.happens(stream.randomised, len(shares)).tolist()
+        printed = set(decide.some(stream.textured, len(shares)).tolist())
+        for place, (part, signature) in enumerate(bank.drawn(generator, step, len(shares))):
+            group = off if not randomised[place] else textured if place in printed else wild
+            group.append(Shown(part, so3.uniform(shares[place], generator=generator), kinds, signature))
     if absent:
         few = int(decide.happens(stream.randomised, absent).sum())
         many = len(decide.some(stream.textured, few))
