@@ -109,19 +109,15 @@ def stages(args: argparse.Namespace, work: Path) -> list[Stage]:
     sizes = ["--samples", "1", "10", "50", "100", "2000", "--windows", "4", "8", "16", "32", "64", "100",
              "--repeats", "10"] if gpu else ["--samples", "1", "4", "--steps", "20", "--windows", "4", "20",
                                              "--repeats", "2"]  # fmt: skip
-    # Small batches are bound by the launch of kernels, nine of ten of them rendering's. The learning rate grows with
-    # the root of the batch. Recipes of larger images have batches for a GPU, and would not fit eight of them.
-    batch = [
-        "--set",
-        "training.batch=512",
-        "--set",
-        "training.learning_rate=3e-3",
-        "--set",
-        "data.together=8",
-        "--set",
-        "data.repeats=1",
-    ]
+    # Small batches are bound by the launch of kernels. Recipes of larger images have batches for a GPU, and would not
+    # fit so many of them.
+    batch = ["--set", "training.batch=4096", "--set", "training.rotations=32", "--set", "training.learning_rate=3e-3",
+             "--set", "training.ema=0.997", "--set", "training.warmup_steps=100", "--set", "data.together=2",
+             "--set", "data.repeats=1"]  # fmt: skip
     batch = batch if gpu and args.recipe == "compact" else []
+    needed = ["manifold3d", "warp" if gpu else "embreex"]
+    if not all(importlib.util.find_spec(name) for name in needed):
+        batch += ["--set", "data.parts=0"]  # cannot be made, or not be rendered
     images = ["--images", "100", "--recall-images", "20"] if gpu else ["--images", "4", "--recall-images", "1"]
     own = [word for change in args.set for word in ("--set", change)]
     ways = {"clean": [], "randomised": ["--randomised"], "embedded": ["--randomised"]}
