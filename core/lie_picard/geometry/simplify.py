@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from lie_picard.geometry.surface import Surface
+from lie_picard.geometry.surface import Surface, places
 
 Array = NDArray[np.float64]
 
@@ -26,17 +29,9 @@ def simplified(surface: Surface, diameter: float, triangles: int = MAX_TRIANGLES
     """
     if len(surface.triangles) <= triangles:
         return surface, 0.0
-    import fast_simplification
-
     target = triangles
     while True:
-        vertices, faces = fast_simplification.simplify(
-            np.asarray(surface.vertices, np.float32),
-            np.asarray(surface.triangles, np.int32),
-            target_count=target,
-            agg=_CARE,
-        )
-        found = Surface(np.asarray(vertices, float), np.asarray(faces, np.int64))
+        found = _collapsed(surface, target)
         distance = _distance(surface, found) / diameter
         target *= 2
         if distance <= TOLERANCE or target >= len(surface.triangles):
@@ -46,9 +41,88 @@ def simplified(surface: Surface, diameter: float, triangles: int = MAX_TRIANGLES
     return (_painted(found, surface) if surface.is_coloured else found), distance
 
 
-def _distance(first: Surface, second: Surface) -> float:
+def _collapsed(surface: Surface, triangles: int) -> Surface:
+    """Its shape in about so many triangles."""
+    import fast_simplification
+
+    vertices, faces = fast_simplification.simplify(
+        np.asarray(surface.vertices, np.float32),
+        np.asarray(surface.triangles, np.int32),
+        target_count=triangles,
+        agg=_CARE,
+    )
+    return Surface(np.asarray(vertices, float), np.asarray(faces, np.int64))
+
+
+def reduced(surface: Surface, diameter: float, triangles: int, limit: int) -> Surface:
+    """A surface of at most `limit` triangles with colours of its corners alone, to be kept in little room.
+
+    One of more is `simplified` to about `triangles`, if need be farther away than training allows; one with textures
+    and few triangles is divided first, so that colours of the corners can say what the pictures did. Vertices at one
+    place become one.
+    """
+    surface = _welded(surface)
+    if surface.texture is not None and len(surface.triangles) <= limit:
+        surface = _baked(_divided(surface, triangles))
+    if len(surface.triangles) <= limit:
+        return surface
+    found = _welded(simplified(surface, diameter, triangles)[0])
+    if len(found.triangles) > limit:  # a truthful one is too large
+        plain = _collapsed(surface, triangles)
+        found = _painted(plain, surface) if surface.is_coloured else plain
+    if len(found.triangles) > limit:  # scraps that nothing joins: the largest say most
+        corners = found.corners
+        area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+        keep = np.zeros(len(area), bool)
+        keep[np.argsort(-area, kind="stable")[:triangles]] = True
+        found = _welded(found.some(keep))
+    return found
+
+
+def apart(first: Surface, second: Surface, points: int = 2_000) -> float:
+    """Distance of two surfaces in one frame: of points on either to the other, 99.9% of them, in their unit."""
+    return _distance(first, second, points)
+
+
+def _welded(surface: Surface) -> Surface:
+    """Vertices at one place are one; those that no triangle has are left out."""
+    first, place = places(surface.vertices)
+    used, triangles = np.unique(place[surface.triangles], return_inverse=True)
+    return replace(surface, vertices=surface.vertices[first[used]], triangles=triangles.reshape(-1, 3).astype(np.int64))
+
+
+def _divided(surface: Surface, most: int) -> Surface:
+    """Each triangle as four, again and again, as long as there are at most so many."""
+    while 4 * len(surface.triangles) <= most:
+        corners, colours, uv = (
+            None if one is None else _quartered(one) for one in (surface.corners, surface.colours, surface.uv)
+        )
+        assert corners is not None and surface.texture is not None
+        triangles = np.arange(3 * len(corners)).reshape(-1, 3)
+        texture = np.tile(surface.texture, 4)
+        surface = Surface(corners.reshape(-1, 3), triangles, colours, uv, surface.textures, texture)
+        surface = _welded(surface)
+    return surface
+
+
+def _quartered(values: NDArray[Any]) -> NDArray[Any]:
+    """Of corners (T, 3, K), those of four triangles each. -> (4 T, 3, K)."""
+    middle = (values + np.roll(values, -1, 1)) / 2  # after each corner
+    outer = [np.stack([values[:, k], middle[:, k], middle[:, k - 1]], 1) for k in range(3)]
+    return np.concatenate([*outer, middle])
+
+
+def _baked(surface: Surface) -> Surface:
+    """With what its textures show at the corners, a little inside, as colours."""
+    count = len(surface.triangles)
+    shares = np.tile(0.98 * np.eye(3) + 0.02 / 3, (count, 1))
+    colours = surface.colour_at(np.repeat(np.arange(count), 3), shares).reshape(-1, 3, 3)
+    return Surface(surface.vertices, surface.triangles, colours)
+
+
+def _distance(first: Surface, second: Surface, points: int = _POINTS) -> float:
     """Of points on each to the other, 99.9% of them."""
-    one, other = (surface.mesh.points(_POINTS, 0) for surface in (first, second))
+    one, other = (surface.mesh.points(points, 0) for surface in (first, second))
     return max(float(np.quantile(_to(one, second), 0.999)), float(np.quantile(_to(other, first), 0.999)))
 
 
