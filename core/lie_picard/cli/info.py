@@ -41,7 +41,10 @@ def _described(model: ScoreModel, name: str) -> dict[str, Any]:
     """What the checkpoint itself or the catalogue that it names says of an object; None: unknown, or of any size."""
     from lie_picard.geometry.symmetry_search import in_words
 
-    found = checkpoint.catalogue_for(model.known, model.catalogue).find(name)
+    try:
+        found = checkpoint.catalogue_for(model.known, model.catalogue).find(name)
+    except ValueError:  # damaged in this machine's store, of which the checkpoint has nothing
+        found = None
     own = model.known is not None and name in model.known
     surface = found.surface if isinstance(found, MeshObject) else None
     return {

@@ -31,7 +31,7 @@ def simplified(surface: Surface, diameter: float, triangles: int = MAX_TRIANGLES
         return surface, 0.0
     target = triangles
     while True:
-        found = _collapsed(surface, target)
+        found = collapsed(surface, target)
         distance = _distance(surface, found) / diameter
         target *= 2
         if distance <= TOLERANCE or target >= len(surface.triangles):
@@ -41,8 +41,8 @@ def simplified(surface: Surface, diameter: float, triangles: int = MAX_TRIANGLES
     return (_painted(found, surface) if surface.is_coloured else found), distance
 
 
-def _collapsed(surface: Surface, triangles: int) -> Surface:
-    """Its shape in about so many triangles."""
+def collapsed(surface: Surface, triangles: int) -> Surface:
+    """Its shape in about so many triangles, however far away that is; without colours."""
     import fast_simplification
 
     vertices, faces = fast_simplification.simplify(
@@ -68,7 +68,7 @@ def reduced(surface: Surface, diameter: float, triangles: int, limit: int) -> Su
         return surface
     found = _welded(simplified(surface, diameter, triangles)[0])
     if len(found.triangles) > limit:  # a truthful one is too large
-        plain = _collapsed(surface, triangles)
+        plain = collapsed(surface, triangles)
         found = _painted(plain, surface) if surface.is_coloured else plain
     if len(found.triangles) > limit:  # scraps that nothing joins: the largest say most
         corners = found.corners
