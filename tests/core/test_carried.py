@@ -1,5 +1,6 @@
 """Checkpoints carry what is known of their objects: it comes back as it went in, and damaged ones are refused."""
 
+import dataclasses
 import json
 import logging
 import math
@@ -283,3 +284,21 @@ def test_info_says_what_a_checkpoint_carries(file, capsys):
     assert cli.main(["info", "--json", "-"]) == 0
     solids = json.loads(capsys.readouterr().out)["objects"]
     assert all(one["diameter_m"] is None and not one["carried"] for one in solids)
+
+
+def test_rviz_gets_few_triangles_of_a_carried_part():
+    """Twelve ghosts of thousands of triangles would be megabytes an image; coarser ones show the same."""
+    from lie_picard.node.markers import markers
+    from lie_picard.recording.message_types import header_of, types, writer
+
+    ball = trimesh.creation.icosphere(subdivisions=4, radius=0.05)  # 5,120 triangles
+    mesh = MeshObject("ball", surface_of(ball)).mesh(0.2)
+    assert mesh.scale == 1 and mesh.diameter == pytest.approx(0.2)  # no file's unit
+    t = types()
+    message = t.PoseHypothesisArray(object_id="ball", hypotheses=[t.PoseHypothesis(weight=1.0)])
+    base = settings.settings_of(values(objects=["ball"], diameters=[0.2]))
+    shown = markers(writer(), header_of(0, "camera"), [message], dataclasses.replace(base, meshes={"ball": mesh}))
+    (ghost,) = [one for one in shown.markers if one.ns == "ghosts/ball"]
+    assert 300 < len(ghost.points) <= 1_800 and len(ghost.points) % 3 == 0
+    radii = [math.hypot(point.x, point.y, point.z) for point in ghost.points]
+    assert min(radii) > 0.097 and max(radii) < 0.103
