@@ -6,6 +6,7 @@ import logging
 import math
 
 import numpy as np
+import parts
 import pytest
 import torch
 import trimesh
@@ -131,7 +132,19 @@ def test_a_large_mesh_is_reduced_and_an_object_takes_less_than_300_kb(tmp_path):
 def test_scraps_that_cannot_be_joined_are_reduced_too():
     corners = np.random.default_rng(0).normal(size=(9_000, 3, 3)) * 0.01
     scraps = Surface(corners.reshape(-1, 3), np.arange(27_000).reshape(-1, 3))
-    assert 100 < len(reduced(scraps, 0.2, 500, 600).triangles) <= 600
+    few, distance = reduced(scraps, 0.2, 500, 600)
+    assert 100 < len(few.triangles) <= 600 and distance > 0
+
+
+@pytest.mark.parametrize("kind", ["octahedron", "nut"])
+def test_fine_flat_meshes_and_slivers_are_reduced_without_holes(kind):
+    mesh = parts.KINDS[kind](np.random.default_rng(3)).mesh
+    while len(mesh.faces) < 20_000:
+        mesh = mesh.subdivide()
+    surface, _, diameter = folder.centred(surface_of(mesh))
+    few, distance = reduced(surface, diameter, carried.TRIANGLES, carried.MAX_TRIANGLES)
+    assert len(few.triangles) <= carried.MAX_TRIANGLES and distance < 0.006
+    assert apart(few, surface) < 0.006 * diameter
 
 
 def test_what_a_picture_shows_becomes_colours_of_the_corners(tmp_path):
