@@ -18,6 +18,7 @@ DEFAULTS = PathJoinSubstitution([SHARE, "config", "pose.yaml"])
 ARGUMENTS = {
     "namespace": ("", "Namespace of the node and its relative topics."),
     "params_file": (DEFAULTS, "YAML file with the node's parameters; may hold only what differs from the defaults."),
+    "checkpoint": ("", "Model file (.safetensors), or default; empty: what params_file says."),
     "image": ("image", "Camera image to subscribe to; with transport compressed, <image>/compressed."),
     "camera_info": ("camera_info", "Calibration that belongs to the image."),
     "depth": ("depth", "Depth image, registered to the image; where parameter depth is true."),
@@ -39,7 +40,7 @@ def _nodes(context: LaunchContext) -> list[Node]:
     if not Path(value["params_file"]).is_file():  # launch itself only warns, and starts with the defaults
         raise FileNotFoundError(f"params_file '{value['params_file']}' does not exist")
     sim_time = {"use_sim_time": value["use_sim_time"].lower() == "true"}
-    given = {name: value[name] for name in ("device", "transport", "tf_prefix") if value[name]}
+    given = {name: value[name] for name in ("checkpoint", "device", "transport", "tf_prefix") if value[name]}
     if value["autostart"]:
         given["autostart"] = value["autostart"].lower() == "true"
     image = value["image"]

@@ -108,7 +108,8 @@ def test_objects_of_meshes_are_trained_evaluated_and_calibrated(tmp_path):
           validate=lambda model: seen.append(validate(recipe, model)) or seen[-1])  # fmt: skip
     assert {"clean/mean_deg", "randomised/within_5deg"} <= seen[-1].keys()
     estimator = PoseEstimator.from_checkpoint(file, "cpu")
-    assert estimator.catalogue is PARTS
+    assert [estimator.catalogue[name] for name in names] == [estimator.model.known[name] for name in names]
+    assert estimator.catalogue["red bar"].diameter == PARTS["red bar"].diameter
     options = EvaluationOptions(images=3, samples=2, recall_images=1, recall_samples=20)
     rows = evaluate(estimator, names, SAMPLER, options)
     assert [row["modes"] for row in rows[:2]] == [4, 2]

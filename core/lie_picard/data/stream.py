@@ -236,8 +236,8 @@ def _batch(
         clean.append(Shown(one, rotations[few + aside :], index))
     if others and bank is not None:
         # All images of a part are of one kind: each cast has its price, on a GPU most of all.
-        each = max(_IMAGES_A_PART, others // _MOST_PARTS)
-        shares = [min(each, others - begin) for begin in range(0, others, each)]
+        most = max(_IMAGES_A_PART, others // _MOST_PARTS)
+        shares = [min(most, others - begin) for begin in range(0, others, most)]
         randomised = decide.happens(stream.randomised, len(shares)).tolist()
         printed = set(decide.some(stream.textured, len(shares)).tolist())
         for place, (part, signature) in enumerate(bank.drawn(generator, step, len(shares))):

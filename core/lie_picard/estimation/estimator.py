@@ -21,7 +21,7 @@ from lie_picard.geometry.camera import fit
 from lie_picard.model import checkpoint
 from lie_picard.model.runtimes import graphs
 from lie_picard.model.score_model import ImageScore, ScoreModel
-from lie_picard.objects import Catalogue, catalogue
+from lie_picard.objects import Catalogue
 from lie_picard.posterior.hypotheses import Hypotheses, summarise
 from lie_picard.sampling import (
     Plan,
@@ -72,13 +72,13 @@ class PoseEstimator:
     """
 
     def __init__(self, model: ScoreModel, device: torch.device | str = "cpu", known: Catalogue | None = None) -> None:
-        """`known`: the catalogue of the model's objects; None: the one that the model names."""
+        """`known`: the catalogue of the model's objects; None: those that the model carries, and the one it names."""
         self.device = torch.device(device)
         if self.device.type == "cuda":
             graphs.full_precision()
         self.model = model.to(self.device).eval()
         self.config = model.config
-        self.catalogue = catalogue(model.catalogue) if known is None else known
+        self.catalogue = checkpoint.catalogue_for(model.known, model.catalogue) if known is None else known
         self.reduced = ""  # what was given up because the device's memory ran out, and the remedy
         self._most_rows: int | None = None  # samples in one batch, where more do not fit
         self._resolved: dict[tuple[SamplerOptions, int, str, int], SamplerOptions] = {}
@@ -92,6 +92,7 @@ class PoseEstimator:
         """
         chosen = pick_device(device)
         estimator = cls(checkpoint.load(path, chosen), chosen)
+        checkpoint.tell_of_others(path, estimator.model)
         estimator.accelerate()
         return estimator
 

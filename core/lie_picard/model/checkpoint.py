@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -15,13 +16,14 @@ from torch import Tensor
 from lie_picard.model.config import ModelConfig
 from lie_picard.model.position import WIDTH as POSITION_WIDTH
 from lie_picard.model.score_model import ScoreModel
-from lie_picard.objects import BUILT_IN
+from lie_picard.objects import BUILT_IN, OWN, Catalogue, carried, catalogue
 from lie_picard.posterior.covariance import Calibration
 from lie_picard.rendering.buffers import LUMINANCE
 
 DEFAULT = Path(__file__).parent.parent / "checkpoints" / "compact.safetensors"
 
-
+_log = logging.getLogger(__name__)
+_LISTED = "objects"  # the metadata's key for those that the file carries
 _BY_OBJECT = (
     "recognition.classify.weight",
     "recognition.classify.bias",
@@ -35,7 +37,12 @@ class CheckpointError(ValueError):
 
 
 def save(model: ScoreModel, path: str | Path, training: dict[str, Any] | None = None) -> None:
-    """Write weights and configuration; `training` (command, seed, images seen, ...) is kept as a note."""
+    """Write weights, configuration, and what is known of the model's objects that are meshes (`objects.carried`).
+
+    Args:
+        training: command, seed, images seen, ...; kept as a note.
+    """
+    objects, listed = carried.stored(model.known, model.config.objects)
     metadata = {
         "format": "lie_picard",
         "config": json.dumps(model.config.to_dict()),
@@ -43,7 +50,10 @@ def save(model: ScoreModel, path: str | Path, training: dict[str, Any] | None = 
         "calibration": json.dumps(asdict(model.calibration)),
         "catalogue": model.catalogue,
     }
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, str(path), metadata)
+    if listed:
+        metadata[_LISTED] = listed
+    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    save_file(weights | objects, str(path), metadata)
 
 
 def resolve(path: str | Path) -> Path:
@@ -71,16 +81,46 @@ def catalogue_of(path: str | Path) -> str:
         return ""
 
 
+def carried_by(path: str | Path) -> Catalogue | None:
+    """The objects that a checkpoint carries; None: none. The weights are not read.
+
+    None, too, where they cannot be read: `load` says why.
+    """
+    try:
+        with safe_open(str(resolve(path)), "pt") as opened:
+            metadata = opened.metadata() or {}
+            names = ModelConfig.from_dict(json.loads(metadata["config"])).objects
+            tensors = {name: opened.get_tensor(name) for name in opened.keys() if name.startswith(carried.PREFIX)}  # noqa: SIM118
+        return carried.read(metadata.get("catalogue", ""), tensors, metadata.get(_LISTED, ""), names)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        return None
+
+
+def catalogue_for(known: Catalogue | None, name: str) -> Catalogue:
+    """What is known of a model's objects: those that it carries (`ScoreModel.known`), before the catalogue it names."""
+    named = catalogue(name)
+    return named if known is None else known.joined(named)
+
+
+def tell_of_others(path: str | Path, model: ScoreModel) -> None:
+    """Say where this machine's store has other objects by the names of those that a checkpoint carries."""
+    if model.known is not None and (names := carried.differing(model.known, catalogue(OWN))):
+        _log.warning("checkpoint %s carries %s as it was trained on; this machine's store has another object by that "
+                     "name: the checkpoint's counts, train again to follow the store",
+                     resolve(path), ", ".join(names))  # fmt: skip
+
+
 def load(path: str | Path, device: torch.device | str = "cpu") -> ScoreModel:
-    """The model of a checkpoint, in evaluation mode.
+    """The model of a checkpoint, in evaluation mode; `known` are the objects that the file carries.
 
     Raises:
-        CheckpointError: no such file, not a safetensors file, not one of this package, or weights that do not fit.
+        CheckpointError: no such file, not a safetensors file, not one of this package, damaged objects, or weights
+            that do not fit.
     """
     stored = _read(path)
     _check_sizes(path, stored)
     tensors, model = stored.tensors, ScoreModel(stored.config)
-    model.calibration, model.catalogue = stored.calibration, stored.catalogue
+    model.calibration, model.catalogue, model.known = stored.calibration, stored.catalogue, stored.known
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
@@ -132,6 +172,7 @@ class _Stored(NamedTuple):
     training: dict[str, Any]
     calibration: Calibration
     catalogue: str
+    known: Catalogue | None
 
 
 def _read(path: str | Path) -> _Stored:
@@ -162,7 +203,16 @@ def _read(path: str | Path) -> _Stored:
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"checkpoint {file}: unreadable configuration ({reason})") from error
-    return _Stored(tensors, config, training, calibration, metadata.get("catalogue", _catalogue_before(training)))
+    name = metadata.get("catalogue", _catalogue_before(training))
+    objects = {key: tensors.pop(key) for key in list(tensors) if key.startswith(carried.PREFIX)}
+    try:
+        known = carried.read(name, objects, metadata.get(_LISTED, ""), config.objects)
+    except carried.CarriedError as error:
+        raise CheckpointError(
+            f"checkpoint {file}: the objects that it carries are damaged ({error}); copy it again, or write it again "
+            "with `lie-picard train`"
+        ) from error
+    return _Stored(tensors, config, training, calibration, name, known)
 
 
 def _check_sizes(path: str | Path, stored: _Stored) -> None:

@@ -17,6 +17,7 @@ from lie_picard.model.heads import EquivariantHead, FourierHead, ImageTerms
 from lie_picard.model.position import PositionHead
 from lie_picard.model.recognition import Recognition
 from lie_picard.model.runtimes import graphs, onnx, onnx_loop
+from lie_picard.objects import Catalogue
 from lie_picard.posterior.covariance import Calibration
 from lie_picard.sampling.noise import NoiseSchedule
 from lie_picard.sampling.ode import integrate
@@ -42,6 +43,7 @@ class ScoreModel(nn.Module):
         self.position = PositionHead(config) if config.position else None
         self.calibration = Calibration()
         self.catalogue = ""  # of its objects; "": their names are all that is known
+        self.known: Catalogue | None = None  # of its objects, as a checkpoint carries them or training knows them
         self.runtime: Runtime | None = None  # None: eager
         self._times: WeakKeyDictionary[NoiseSchedule, Tensor] = WeakKeyDictionary()
 

@@ -6,6 +6,8 @@ import functools
 from typing import Any
 
 from lie_picard.geometry.mesh import Mesh
+from lie_picard.geometry.simplify import collapsed
+from lie_picard.geometry.surface import Surface
 from lie_picard.messages.read import rotation_of
 from lie_picard.messages.write import Writer
 from lie_picard.node.settings import Settings
@@ -13,12 +15,14 @@ from lie_picard.node.settings import Settings
 _AXES = ((1.0, 0.2, 0.2), (0.2, 1.0, 0.2), (0.3, 0.5, 1.0))
 _GHOSTS = 12  # of the heaviest modes: many markers stall RViz
 _GHOST = 0.35  # opacity of the heaviest
+_LISTED, _FEWER = 2_500, 500  # triangles in a message: of larger meshes, fewer stand for them
 
 
 def markers(writer: Writer, header: Any, messages: list[Any], settings: Settings) -> Any:
     """A MarkerArray of PoseHypothesisArrays; everything in it is as opaque as its mode is heavy.
 
-    A mesh file is named, as RViz reads it itself; an embedded solid's triangles are in the message.
+    A mesh file is named, as RViz reads it itself; triangles of an embedded solid, and of a part that the checkpoint
+    carries, are in the message.
     """
     t = writer.types
     # Objects that are no longer looked for must not stay in the picture.
@@ -69,4 +73,6 @@ def _ghosts(writer: Writer, header: Any, message: Any, mesh: Mesh) -> list[Any]:
 @functools.lru_cache(maxsize=64)
 def _corners(writer: Writer, mesh: Mesh) -> list[Any]:
     """Three points a triangle."""
+    if len(mesh.triangles) > _LISTED:
+        mesh = collapsed(Surface.of(mesh), _FEWER).mesh
     return [writer.point_of(corner) for corner in mesh.vertices[mesh.triangles].reshape(-1, 3)]

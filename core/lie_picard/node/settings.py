@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import math
 import re
@@ -42,8 +43,15 @@ TABLE: dict[str, Entry] = {
     "checkpoint": Entry("default", "Model file (.safetensors) or 'default' for the embedded one."),
     "device": Entry("auto", "Where to compute: auto, cpu or cuda.", read_only=True),
     "threads": Entry(0, "CPU threads of the computation; 0 leaves it to torch.", 0, 256, read_only=True),
-    "objects": Entry(["object"], "Name of each object in messages and TF."),
-    "diameters": Entry([0.1], "Diameter [m] of each object's circumscribed sphere; 0: as its own mesh is large."),
+    "objects": Entry(
+        ["object"],
+        "Name of each object in messages and TF. Left as it is, with a checkpoint that carries its objects: these.",
+    ),
+    "diameters": Entry(
+        [0.1],
+        "Diameter [m] of each object's circumscribed sphere; 0: as its own mesh is large. Left as it is, with a "
+        "checkpoint that carries its objects: as large as each one's mesh.",
+    ),
     "regions": Entry(
         [0.0, 0.0, 0.0, 0.0],
         "x, y, width, height [px] of each object's circumscribed sphere in the image; "
@@ -135,6 +143,7 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
     Raises:
         ValueError: one line that names the parameter and the remedy.
     """
+    values = filled(values)
     objects, diameters = list(values["objects"]), list(values["diameters"])
     flat = [float(value) for value in values["regions"]]
     if not objects or len(set(objects)) != len(objects) or not all(objects):
@@ -149,10 +158,11 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
             f"got {len(diameters)} and {len(flat)}"
         )
     # What the model knows by a name counts before what was added by it on this machine.
-    known = catalogue(checkpoint.catalogue_of(values["checkpoint"])).joined(catalogue(OWN))
+    file = values["checkpoint"]
+    known = checkpoint.catalogue_for(carried_by(file), checkpoint.catalogue_of(file)).joined(catalogue(OWN))
     targets = []
     for index, (name, given) in enumerate(zip(objects, diameters, strict=True)):
-        diameter = given if given != 0 else _own_diameter(name, known)
+        diameter = given if given != 0 else _own_diameter(name, known, file)
         x, y, width, height = box = flat[4 * index : 4 * index + 4]
         whole = width == height == 0
         if not all(map(math.isfinite, box)) or not (whole or min(width, height) >= 2):
@@ -198,11 +208,48 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
     )
 
 
-def _own_diameter(name: str, known: Catalogue) -> float:
+def filled(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values in which the objects that a checkpoint carries stand for objects and diameters that were not given.
+
+    With no such checkpoint, they are returned as they are.
+    """
+    known = carried_by(values["checkpoint"])
+    objects, diameters = list(values["objects"]), list(values["diameters"])
+    unnamed = objects == TABLE["objects"].default
+    if known is None or not (diameters == TABLE["diameters"].default or (unnamed and not any(diameters))):
+        return dict(values)
+    objects = list(known) if unnamed else objects
+    given = list(values["regions"])
+    regions = given * len(objects) if given == TABLE["regions"].default else given
+    return {**values, "objects": objects, "diameters": [0.0] * len(objects), "regions": regions}
+
+
+def carried_by(file: str) -> Catalogue | None:
+    """The objects that a checkpoint carries, the same ones until the file changes; None: none."""
+    return _carried(file, file_version(checkpoint.resolve(file)))
+
+
+@functools.lru_cache(maxsize=4)
+def _carried(file: str, version: tuple[int, int]) -> Catalogue | None:
+    return checkpoint.carried_by(file)
+
+
+def _own_diameter(name: str, known: Catalogue, file: str) -> float:
     found = known.find(name)
-    if found is None or found.diameter is None:
+    if found is not None and found.diameter is not None:
+        return found.diameter
+    sized = [*(carried_by(file) or ()), *catalogue(OWN)]
+    if found is not None or not sized:
+        checkpoint.read_metadata(file)  # where it is missing or damaged, that is why
         raise ValueError(f"'{name}' is of any size: give its diameter in metres")
-    return found.diameter
+    folded = {one.casefold(): one for one in sized}
+    near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
+    meant = f"; did you mean '{folded[near[0]]}'?" if near else ""
+    listed = ", ".join(dict.fromkeys(sized))
+    raise ValueError(
+        f"'{name}' is of any size: give its diameter in metres (not the default, which counts as none), or an object "
+        f"whose size is known ({listed}){meant}"
+    )
 
 
 def _symmetries(path: str, targets: list[Target], known: Catalogue) -> dict[str, Symmetry]:

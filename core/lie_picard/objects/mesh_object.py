@@ -100,8 +100,8 @@ class MeshObject(Object):
     def mesh(self, diameter: float) -> Mesh:
         """Its surface, the simplified one where there is one, the circumscribed sphere of a diameter in metres."""
         scale = diameter / self.diameter
-        mesh = (self.simplified or self.surface).mesh
-        return dataclasses.replace(mesh, vertices=mesh.vertices * scale, file=self.file, scale=scale)
+        mesh = (self.simplified or self.surface).moved(_ORIGIN, scale).mesh
+        return dataclasses.replace(mesh, file=self.file, scale=scale) if self.file else mesh
 
     def true_poses(self, truth: Tensor, view: ViewGeometry) -> TruePoses:
         """Which poses look like the true ones (B, 3, 3) in images that were taken so, as far as these show."""

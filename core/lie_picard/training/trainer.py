@@ -52,6 +52,9 @@ class Trainer:
         self.average.load_state_dict(self.model.state_dict())
         self.average.requires_grad_(False)
         self.model.catalogue = self.average.catalogue = self.catalogue.name
+        # As they are now: a store may change until the checkpoint is written.
+        meshes = [one for one in map(self.catalogue.find, recipe.model.objects) if isinstance(one, MeshObject)]
+        self.model.known = self.average.known = Catalogue.of(self.catalogue.name, *meshes) if meshes else None
         if fabric.is_global_zero and self.options.averaged_target:
             _tell_of_tables(recipe, self.catalogue)
         self.losses = Denoising(self.model, self.options, self.catalogue).to(fabric.device)

@@ -127,6 +127,18 @@ def name_of(symmetry: Symmetry) -> str:
     return {size: name for name, size in SIZES.items()}[count] if several else f"D{count // 2}"
 
 
+def in_words(symmetry: Symmetry) -> str:
+    """Its name, and the axis of the highest order where it has one: "none", "C6 about (0, 0, 1)", "O", "ball"."""
+    name = name_of(symmetry)
+    if symmetry.is_trivial:
+        return "none"
+    if name[0] not in "CD":
+        return name
+    axis = symmetry.axes[0] if symmetry.axes else max(axes_of(symmetry.rotations), key=lambda one: one[1])[0]
+    axis = axis * np.sign(axis[np.abs(axis).argmax()])
+    return f"{name} about ({', '.join(f'{value:.3g}' for value in np.round(axis, 3) + 0.0)})"
+
+
 def _laid(a: Array, b: Array, onto_a: Array, onto_b: Array) -> Array:
     """The rotation that takes the bisector of a and b, and their plane, onto those of two others."""
 

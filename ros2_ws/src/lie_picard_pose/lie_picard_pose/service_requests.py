@@ -7,7 +7,7 @@ from typing import Any
 
 from lie_picard.estimation.estimator import ImageError
 from lie_picard.messages.read import region_of
-from lie_picard.node.settings import MAX_SAMPLES, Settings
+from lie_picard.node.settings import MAX_SAMPLES, Settings, filled
 from lie_picard_msgs.srv import EstimatePose, SetObject
 
 _WHOLE = [0.0, 0.0, 0.0, 0.0]
@@ -38,6 +38,7 @@ def changed_objects(request: SetObject.Request, values: dict[str, Any]) -> dict[
     Raises:
         ValueError: an object that is not there is to be removed.
     """
+    values = filled(values)
     objects, diameters = list(values["objects"]), list(values["diameters"])
     flat = list(values["regions"])
     regions = [flat[k : k + 4] for k in range(0, len(flat), 4)]
