@@ -30,7 +30,8 @@ from lie_picard.rendering.randomisation import Randomisation
 from lie_picard.training.fabric import make_fabric
 from lie_picard.training.losses import Denoising
 from lie_picard.training.recipe import DataOptions, Recipe, TrainingOptions
-from lie_picard.training.trainer import known_objects, train
+from lie_picard.training.sources import known_objects
+from lie_picard.training.trainer import train
 
 SMALL = {"image_size": 32, "channels": 3, "features": 32, "width": 32, "depth": 1, "degree": 2, "copies": 2}
 SAMPLER = SamplerOptions("ode", 4, restarts=0)

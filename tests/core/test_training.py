@@ -167,7 +167,7 @@ def test_the_loss_falls_below_guessing(tmp_path, fabric):
             images=200 * 32, batch=32, rotations=16, learning_rate=3e-3, warmup_steps=20, bfloat16=False
         ),
     )
-    train(recipe, tmp_path / "cone.safetensors", fabric, on_step=lambda _, loss: losses.append(loss["loss/score"]))
+    train(recipe, tmp_path / "cone.safetensors", fabric, on_step=lambda _, loss, __: losses.append(loss["loss/score"]))
     assert sum(losses[-30:]) / 30 < 0.85
 
 
@@ -181,7 +181,9 @@ def test_the_named_objects_are_learned(tmp_path, fabric):
             images=60 * 16, batch=16, rotations=1, learning_rate=3e-3, warmup_steps=5, recognition=1.0, bfloat16=False
         ),
     )
-    train(recipe, tmp_path / "a.safetensors", fabric, on_step=lambda _, loss: losses.append(loss["loss/recognition"]))
+    train(
+        recipe, tmp_path / "a.safetensors", fabric, on_step=lambda _, loss, __: losses.append(loss["loss/recognition"])
+    )
     assert sum(losses[-10:]) / 10 < 0.5
 
 
@@ -286,7 +288,7 @@ def test_losses_go_to_tensorboard(tmp_path):
     seen, validated = [], []
     train(
         altered("training", images=8 * 44), tmp_path / "a.safetensors", make_fabric("cpu", log=tmp_path / "log"),
-        on_step=lambda step, losses: seen.append((step, losses["loss/score"])),
+        on_step=lambda step, losses, _: seen.append((step, losses["loss/score"])),
         validate=lambda model: validated.append(model.training) or {"validation/cone": 3.0}, validate_every=20,
     )  # fmt: skip
     events = EventAccumulator(str(tmp_path / "log")).Reload()

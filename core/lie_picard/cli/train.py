@@ -10,14 +10,17 @@ import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
+from lie_picard import machine
 from lie_picard.cli.common import positive, report
 from lie_picard.data.bop import Dataset, object_names
 from lie_picard.estimation.estimator import PoseEstimator
-from lie_picard.evaluation import assess
+from lie_picard.evaluation import assess, live
 from lie_picard.evaluation.accuracy import EvaluationOptions, evaluate
+from lie_picard.evaluation.tables import with_positions
 from lie_picard.model import checkpoint
 from lie_picard.model.score_model import ScoreModel
 from lie_picard.objects import BUILT_IN, OWN, catalogue
@@ -26,12 +29,24 @@ from lie_picard.training import recipe as recipes
 from lie_picard.training.fabric import make_fabric
 from lie_picard.training.trainer import train
 
+_LOOK_EVERY_S = 120.0  # at a part of one's own while it is learned
+_LOOK = EvaluationOptions(images=40, samples=8, recall_images=5, recall_samples=100)  # of each object and kind
+_LAST = EvaluationOptions(images=100, samples=16, recall_images=20)  # when it has been
+_CALIBRATION_IMAGES = 100
+_OWN_MINUTES = 45.0
+_MOST_MINUTES = 180.0  # until a goal is met
+_COLUMNS = {"kind": "images", "solid": "object", "mean_deg": "D mean\ndeg", "median_deg": "D median\ndeg",
+            "within_5deg": "within\n5 deg", "within_10deg": "within\n10 deg", "modes_reached": "modes\nreached",
+            "modes_reached_if_uniform": "if perfectly\nuniform"}  # fmt: skip
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="checkpoint to write (.safetensors)")
     parser.add_argument(
-        "--recipe", default="compact", metavar="NAME|FILE", help=f"{', '.join(recipes.RECIPES)}, or a TOML file"
+        "--recipe",
+        metavar="NAME|FILE",
+        help=f"{', '.join(recipes.RECIPES)}, or a TOML file; default: own with --object, else compact",
     )
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe, e.g. model.head=fourier"
@@ -43,6 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--minutes", type=float, help="training.minutes of the recipe: train so long, not so many images"
     )
+    parser.add_argument("--until", action="append", type=live.Goal.parse, default=[], metavar="GOAL",
+                        help="train until this accuracy is met, such as median=2 or randomised.within_10=80 (degrees, "
+                        f"percent), for --minutes at most, {_MOST_MINUTES:g} if not given; may be repeated")  # fmt: skip
     bop = parser.add_argument_group("a BOP data set, instead of rendered images")
     bop.add_argument("--bop", type=Path, metavar="FOLDER", help="data.bop of the recipe; all its objects, but for "
                      "--set model.objects=...")  # fmt: skip
@@ -54,49 +72,111 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--devices", type=positive, default=1, help="processes on this machine")
     parser.add_argument("--nodes", type=positive, default=1, help="machines (start with torchrun)")
     parser.add_argument("--resume", action="store_true", help="continue from OUTPUT.state where it exists")
-    parser.add_argument("--validate-every", type=int, default=2000, help="steps between validations; 0: none")
+    parser.add_argument("--validate-every", type=int, help="steps between validations, 0: none; default: 2000, with "
+                        f"--object or --until {_LOOK_EVERY_S:g} seconds")  # fmt: skip
     parser.add_argument("--progress-s", type=float, default=0.5, help="seconds between updates of the progress bar")
 
 
 def run(args: argparse.Namespace) -> None:
     """Train."""
+    own, minutes = bool(args.object), args.minutes
+    said = args.images or any(one.startswith(("training.images=", "training.minutes=")) for one in args.set)
+    if minutes is None and not said and (own or args.until):
+        minutes = _MOST_MINUTES if args.until else _OWN_MINUTES
     shorthands = {
-        "model.objects": args.object or args.solids, "training.images": args.images, "training.minutes": args.minutes,
+        "model.objects": args.object or args.solids, "training.images": args.images, "training.minutes": minutes,
         "training.seed": args.seed, "data.bop": args.bop and str(args.bop), "data.bop_split": args.split,
         "data.bop_objects": args.bop_object, "data.bop_visible": args.min_visible,
     }  # fmt: skip
-    if args.object and (args.solids or args.bop):
+    if own and (args.solids or args.bop):
         raise ValueError("--object, --solids and --bop exclude each other: choose one")
-    known = catalogue(OWN) if args.object else None
+    if args.until and args.images:
+        raise ValueError("--until and --images exclude each other: how long a goal takes is not known before")
+    known = catalogue(OWN) if own else None
     for name in args.object or ():
         known[name]  # type: ignore[index]  # an unknown or damaged one is an error now, not after the set-up
     if args.bop is not None and args.solids is None:
         models = Dataset(args.bop, object_names(args.bop_object or ())).models
         shorthands["model.objects"] = sorted(models.names.values())
     changes = [f"{key}={json.dumps(value)}" for key, value in shorthands.items() if value is not None]
-    recipe = recipes.read(args.recipe, [*changes, *args.set])
+    recipe = recipes.read(args.recipe or ("own" if own else "compact"), [*changes, *args.set])
     command = shlex.join(["lie-picard", *(sys.argv[1:])])
     log = args.output.with_name(args.output.name + ".log")
     fabric = make_fabric(args.device, args.devices, args.nodes, log)
-    steps = recipe.training.steps
-    total = None if recipe.training.minutes else steps  # how many steps the minutes hold is not known
-    with tqdm(total=total, unit="step", mininterval=args.progress_s, maxinterval=60,
-              disable=not fabric.is_global_zero) as bar:  # fmt: skip
+    watched = live.Live(args.output.with_suffix(".live.json"), args.until, tqdm.write) if own or args.until else None
+    if watched is not None and args.resume:
+        watched.resume()
+    with _Bar(recipe, args.progress_s, fabric.is_global_zero) as bar:
+        validation, enough, every_s = None, None, None
+        if watched is not None and args.validate_every != 0:
+            validation, enough = functools.partial(look, recipe), watched.add
+            every_s = _LOOK_EVERY_S if args.validate_every is None else None
+        elif args.validate_every != 0:
+            validation = functools.partial(validate, recipe)
+        every = args.validate_every or (2000 if args.validate_every is None else recipe.training.steps)
+        train(recipe, args.output, fabric, args.resume, command, bar.show, validation, every, known, every_s, enough)
+    if not fabric.is_global_zero:
+        return
+    _, note = checkpoint.read_metadata(args.output)
+    timed = recipe.training.minutes is not None
+    images = note["steps"] * recipe.training.batch if timed else recipe.training.images
+    result = {"output": str(args.output), "images": images, "seed": recipe.training.seed}
+    result |= {"steps": note["steps"], "images_per_s": note.get("images_per_s")}
+    if not own:
+        report(args, result)
+        return
+    rows = finish(args.output, recipe, args.device)
+    report(args, result | {"machine": machine.describe(fabric.device), "rows": rows}, with_positions(_COLUMNS, rows))
 
-        def show(step: int, losses: Mapping[str, float]) -> None:
-            if step % 20 == 0:  # to read them at each step would keep a GPU waiting
-                bar.set_postfix(
-                    {name.removeprefix("loss/"): f"{value:.3f}" for name, value in losses.items()}, refresh=False
-                )
-            bar.update(step - bar.n)
 
-        validation = None if args.validate_every == 0 else functools.partial(validate, recipe)
-        train(recipe, args.output, fabric, args.resume, command, show, validation, args.validate_every or steps, known)
-    if fabric.is_global_zero:
-        _, note = checkpoint.read_metadata(args.output)
-        images = note["steps"] * recipe.training.batch if recipe.training.minutes else recipe.training.images
-        rate = {"steps": note["steps"], "images_per_s": note.get("images_per_s")}
-        report(args, {"output": str(args.output), "images": images, "seed": recipe.training.seed} | rate)
+class _Bar:
+    """A progress bar over the steps, or over the time of a run of so many minutes, with time left and losses."""
+
+    def __init__(self, recipe: recipes.Recipe, every_s: float, shown: bool) -> None:
+        self._minutes = recipe.training.minutes  # how many steps they hold is not known
+        whole = recipe.training.steps if self._minutes is None else round(60 * self._minutes)
+        unit = "step" if self._minutes is None else "s"
+        self._bar = tqdm(total=whole, unit=unit, mininterval=every_s, maxinterval=60, disable=not shown)
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def show(self, step: int, losses: Mapping[str, float], seconds: float) -> None:
+        """After each step."""
+        if step % 20 == 0:  # to read them at each step would keep a GPU waiting
+            shown = {name.removeprefix("loss/"): f"{value:.3f}" for name, value in losses.items()}
+            self._bar.set_postfix({"step": step} | shown if self._minutes else shown, refresh=False)
+        done = step if self._minutes is None else min(int(seconds), round(60 * self._minutes))
+        self._bar.update(done - self._bar.n)
+
+
+def look(recipe: recipes.Recipe, model: ScoreModel) -> dict[str, float]:
+    """Precision and recall of parts so far."""
+    options = dataclasses.replace(_LOOK, seed=recipe.training.seed)
+    return live.measure(model, recipe.data.randomisation, options)
+
+
+def finish(output: Path, recipe: recipes.Recipe, device: str) -> list[dict[str, Any]]:
+    """Calibrate a checkpoint of one's own parts, and measure it on test images: clean, randomised, textured."""
+    estimator = PoseEstimator.from_checkpoint(output, device)
+    shapes, sampler = estimator.config.objects, SamplerOptions("ode")
+    options = dataclasses.replace(_LAST, seed=recipe.training.seed)
+    kinds = assess.kinds(recipe.data.randomisation)
+    with tqdm(total=len(kinds) * len(shapes) * (_CALIBRATION_IMAGES + options.images), unit="image",
+              desc="calibration, evaluation", disable=None) as bar:  # fmt: skip
+        fitting = dataclasses.replace(options, images=_CALIBRATION_IMAGES, randomisation=recipe.data.randomisation)
+        assess.calibrate(estimator, shapes, sampler, fitting, bar.update)
+        _, note = checkpoint.read_metadata(output)
+        checkpoint.save(estimator.model, output, note)
+        rows = []
+        for kind, how in kinds.items():
+            here = dataclasses.replace(options, randomisation=how)
+            found = evaluate(estimator, shapes, sampler, here, None, bar.update)
+            rows += [{"kind": kind} | row for row in found[: 1 if len(shapes) == 1 else None]]
+    return rows
 
 
 def validate(recipe: recipes.Recipe, model: ScoreModel) -> dict[str, float]:

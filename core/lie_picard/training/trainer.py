@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import logging
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,25 +16,22 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from lie_picard.data import symsol_files
-from lie_picard.data.bop import Dataset, agrees, crops, object_names
 from lie_picard.data.seeds import train_generator
-from lie_picard.data.stream import Batch, Stream, batches, stored_batches
+from lie_picard.data.stream import Batch
 from lie_picard.files import atomic_write
 from lie_picard.model import checkpoint
 from lie_picard.model.score_model import ScoreModel
 from lie_picard.objects import BUILT_IN, Catalogue, MeshObject, catalogue
-from lie_picard.rendering.clean import Crop
 from lie_picard.rendering.constants import uploaded
 from lie_picard.training.losses import Denoising, Losses, finite
 from lie_picard.training.optimizers import Muon
 from lie_picard.training.recipe import Recipe, TrainingOptions
+from lie_picard.training.sources import batches_of, known_objects, tell_of_tables
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 SAVE_EVERY_S = 120.0
-_log = logging.getLogger(__name__)
 
 
 class Trainer:
@@ -56,7 +51,7 @@ class Trainer:
         meshes = [one for one in map(self.catalogue.find, recipe.model.objects) if isinstance(one, MeshObject)]
         self.model.known = self.average.known = Catalogue.of(self.catalogue.name, *meshes) if meshes else None
         if fabric.is_global_zero and self.options.averaged_target:
-            _tell_of_tables(recipe, self.catalogue)
+            tell_of_tables(recipe, self.catalogue)
         self.losses = Denoising(self.model, self.options, self.catalogue).to(fabric.device)
         optimizer: torch.optim.Optimizer
         if self.options.optimizer == "muon":
@@ -69,7 +64,7 @@ class Trainer:
                 fused=True,
             )
         self.denoising, self.optimizer = fabric.setup(self.losses, optimizer)
-        self._earlier, self._started = 0.0, time.monotonic()
+        self._earlier, self._started, self._fell = 0.0, time.monotonic(), False
 
     @property
     def seconds(self) -> float:
@@ -130,6 +125,19 @@ class Trainer:
         self._update_average()
         return Losses({f"loss/{name}": loss for name, loss in losses.items()})
 
+    def fall(self) -> None:
+        """Let the learning rate begin to fall now, where it has not: the run ends when it has fallen."""
+        seconds = self._own_seconds()
+        if self.options.minutes is None or self.options.decayed(self.step, seconds):
+            return
+        minutes = seconds / 60 / max(1e-3, 1 - self.options.decay)
+        self._take(dataclasses.replace(self.options, minutes=min(minutes, self.options.minutes)))
+        self._fell = True
+
+    def _take(self, options: TrainingOptions) -> None:
+        self.options = options
+        self.recipe = dataclasses.replace(self.recipe, training=options)
+
     @torch.no_grad()
     def _update_average(self) -> None:
         decay = min(self.options.ema, (1 + self.step) / (10 + self.step))
@@ -156,7 +164,7 @@ class Trainer:
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
         tensors = {k: v.contiguous().cpu() for k, v in tensors.items()}
-        note: dict[str, Any] = {"step": self.step, "recipe": self.recipe.to_dict()}
+        note: dict[str, Any] = {"step": self.step, "recipe": self.recipe.to_dict(), "fell": self._fell}
         if self.options.minutes is not None:
             note["seconds"] = self._own_seconds() if seconds is None else seconds
         with atomic_write(path) as partial:
@@ -176,6 +184,12 @@ class Trainer:
                 tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise checkpoint.CheckpointError(f"{path}: unreadable ({error}); remove it to start afresh") from error
+        if note.get("fell"):  # a goal was met: the run is as long as that made it, whatever it might have been
+            try:
+                self._take(dataclasses.replace(self.options, minutes=Recipe.from_dict(note["recipe"]).training.minutes))
+            except (KeyError, TypeError, ValueError):
+                note = {}  # damaged: of no run that is known
+            self._fell = True
         if not self._continues(note):
             raise checkpoint.CheckpointError(
                 f"{path} belongs to a run with other settings; give the same ones, or remove it to start afresh"
@@ -216,19 +230,25 @@ def train(
     fabric: Fabric,
     resume: bool = False,
     command: str = "",
-    on_step: Callable[[int, Mapping[str, float]], None] | None = None,
+    on_step: Callable[[int, Mapping[str, float], float], None] | None = None,
     validate: Callable[[ScoreModel], dict[str, float]] | None = None,
     validate_every: int = 2000,
     known: Catalogue | None = None,
+    validate_every_s: float | None = None,
+    enough: Callable[[int, float, Mapping[str, float]], bool] | None = None,
 ) -> ScoreModel:
     """Train and write `output` (averaged weights); beside it `output`.state for resuming.
 
     `output`.plateau is the state when the learning rate began to fall: a longer run can go on from a copy of it.
 
     Args:
-        on_step: called with (steps done, losses) after each step. To read the losses waits for a GPU: now and then.
+        on_step: called with (steps done, losses, seconds) after each step. To read the losses waits for a GPU: now and
+            then.
         validate: scalars of the averaged model, logged every `validate_every` steps and at the end.
         known: the catalogue of the recipe's objects; None: the built-in one.
+        validate_every_s: seconds between validations, instead of steps.
+        enough: called with (steps done, seconds, scalars) after each validation; once it says so, the learning rate
+            begins to fall, and the run, which must be one of so many minutes, ends when it has fallen.
 
     Returns:
         The averaged model.
@@ -236,27 +256,31 @@ def train(
     Raises:
         CheckpointError: `output` cannot be a file, or the state to resume from does not fit.
         UnknownObjectError: images of an object are to be rendered that the catalogue has not.
-        ValueError: on a GPU, the losses are not finite any more.
+        ValueError: on a GPU, the losses are not finite any more; `enough` for a run of so many images, or of several
+            processes.
     """
+    if enough is not None and (recipe.training.minutes is None or fabric.world_size > 1):
+        raise ValueError("to train until a goal is met takes one process and training.minutes, the most it may last")
     if output.is_dir():
         raise checkpoint.CheckpointError(f"{output} is a folder: give a file name that ends in .safetensors")
-    options = recipe.training
     trainer = Trainer(recipe, fabric, known)
     state, plateau = (output.with_name(output.name + end) for end in (".state", ".plateau"))
     if resume and state.is_file():
         trainer.resume(state)
-        if options.finished(trainer.step, trainer.seconds) and output.is_file():
+        if trainer.options.finished(trainer.step, trainer.seconds) and output.is_file():
             return trainer.average.eval()
     else:
         trainer.begin()
     output.parent.mkdir(parents=True, exist_ok=True)
     first, validated, losses = trainer.step, -1, None
-    source = _batches(recipe, fabric, first, trainer.catalogue)
+    source = batches_of(recipe, fabric, first, trainer.catalogue)
     waiting = next(source)  # photographs are cut, constants copied: not the training's time
     started = saved = time.monotonic()
     trainer.start_clock()
     seconds = trainer.seconds
+    looked = seconds
     for batch in itertools.chain([waiting], source):
+        options = trainer.options
         before, seconds = seconds, trainer.seconds
         if options.finished(trainer.step, seconds):
             break
@@ -264,27 +288,35 @@ def train(
             trainer.save(plateau, before)
         losses = trainer.advance(batch, seconds)
         if on_step:
-            on_step(trainer.step, losses)
+            on_step(trainer.step, losses, seconds)
         if trainer.step % 20 == 0:
             rate = (trainer.step - first) * options.batch / max(1e-9, time.monotonic() - started)
             scalars = {"learning_rate": options.rate(trainer.step, seconds), "images_per_s": rate}
             fabric.log_dict(finite(losses) | scalars, trainer.step)
-        if validate and fabric.is_global_zero and (trainer.step % validate_every == 0 or trainer.step == options.steps):
-            fabric.log_dict(validate(trainer.average.eval()), trainer.step)
-            validated = trainer.step
+        due = trainer.step % validate_every == 0 if validate_every_s is None else seconds - looked >= validate_every_s
+        if validate and fabric.is_global_zero and (due or trainer.step == options.steps):
+            found = validate(trainer.average.eval())
+            fabric.log_dict(found, trainer.step)
+            validated, looked = trainer.step, trainer.seconds
+            if enough is not None and enough(trainer.step, looked, found):
+                trainer.fall()
         if time.monotonic() - saved > SAVE_EVERY_S:
             finite(losses)
             trainer.save(state)
             saved = time.monotonic()
     if losses is not None:
         finite(losses)  # waits for the GPU, too: what follows is not the training's time
-    rate = (trainer.step - first) * options.batch / max(1e-9, time.monotonic() - started)
-    if validate and fabric.is_global_zero and options.minutes is not None and 0 < trainer.step != validated:
-        fabric.log_dict(validate(trainer.average.eval()), trainer.step)
+    rate = (trainer.step - first) * trainer.options.batch / max(1e-9, time.monotonic() - started)
+    timed = trainer.options.minutes is not None
+    if validate and fabric.is_global_zero and timed and 0 < trainer.step != validated:
+        found = validate(trainer.average.eval())
+        fabric.log_dict(found, trainer.step)
+        if enough is not None:
+            enough(trainer.step, trainer.seconds, found)
     trainer.save(state)
     note = {
         "command": command,
-        "recipe": recipe.to_dict(),
+        "recipe": trainer.recipe.to_dict(),
         "steps": trainer.step,
         "processes": fabric.world_size,
         "minutes_since_start_or_resume": round((time.monotonic() - started) / 60, 1),
@@ -302,65 +334,3 @@ def _falls(options: TrainingOptions, step: int, before: float, seconds: float) -
     if options.minutes is not None:
         return options.decayed(step, before) == 0 < options.decayed(step, seconds)
     return options.decayed(step) == 0 < options.decayed(step + 1)
-
-
-def _tell_of_tables(recipe: Recipe, known: Catalogue) -> None:
-    """Say what keeps a training from beginning at once."""
-    shapes = [known.find(name) for name in recipe.model.objects]
-    slow = [one.name for one in shapes if isinstance(one, MeshObject) and one.depends_on_view]
-    if slow:
-        print(f"what each view of {', '.join(slow)} leaves open is looked up in tables that are made first: some "
-              "seconds an object; training.averaged_target=false does without", file=sys.stderr)  # fmt: skip
-
-
-def known_objects(recipe: Recipe, known: Catalogue) -> Catalogue:
-    """The catalogue that a recipe's objects are of; an empty one where a data set shows other shapes by these names."""
-    if recipe.data.bop:
-        return _known_models(recipe, known)
-    if not recipe.data.symsol:
-        return known
-    stored = symsol_files.read(Path(recipe.data.symsol).expanduser(), "train", recipe.model.objects)
-    others = [one.shape for one in stored if one.shape not in known or not symsol_files.agrees(one, known[one.shape])]
-    if not others:
-        return known
-    _log.warning("the data set's %s are none of the catalogue '%s': nothing but the names is taken as known",
-                 ", ".join(others), known.name)  # fmt: skip
-    return Catalogue("", {})
-
-
-def _known_models(recipe: Recipe, known: Catalogue) -> Catalogue:
-    """The same where the data set is BOP's: its models tell whether they are the catalogue's objects."""
-    models = Dataset(recipe.data.bop, object_names(recipe.data.bop_objects)).models
-    numbers = {name: number for number, name in models.names.items()}
-    alike = all(name in known and name in numbers and agrees(models[numbers[name]], known[name])
-                for name in recipe.model.objects)  # fmt: skip
-    if alike:
-        return known
-    shapes = {name: models[numbers[name]].shape for name in recipe.model.objects if name in numbers}
-    return Catalogue.of("", *(shape for shape in shapes.values() if shape is not None))
-
-
-def _batches(  # type: ignore[no-untyped-def]
-    recipe: Recipe, fabric: Fabric, step: int, known: Catalogue
-):
-    """This process's share of every batch from `step` on."""
-    model, data, options = recipe.model, recipe.data, recipe.training
-    if options.batch % fabric.world_size:
-        raise ValueError(f"training.batch = {options.batch} cannot be shared by {fabric.world_size} processes")
-    share = options.batch // fabric.world_size
-    start, stride = step * fabric.world_size + fabric.global_rank, fabric.world_size
-    if data.symsol:
-        folder = Path(data.symsol).expanduser()
-        return stored_batches(folder, model, share, options.seed, start, stride, fabric.device)
-    if data.bop:
-        source = crops.Source(
-            Path(data.bop).expanduser(), data.bop_split, object_names(data.bop_objects), data.bop_visible,
-            data.randomised, data.absent, data.randomisation,
-        )  # fmt: skip
-        return crops.batches(source, model, share, options.seed, start, stride, fabric.device)
-    stream = Stream(
-        tuple(known[name] for name in model.objects), model.image_size, model.channels,
-        Crop(model.distance, model.fill), share, data.randomised, data.absent, data.randomisation, data.together,
-        data.off, data.parts, data.textured, data.repeats,
-    )  # fmt: skip
-    return batches(stream, options.seed, start, fabric.device, stride)
