@@ -59,8 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--minutes", type=float, help="training.minutes of the recipe: train so long, not so many images"
     )
     parser.add_argument("--until", action="append", type=live.Goal.parse, default=[], metavar="GOAL",
-                        help="train until this accuracy is met, such as median=2 or randomised.within_10=80 (degrees, "
-                        f"percent), for --minutes at most, {_MOST_MINUTES:g} if not given; may be repeated")  # fmt: skip
+                        help="train until this accuracy is met, such as median=2 or randomised.within_10=80 (degrees,"
+                        f" percent), at most --minutes, {_MOST_MINUTES:g} if not given; may be repeated")  # fmt: skip
     bop = parser.add_argument_group("a BOP data set, instead of rendered images")
     bop.add_argument("--bop", type=Path, metavar="FOLDER", help="data.bop of the recipe; all its objects, but for "
                      "--set model.objects=...")  # fmt: skip
