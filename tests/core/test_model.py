@@ -149,6 +149,19 @@ def test_a_checkpoint_holds_weights_configuration_and_note(tmp_path, generator):
         torch.testing.assert_close(again(images(1), rotations, sigmas), model(images(1), rotations, sigmas))
 
 
+def test_a_checkpoint_in_half_precision_is_half_as_large_and_nearly_the_same(tmp_path, generator):
+    model, whole, half = small_model(), tmp_path / "whole.safetensors", tmp_path / "half.safetensors"
+    checkpoint.save(model, whole)
+    checkpoint.save(model, half, half=True)
+    assert half.stat().st_size < 0.6 * whole.stat().st_size
+    again = checkpoint.load(half)
+    assert {value.dtype for value in again.parameters()} == {torch.float32}
+    rotations, sigmas = so3.uniform(1, 4, generator=generator), torch.full((1, 4), 0.5)
+    with torch.no_grad():
+        found, exact = again(images(1), rotations, sigmas), model(images(1), rotations, sigmas)
+    torch.testing.assert_close(found, exact, atol=2e-3 * float(exact.abs().max()), rtol=0)
+
+
 def _truncated(path):
     path.write_bytes(path.read_bytes()[:1000])
 

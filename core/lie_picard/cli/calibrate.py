@@ -26,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--images", type=positive, default=200, help="images of each solid and kind, not those of the tests"
     )
     parser.add_argument("--check", action="store_true", help="change nothing: measure the coverage on test images")
+    parser.add_argument(
+        "--half", action="store_true", help="write the weights in half precision: half the file, nearly the same model"
+    )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it, as PNG")
     add_sampler_arguments(parser)
 
@@ -39,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
     with tqdm(total=len(assess.KINDS) * args.images * len(shapes), unit="image", disable=None) as bar:
         result = assess.calibrate(estimator, shapes, sampler_of(args), options, bar.update, not args.check)
     if not args.check:
-        checkpoint.save(estimator.model, checkpoint.resolve(args.checkpoint), training)
+        checkpoint.save(estimator.model, checkpoint.resolve(args.checkpoint), training, args.half)
     rows = (result if args.check else result["after"])["rows"]
     if args.plot is not None:
         assess_report.plot_calibration(rows, args.plot)
