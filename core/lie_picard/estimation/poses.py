@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lie_picard.estimation.estimator import ImageError, PoseEstimator
+from lie_picard.estimation.estimator import ImageError
 from lie_picard.estimation.fusion import APART, fused
 from lie_picard.estimation.position import (
     REGION_SIGMA_PX,
@@ -24,6 +24,7 @@ from lie_picard.estimation.position import (
     region_of,
     unused_depth,
 )
+from lie_picard.estimation.several import AnyEstimator
 from lie_picard.geometry.camera import Camera, CameraError, Region, View, look_at
 from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.objects import Object
@@ -133,7 +134,7 @@ class ViewCache:
 
 
 def estimate_poses(
-    estimator: PoseEstimator,
+    estimator: AnyEstimator,
     image: NDArray[np.uint8],
     camera: Camera,
     targets: Sequence[Target],
@@ -163,7 +164,7 @@ def estimate_poses(
 
 
 def estimate_views(
-    estimator: PoseEstimator,
+    estimator: AnyEstimator,
     image: NDArray[np.uint8],
     camera: Camera,
     targets: Sequence[Target],

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lie_picard.estimation.estimator import ImageError, PoseEstimator
+from lie_picard.estimation.estimator import ImageError
 from lie_picard.estimation.poses import ObjectPoses, Target, ViewCache, estimate_views, whole
 from lie_picard.estimation.regions import misnamed, regions_of_detections, regions_of_mask
+from lie_picard.estimation.several import AnyEstimator
 from lie_picard.geometry.camera import Camera, CameraError, View
 from lie_picard.messages import images
 from lie_picard.messages.read import ResolutionError, camera_of, check_size, region_of, seconds_of
@@ -128,7 +129,7 @@ class Pipeline:
 
     def __init__(
         self,
-        estimator: PoseEstimator,
+        estimator: AnyEstimator,
         writer: Writer,
         to_rgb: Callable[..., NDArray[np.uint8]] = images.to_rgb,
     ) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lie_picard.estimation.poses import Target
+from lie_picard.estimation.several import checkpoints
 from lie_picard.files import file_version
 from lie_picard.geometry import models_info
 from lie_picard.geometry.camera import Region
@@ -40,7 +41,9 @@ MAX_SAMPLES = 10_000  # their distances are a matrix
 
 # Defaults are repeated in config/pose.yaml, where users change them; a test keeps the two equal.
 TABLE: dict[str, Entry] = {
-    "checkpoint": Entry("default", "Model file (.safetensors) or 'default' for the embedded one."),
+    "checkpoint": Entry(
+        "default", "Model file (.safetensors) or 'default' for the embedded one; several with commas between them."
+    ),
     "device": Entry("auto", "Where to compute: auto, cpu or cuda.", read_only=True),
     "threads": Entry(0, "CPU threads of the computation; 0 leaves it to torch.", 0, 256, read_only=True),
     "objects": Entry(
@@ -159,7 +162,10 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
         )
     # What the model knows by a name counts before what was added by it on this machine.
     file = values["checkpoint"]
-    known = checkpoint.catalogue_for(carried_by(file), checkpoint.catalogue_of(file)).joined(catalogue(OWN))
+    known = Catalogue("", {})
+    for one in checkpoints(file):
+        known = known.joined(checkpoint.catalogue_for(carried_by(one), checkpoint.catalogue_of(one)))
+    known = known.joined(catalogue(OWN))
     targets = []
     for index, (name, given) in enumerate(zip(objects, diameters, strict=True)):
         diameter = given if given != 0 else _own_diameter(name, known, file)
@@ -225,11 +231,13 @@ def filled(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def carried_by(file: str) -> Catalogue | None:
-    """The objects that a checkpoint carries, the same ones until the file changes; None: none."""
-    return _carried(file, file_version(checkpoint.resolve(file)))
+    """The objects that checkpoints carry, the same ones until a file changes; None: none."""
+    every = [_carried(one, file_version(checkpoint.resolve(one))) for one in checkpoints(file)]
+    there = [one for one in every if one is not None]
+    return functools.reduce(lambda known, more: more.joined(known), there) if there else None
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=16)
 def _carried(file: str, version: tuple[int, int]) -> Catalogue | None:
     return checkpoint.carried_by(file)
 
@@ -240,7 +248,8 @@ def _own_diameter(name: str, known: Catalogue, file: str) -> float:
         return found.diameter
     sized = [*(carried_by(file) or ()), *catalogue(OWN)]
     if found is not None or not sized:
-        checkpoint.read_metadata(file)  # where it is missing or damaged, that is why
+        for one in checkpoints(file):
+            checkpoint.read_metadata(one)  # where it is missing or damaged, that is why
         raise ValueError(f"'{name}' is of any size: give its diameter in metres")
     folded = {one.casefold(): one for one in sized}
     near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from lie_picard import __version__
-from lie_picard.estimation.estimator import ImageError, PoseEstimator
+from lie_picard.estimation.estimator import ImageError
+from lie_picard.estimation.several import checkpoints, estimator_of
 from lie_picard.geometry.camera import CameraError
 from lie_picard.model import checkpoint
 from lie_picard.node.pipeline import Estimate, Pipeline
@@ -116,7 +117,7 @@ def _pipeline(settings: Settings, device: str) -> Pipeline:
     key = repr((settings, device, torch.get_num_threads()))
     if key not in _warm:
         _warm.clear()
-        pipeline = Pipeline(PoseEstimator.from_checkpoint(settings.checkpoint, device), writer())
+        pipeline = Pipeline(estimator_of(settings.checkpoint, device), writer())
         for _ in range(2):  # the first call chooses a method, makes buffers
             pipeline.rehearse(settings)
         _warm[key] = pipeline
@@ -155,7 +156,7 @@ class Store:
 
 def _fingerprint(settings: Settings, topics: Topics, device: str) -> str:
     """Changes whenever a result might."""
-    model = _digest(checkpoint.resolve(settings.checkpoint))
+    model = tuple(_digest(checkpoint.resolve(one)) for one in checkpoints(settings.checkpoint))
     parts = __version__, model, replace(settings, meshes={}), topics, device, MAX_IMAGES, SPAN_NS
     with np.printoptions(threshold=sys.maxsize):
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

@@ -11,7 +11,7 @@ import psutil
 import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
-from lie_picard import PoseEstimator
+from lie_picard.estimation.several import AnyEstimator
 from lie_picard.evaluation import metrics
 from lie_picard_pose.monitor import Figures
 
@@ -36,7 +36,7 @@ class Subject:
     state: str
     topic: str
     quality: Mapping[str, str]
-    estimator: PoseEstimator | None
+    estimator: AnyEstimator | None
 
 
 def report(stamp: Any, subject: Subject, figures: Figures) -> DiagnosticArray:

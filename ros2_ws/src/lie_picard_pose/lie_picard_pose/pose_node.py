@@ -23,9 +23,8 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.time import Time
 from std_srvs.srv import Trigger
 
-from lie_picard import PoseEstimator
 from lie_picard.estimation.estimator import ImageError, pick_device
-from lie_picard.files import file_version
+from lie_picard.estimation.several import estimator_of, versions_of
 from lie_picard.geometry.camera import CameraError
 from lie_picard.node.pipeline import Frame, Pipeline
 from lie_picard_msgs.srv import EstimatePose, SetObject
@@ -64,7 +63,7 @@ class PoseNode(LifecycleNode):
         parameters.declare(self, parameters.TABLE)
         self._oddities = parameters.oddities(self)
         self._warned: set[str] = set()
-        self._loaded = "", (0, 0)  # checkpoint and its version
+        self._loaded: tuple[object, ...] = ()  # checkpoints and their versions
         self._warn(self._oddities)
         self._device = pick_device(self.get_parameter("device").value)
         self._settings = self._checked = parameters.settings_of(parameters.values_of(self))
@@ -192,8 +191,8 @@ class PoseNode(LifecycleNode):
 
     def _load(self, settings: parameters.Settings) -> Pipeline:
         """Load a checkpoint and warm up all that an image goes through, in the inference thread."""
-        version = settings.checkpoint, file_version(settings.checkpoint)
-        pipeline = Pipeline(PoseEstimator.from_checkpoint(settings.checkpoint, str(self._device)), WRITER, to_rgb)
+        version = versions_of(settings.checkpoint)
+        pipeline = Pipeline(estimator_of(settings.checkpoint, str(self._device)), WRITER, to_rgb)
         self._loaded = version
         began = time.monotonic()
         for _ in range(2):  # the first call chooses a method, makes buffers
@@ -308,7 +307,7 @@ class PoseNode(LifecycleNode):
         self._candidate = None
         try:
             self._checked = parameters.settings_of(values)
-            version = self._checked.checkpoint, file_version(self._checked.checkpoint)
+            version = versions_of(self._checked.checkpoint)
             if self._pipeline and "checkpoint" in names and version != self._loaded:
                 self._candidate = result_of(self._worker.call(self._load, self._checked), rclpy.ok)
         except Exception as error:  # whatever loading a model may raise, the node goes on with the one it has
