@@ -18,7 +18,7 @@ DEFAULTS = PathJoinSubstitution([SHARE, "config", "pose.yaml"])
 ARGUMENTS = {
     "namespace": ("", "Namespace of the node and its relative topics."),
     "params_file": (DEFAULTS, "YAML file with the node's parameters; may hold only what differs from the defaults."),
-    "checkpoint": ("", "Model file (.safetensors), or default; empty: what params_file says."),
+    "checkpoint": ("", "Model files (.safetensors) with commas between them, or default; empty: as params_file says."),
     "image": ("image", "Camera image to subscribe to; with transport compressed, <image>/compressed."),
     "camera_info": ("camera_info", "Calibration that belongs to the image."),
     "depth": ("depth", "Depth image, registered to the image; where parameter depth is true."),
