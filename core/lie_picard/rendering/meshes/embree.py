@@ -6,7 +6,9 @@ stays in its core's cache: one image's rays, or a part of them.
 
 from __future__ import annotations
 
+import functools
 import math
+import os
 from typing import Any
 
 import numpy as np
@@ -152,11 +154,19 @@ def _dot(one: Floats, other: Floats) -> Floats:
     return one[:, 0] * other[:, 0] + one[:, 1] * other[:, 1] + one[:, 2] * other[:, 2]
 
 
+@functools.lru_cache(maxsize=1)
+def _device(process: int) -> Any:
+    """One for all scenes of a process: where memory is short a second one is null, and the first call of it the end."""
+    from embreex.rtcore import EmbreeDevice
+
+    return EmbreeDevice()
+
+
 def _scene(tables: Tables, robust: bool) -> Any:
     from embreex.mesh_construction import TriangleMesh
     from embreex.rtcore_scene import EmbreeScene
 
-    scene = EmbreeScene(robust=robust)
+    scene = EmbreeScene(_device(os.getpid()), robust)
     TriangleMesh(scene, tables.vertices, tables.triangles)
     ray = np.ones((1, 3), np.float32)
     scene.run(ray, ray)  # builds its tree now, once: threads only read it
