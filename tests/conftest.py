@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import contextlib
 import fcntl
 import itertools
 import os
@@ -24,6 +25,30 @@ FUZZ = int(os.environ.get("FUZZ", "1"))
 if settings is not None:
     settings.register_profile("here", deadline=None, derandomize=FUZZ == 1, max_examples=100 * FUZZ, print_blob=True)
     settings.load_profile("here")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_memory_given_back():
+    """Fast DDS leaves segments of up to 17 MB in /dev/shm where a process is killed, as tests do: memory runs out."""
+    folder = Path("/dev/shm")
+    before = _segments(folder)
+    yield
+    for name in sorted(_segments(folder) - before):
+        with contextlib.suppress(OSError):
+            if name.endswith("_el"):  # the lock that a living owner holds
+                with (folder / name).open("r+") as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                (folder / name.removesuffix("_el")).unlink(missing_ok=True)
+                (folder / name).unlink()
+            elif name.startswith("sem."):
+                whose = name.removeprefix("sem.").removesuffix("_mutex")
+                if not (folder / whose).exists():
+                    (folder / name).unlink()
+
+
+def _segments(folder: Path) -> set[str]:
+    kinds = ("fastrtps_*", "fastdds_*", "sem.fastrtps_*", "sem.fastdds_*")
+    return {path.name for kind in kinds for path in folder.glob(kind)}
 
 
 # 0 is left to the machine's own robots; above 101, ports meet those that Linux gives out itself. Each begins elsewhere:
