@@ -243,6 +243,22 @@ def test_training_begins_at_another_models_weights(tmp_path, fabric):
             )  # fmt: skip
 
 
+def test_training_goes_on_with_what_the_other_losses_had_learned(tmp_path, fabric):
+    """Else their first gradients would be noise for the encoder. The moments are those of the same objects alone."""
+    described = altered("training", descriptions=0.1)
+    train(described, tmp_path / "a.safetensors", fabric)
+    learned = checkpoint.load(tmp_path / "a.safetensors").auxiliary
+    assert {name.split(".")[0] for name in learned} == {"descriptions", "moments"}
+    begun = dataclasses.replace(described.training, initial=str(tmp_path / "a.safetensors"))
+    for objects, taken in (("cone", "tetX"), True), (("tet", "cyl"), False):
+        config = dataclasses.replace(CONFIG, objects=objects)
+        trainer = Trainer(dataclasses.replace(described, model=config, training=begun), fabric)
+        trainer.begin()
+        mine = trainer.losses.state_dict()
+        assert torch.equal(mine["descriptions.read.weight"], learned["descriptions.read.weight"])
+        assert torch.equal(mine["moments.read.weight"], learned["moments.read.weight"]) == taken
+
+
 def test_training_does_not_begin_at_an_encoder_of_another_kind(tmp_path, fabric):
     checkpoint.save(ScoreModel(dataclasses.replace(CONFIG, image_size=64)), tmp_path / "large.safetensors")
     with pytest.raises(CheckpointError, match=r"large\.safetensors: its encoder is of another kind"):

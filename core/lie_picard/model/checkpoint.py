@@ -25,6 +25,7 @@ DEFAULT = Path(__file__).parent.parent / "checkpoints" / "compact.safetensors"
 
 _log = logging.getLogger(__name__)
 _LISTED = "objects"  # the metadata's key for those that the file carries
+_AUXILIARY = "auxiliary."
 _BY_OBJECT = (
     "recognition.classify.weight",
     "recognition.classify.bias",
@@ -56,7 +57,8 @@ def save(model: ScoreModel, path: str | Path, training: dict[str, Any] | None = 
     }
     if listed:
         metadata[_LISTED] = listed
-    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    every = model.state_dict() | {_AUXILIARY + name: tensor for name, tensor in model.auxiliary.items()}
+    weights = {name: tensor.contiguous() for name, tensor in every.items()}
     if half:
         weights = {name: one.half() if one.dim() > 1 else one for name, one in weights.items()}
     with atomic_write(Path(path)) as partial:
@@ -128,6 +130,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> ScoreModel:
     _check_sizes(path, stored)
     tensors, model = stored.tensors, ScoreModel(stored.config)
     model.calibration, model.catalogue, model.known = stored.calibration, stored.catalogue, stored.known
+    model.auxiliary = stored.auxiliary
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
@@ -139,8 +142,11 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> ScoreModel:
     return model.to_device(device).eval().requires_grad_(False)
 
 
-def initialise(model: ScoreModel, path: str | Path) -> None:
+def initialise(model: ScoreModel, path: str | Path) -> dict[str, Tensor]:
     """Let a model's training begin at a checkpoint's weights: those of the same name and shape.
+
+    -> what it holds of the other losses' readings (`ScoreModel.auxiliary`); those of the moments, which are the
+    objects' own, for the same objects alone.
 
     The first convolution of a grey model is spread over red, green and blue as luminance weighs them, so that the new
     model sees in a grey image what the old one saw. What is known of objects by name is taken over for those of the
@@ -171,6 +177,8 @@ def initialise(model: ScoreModel, path: str | Path) -> None:
             "or without training.initial"
         )
     model.load_state_dict(mine | taken)
+    same = stored.config.objects == model.config.objects
+    return {name: value for name, value in stored.auxiliary.items() if same or not name.startswith("moments.")}
 
 
 class _Stored(NamedTuple):
@@ -180,6 +188,7 @@ class _Stored(NamedTuple):
     calibration: Calibration
     catalogue: str
     known: Catalogue | None
+    auxiliary: dict[str, Tensor]
 
 
 def _read(path: str | Path) -> _Stored:
@@ -219,7 +228,8 @@ def _read(path: str | Path) -> _Stored:
             f"checkpoint {file}: the objects that it carries are damaged ({error}); copy it again, or write it again "
             "with `lie-picard train`"
         ) from error
-    return _Stored(tensors, config, training, calibration, name, known)
+    auxiliary = {k.removeprefix(_AUXILIARY): tensors.pop(k) for k in list(tensors) if k.startswith(_AUXILIARY)}
+    return _Stored(tensors, config, training, calibration, name, known, auxiliary)
 
 
 def _check_sizes(path: str | Path, stored: _Stored) -> None:

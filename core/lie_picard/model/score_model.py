@@ -44,6 +44,7 @@ class ScoreModel(nn.Module):
         self.calibration = Calibration()
         self.catalogue = ""  # of its objects; "": their names are all that is known
         self.known: Catalogue | None = None  # of its objects, as a checkpoint carries them or training knows them
+        self.auxiliary: dict[str, Tensor] = {}  # readings of training's other losses, for a training that goes on
         self.runtime: Runtime | None = None  # None: eager
         self._times: WeakKeyDictionary[NoiseSchedule, Tensor] = WeakKeyDictionary()
 

@@ -88,8 +88,11 @@ class Trainer:
             CheckpointError: `training.initial` cannot be read or does not fit.
         """
         if self.options.initial:
-            checkpoint.initialise(self.model, self.options.initial)
+            readings = checkpoint.initialise(self.model, self.options.initial)
             self.average.load_state_dict(self.model.state_dict())
+            mine = self.losses.state_dict()
+            taken = {k: v for k, v in readings.items() if k in mine and v.shape == mine[k].shape}
+            self.losses.load_state_dict(mine | taken)
 
     def advance(self, batch: Batch, seconds: float = 0.0) -> Losses:
         """One optimiser step on this process's share of a batch; the losses before it.
@@ -325,6 +328,8 @@ def train(
         "torch": torch.__version__,
     }
     if fabric.is_global_zero:
+        own = {k: v.detach().cpu() for k, v in trainer.losses.state_dict().items() if not k.startswith("model.")}
+        trainer.average.auxiliary = own
         checkpoint.save(trainer.average, output, note)
     return trainer.average.eval()
 
