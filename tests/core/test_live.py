@@ -76,16 +76,18 @@ def test_measurements_are_kept_drawn_and_told(tmp_path):
     told = []
     watched = Live(tmp_path / "part.live.json", [Goal.parse("median=2"), Goal.parse("recall=90")], told.append)
     scalars = {"clean/median_deg": 8.0, "clean/within_10deg": 0.6, "clean/recall": 0.7}
-    assert not watched.add(10, 60, scalars)
-    assert not watched.add(20, 120, scalars | {"clean/median_deg": 4.0})
-    assert not watched.add(30, 240, scalars | {"clean/median_deg": 2.0})
+    watched.add(10, 60, scalars)
+    watched.add(20, 120, scalars | {"clean/median_deg": 4.0})
+    watched.add(30, 240, scalars | {"clean/median_deg": 2.0})
+    assert not watched.enough(scalars | {"clean/median_deg": 2.0})
+    assert watched.enough({"clean/median_deg": 2.0, "clean/recall": 0.95})
     assert "clean median <= 2: met" in told[-1] and "clean recall >= 90: not in sight yet" in told[-1]
     picture = cv2.imread(str(tmp_path / "part.live.png"))
     assert picture is not None and picture.std() > 10
     again = Live(tmp_path / "part.live.json", watched.goals, told.append)
     again.resume()
     assert [row["step"] for row in again.rows] == [10, 20, 30]
-    assert again.add(25, 200, {"clean/median_deg": 1.0, "clean/recall": 0.95})  # resumed from an earlier state
+    again.add(25, 200, {"clean/median_deg": 1.0, "clean/recall": 0.95})  # resumed from an earlier state
     assert [row["step"] for row in json.loads((tmp_path / "part.live.json").read_text())] == [10, 20, 25]
 
 
@@ -123,13 +125,15 @@ class Clock:
 def test_a_run_whose_goal_is_met_lets_its_rate_fall_and_ends(tmp_path, monkeypatch):
     clock, looked = Clock(monkeypatch), []
 
-    def enough(step, seconds, scalars):
+    def watch(step, seconds, scalars):
         looked.append((step, seconds, scalars["error"]))
-        return scalars["error"] < 3
 
     errors = iter([5.0, 2.0, 4.0, 1.0, 1.0, 1.0, 1.0, 1.0])
-    train(RECIPE, tmp_path / "a.safetensors", make_fabric("cpu"), on_step=clock.tick, enough=enough,
-          validate=lambda _: {"error": next(errors)}, validate_every_s=4)  # fmt: skip
+    train(
+        RECIPE, tmp_path / "a.safetensors", make_fabric("cpu"), on_step=clock.tick,
+        validate=lambda _: {"error": next(errors)}, validate_every_s=4, watch=watch,
+        enough=lambda scalars: scalars["error"] < 3,
+    )  # fmt: skip
     note = checkpoint.read_metadata(tmp_path / "a.safetensors")[1]
     # Met at some 10 of 60 seconds; half of a run is its rate's fall.
     assert looked[1][2] == 2.0 and note["steps"] == pytest.approx(2 * looked[1][1], abs=2) and note["steps"] < 30

@@ -8,7 +8,7 @@ import functools
 import json
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from lie_picard.evaluation.accuracy import EvaluationOptions, evaluate
 from lie_picard.evaluation.tables import with_positions
 from lie_picard.model import checkpoint
 from lie_picard.model.score_model import ScoreModel
-from lie_picard.objects import BUILT_IN, OWN, catalogue
+from lie_picard.objects import BUILT_IN, OWN, Catalogue, MeshObject, catalogue
 from lie_picard.sampling import SamplerOptions
 from lie_picard.training import recipe as recipes
 from lie_picard.training.fabric import make_fabric
@@ -35,6 +35,12 @@ _LAST = EvaluationOptions(images=100, samples=16, recall_images=20)  # when it h
 _CALIBRATION_IMAGES = 100
 _OWN_MINUTES = 45.0
 _MOST_MINUTES = 180.0  # until a goal is met
+# What the recipe changes for an appearance.
+_APPEARANCE = {
+    "unknown": {"data.randomised": 0.8, "data.textured": 0.8, "data.prints": 0.7},
+    "colour": {},
+    "textured": {"data.prints": 0.1},
+}
 _COLUMNS = {"kind": "images", "solid": "object", "mean_deg": "D mean\ndeg", "median_deg": "D median\ndeg",
             "within_5deg": "within\n5 deg", "within_10deg": "within\n10 deg", "modes_reached": "modes\nreached",
             "modes_reached_if_uniform": "if perfectly\nuniform"}  # fmt: skip
@@ -54,13 +60,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--solids", nargs="+", choices=list(catalogue(BUILT_IN)), help="model.objects of the recipe")
     parser.add_argument("--object", action="append", metavar="ID", help="an object of one's own (lie-picard object "
                         "list), instead of the solids; may be repeated")  # fmt: skip
+    parser.add_argument(
+        "--appearance",
+        choices=tuple(_APPEARANCE),
+        help="with --object, how the real part looks: unknown: whatever the mesh says, anything may be printed on it; "
+        "colour: with its colours and little else; textured: as the mesh. Default: colour of a coloured one, else "
+        "unknown",
+    )
     parser.add_argument("--images", type=positive, help="training.images of the recipe")
     parser.add_argument(
         "--minutes", type=float, help="training.minutes of the recipe: train so long, not so many images"
     )
-    parser.add_argument("--until", action="append", type=live.Goal.parse, default=[], metavar="GOAL",
-                        help="train until this accuracy is met, such as median=2 or randomised.within_10=80 (degrees,"
-                        f" percent), at most --minutes, {_MOST_MINUTES:g} if not given; may be repeated")  # fmt: skip
+    parser.add_argument(
+        "--until",
+        action="append",
+        default=[],
+        metavar="GOAL",
+        help="train until this accuracy is met, such as median=2 or randomised.within_10=80 (degrees, percent), at "
+        f"most --minutes, {_MOST_MINUTES:g} if not given; may be repeated",
+    )
     bop = parser.add_argument_group("a BOP data set, instead of rendered images")
     bop.add_argument("--bop", type=Path, metavar="FOLDER", help="data.bop of the recipe; all its objects, but for "
                      "--set model.objects=...")  # fmt: skip
@@ -79,7 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train."""
-    own, minutes = bool(args.object), args.minutes
+    own, minutes, goals = bool(args.object), args.minutes, [live.Goal.parse(text) for text in args.until]
     said = args.images or any(one.startswith(("training.images=", "training.minutes=")) for one in args.set)
     if minutes is None and not said and (own or args.until):
         minutes = _MOST_MINUTES if args.until else _OWN_MINUTES
@@ -90,31 +108,38 @@ def run(args: argparse.Namespace) -> None:
     }  # fmt: skip
     if own and (args.solids or args.bop):
         raise ValueError("--object, --solids and --bop exclude each other: choose one")
+    if args.until and args.validate_every == 0:
+        raise ValueError("--until needs to look now and then: leave --validate-every out")
     if args.until and args.images:
         raise ValueError("--until and --images exclude each other: how long a goal takes is not known before")
-    known = catalogue(OWN) if own else None
-    for name in args.object or ():
-        known[name]  # type: ignore[index]  # an unknown or damaged one is an error now, not after the set-up
+    if args.appearance and not own:
+        raise ValueError("--appearance is said of parts: give --object")
+    known = _parts(args.object, args.appearance) if own else None
     if args.bop is not None and args.solids is None:
         models = Dataset(args.bop, object_names(args.bop_object or ())).models
         shorthands["model.objects"] = sorted(models.names.values())
+    if known is not None:
+        painted = any(isinstance(one, MeshObject) and one.is_coloured for one in map(known.find, known))
+        shorthands |= _APPEARANCE[args.appearance or ("colour" if painted else "unknown")]
     changes = [f"{key}={json.dumps(value)}" for key, value in shorthands.items() if value is not None]
     recipe = recipes.read(args.recipe or ("own" if own else "compact"), [*changes, *args.set])
     command = shlex.join(["lie-picard", *(sys.argv[1:])])
     log = args.output.with_name(args.output.name + ".log")
     fabric = make_fabric(args.device, args.devices, args.nodes, log)
-    watched = live.Live(args.output.with_suffix(".live.json"), args.until, tqdm.write) if own or args.until else None
+    watched = live.Live(args.output.with_suffix(".live.json"), goals, tqdm.write) if own or goals else None
     if watched is not None and args.resume:
         watched.resume()
     with _Bar(recipe, args.progress_s, fabric.is_global_zero) as bar:
-        validation, enough, every_s = None, None, None
+        validation, watch, every_s = None, None, None
         if watched is not None and args.validate_every != 0:
-            validation, enough = functools.partial(look, recipe), watched.add
+            validation, watch = functools.partial(look, recipe), watched.add
             every_s = _LOOK_EVERY_S if args.validate_every is None else None
         elif args.validate_every != 0:
             validation = functools.partial(validate, recipe)
         every = args.validate_every or (2000 if args.validate_every is None else recipe.training.steps)
-        train(recipe, args.output, fabric, args.resume, command, bar.show, validation, every, known, every_s, enough)
+        enough = watched.enough if watched is not None and goals else None
+        train(recipe, args.output, fabric, args.resume, command, bar.show, validation, every, known, every_s, watch,
+              enough)  # fmt: skip
     if not fabric.is_global_zero:
         return
     _, note = checkpoint.read_metadata(args.output)
@@ -127,6 +152,15 @@ def run(args: argparse.Namespace) -> None:
         return
     rows = finish(args.output, recipe, args.device)
     report(args, result | {"machine": machine.describe(fabric.device), "rows": rows}, with_positions(_COLUMNS, rows))
+
+
+def _parts(names: Sequence[str], appearance: str | None) -> Catalogue:
+    """The objects of one's own that are asked for; one that is unknown or damaged is an error now, not in an hour."""
+    store = catalogue(OWN)
+    found = [store[name] for name in dict.fromkeys(names)]
+    if appearance == "unknown":
+        found = [one.unpainted() if isinstance(one, MeshObject) else one for one in found]
+    return Catalogue.of(OWN, *found)
 
 
 class _Bar:

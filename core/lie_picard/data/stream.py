@@ -101,7 +101,7 @@ class Stream:
         objects: as many images of each.
         size, channels: of the images. crop: the virtual camera of clean images.
         randomised: share of images that are randomised; the rest is clean.
-        textured: share of the randomised images that are `TEXTURED`.
+        textured: share of the randomised images that are `TEXTURED`. prints: share of these that carry prints.
         parts: share of images that show random parts (`random_parts`), which are no known object either.
         off: share of clean images whose crop is off in place and size, seen from other distances.
         absent: share of images that show no known object: half of them foreign bodies, half background.
@@ -123,6 +123,7 @@ class Stream:
     parts: float = 0.0
     textured: float = 0.0
     repeats: int = 1
+    prints: float = TEXTURED.prints
 
 
 def batches(stream: Stream, seed: int, start: int, device: torch.device, stride: int = 1) -> Iterator[Batch]:
@@ -181,7 +182,7 @@ def _worlds(stream: Stream, seed: int, device: torch.device) -> Worlds | None:
     if not stream.randomised:
         return None
     crops = photograph_crops("train", stream.size, train_generator("photographs", seed)).to(device)
-    options = (stream.randomisation, TEXTURED if stream.textured else Randomisation())
+    options = (stream.randomisation, replace(TEXTURED, prints=stream.prints) if stream.textured else Randomisation())
     plain, textured = (World.of(how, crops, train_generator("photographs", seed, 1)) for how in options)
     return plain, textured
 

@@ -109,15 +109,18 @@ class Live:
         if isinstance(rows, list) and all(isinstance(row, dict) and "minutes" in row for row in rows):
             self.rows = rows
 
-    def add(self, step: int, seconds: float, scalars: Mapping[str, float]) -> bool:
-        """Take a validation; whether all goals are met (never, where there are none)."""
+    def enough(self, scalars: Mapping[str, float]) -> bool:
+        """Whether a validation met all goals."""
+        return all(goal.met(scalars) for goal in self.goals)
+
+    def add(self, step: int, seconds: float, scalars: Mapping[str, float]) -> None:
+        """Take a validation: keep it, draw it, tell of it."""
         self.rows = [row for row in self.rows if row["step"] < step]  # a resumed run goes over some steps again
         self.rows.append({"step": step, "minutes": seconds / 60} | dict(scalars))
         with atomic_write(self.path) as partial:
             partial.write_text(json.dumps(self.rows, indent=1) + "\n")
         draw(self.rows, self.goals, self.path.with_suffix(".png"))
         self.tell(self.line())
-        return bool(self.goals) and all(goal.met(scalars) for goal in self.goals)
 
     def line(self) -> str:
         """The last measurement in words."""

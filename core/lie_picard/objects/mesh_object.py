@@ -88,6 +88,15 @@ class MeshObject(Object):
         """Of the shape alone, without its colours."""
         return self._shape_symmetry
 
+    def unpainted(self) -> MeshObject:
+        """The same shape, of which nothing is known about colours."""
+        bare, simple = (None if one is None else one.unpainted for one in (self.surface, self.simplified))
+        assert bare is not None
+        shape = self._shape_symmetry
+        caster = self._caster
+        return MeshObject(self.name, bare, shape, shape, self.diameter, simple, caster.crease_deg, caster.engine,
+                          self.file, self.partial)  # fmt: skip
+
     @property
     def is_coloured(self) -> bool:
         """Whether its surface says anything of colours."""

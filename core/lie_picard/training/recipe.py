@@ -15,7 +15,7 @@ from torch import Tensor
 from lie_picard.data.seeds import HALF
 from lie_picard.model.config import ModelConfig
 from lie_picard.objects import BUILT_IN, catalogue
-from lie_picard.rendering.randomisation import Randomisation
+from lie_picard.rendering.randomisation import TEXTURED, Randomisation
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -47,6 +47,7 @@ class DataOptions:
         together: batches that are rendered as one (`data.stream.Stream`): on a GPU some 2,000 images are best.
         repeats: how often each of these images is shown, each time with another noise; `together` is a multiple of it.
         textured: share of the randomised images that are `rendering.randomisation.TEXTURED`: prints, wear, hands.
+        prints: share of textured images whose object carries pictures, text, patterns, labels, or colours of its faces.
         bop: root of a BOP data set to train on instead; "": none. bop_split: of it. bop_objects: names of its objects,
             such as "5=bracket". bop_visible: least share of an object that is seen.
     """
@@ -60,6 +61,7 @@ class DataOptions:
     parts: float = 0.0
     textured: float = 0.0
     repeats: int = 1
+    prints: float = TEXTURED.prints
     bop: str = ""
     bop_split: str = "train_pbr"
     bop_objects: tuple[str, ...] = ()
@@ -71,7 +73,7 @@ class DataOptions:
         object.__setattr__(self, "bop_objects", tuple(self.bop_objects))
         if self.bop and self.symsol:
             raise ValueError("data.bop and data.symsol are both given: choose one of them")
-        for name in ("randomised", "absent", "off", "parts", "textured", "bop_visible"):
+        for name in ("randomised", "absent", "off", "parts", "textured", "prints", "bop_visible"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"data.{name} is a share between 0 and 1, got {getattr(self, name)}")
         if self.together < 1:

@@ -76,6 +76,6 @@ def batches_of(recipe: Recipe, fabric: Fabric, step: int, known: Catalogue) -> I
     stream = Stream(
         tuple(known[name] for name in model.objects), model.image_size, model.channels,
         Crop(model.distance, model.fill), share, data.randomised, data.absent, data.randomisation, data.together,
-        data.off, data.parts, data.textured, data.repeats,
+        data.off, data.parts, data.textured, data.repeats, data.prints,
     )  # fmt: skip
     return batches(stream, options.seed, start, fabric.device, stride)

@@ -238,7 +238,8 @@ def train(
     validate_every: int = 2000,
     known: Catalogue | None = None,
     validate_every_s: float | None = None,
-    enough: Callable[[int, float, Mapping[str, float]], bool] | None = None,
+    watch: Callable[[int, float, Mapping[str, float]], None] | None = None,
+    enough: Callable[[Mapping[str, float]], bool] | None = None,
 ) -> ScoreModel:
     """Train and write `output` (averaged weights); beside it `output`.state for resuming.
 
@@ -250,8 +251,9 @@ def train(
         validate: scalars of the averaged model, logged every `validate_every` steps and at the end.
         known: the catalogue of the recipe's objects; None: the built-in one.
         validate_every_s: seconds between validations, instead of steps.
-        enough: called with (steps done, seconds, scalars) after each validation; once it says so, the learning rate
-            begins to fall, and the run, which must be one of so many minutes, ends when it has fallen.
+        watch: called with (steps done, seconds, scalars) after each validation.
+        enough: asked after each, by its scalars; once it says so, the learning rate begins to fall, and the run, which
+            must be one of so many minutes, ends when it has fallen.
 
     Returns:
         The averaged model.
@@ -301,7 +303,9 @@ def train(
             found = validate(trainer.average.eval())
             fabric.log_dict(found, trainer.step)
             validated, looked = trainer.step, trainer.seconds
-            if enough is not None and enough(trainer.step, looked, found):
+            if watch is not None:
+                watch(trainer.step, looked, found)
+            if enough is not None and enough(found):
                 trainer.fall()
         if time.monotonic() - saved > SAVE_EVERY_S:
             finite(losses)
@@ -314,8 +318,8 @@ def train(
     if validate and fabric.is_global_zero and timed and 0 < trainer.step != validated:
         found = validate(trainer.average.eval())
         fabric.log_dict(found, trainer.step)
-        if enough is not None:
-            enough(trainer.step, trainer.seconds, found)
+        if watch is not None:
+            watch(trainer.step, trainer.seconds, found)
     trainer.save(state)
     note = {
         "command": command,
