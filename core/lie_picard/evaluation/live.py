@@ -16,6 +16,7 @@ import numpy as np
 from lie_picard.estimation.estimator import PoseEstimator
 from lie_picard.evaluation import assess
 from lie_picard.evaluation.accuracy import EvaluationOptions, evaluate
+from lie_picard.evaluation.tables import plain_ticks
 from lie_picard.files import atomic_write
 from lie_picard.model.score_model import ScoreModel
 from lie_picard.rendering.randomisation import Randomisation
@@ -188,7 +189,8 @@ def draw(rows: Sequence[Mapping[str, float]], goals: Sequence[Goal], path: Path)
             if goal.kind == kind and goal.measure in ("median", "within_10", "recall"):
                 axis.axhline(goal.value, color=colour, linewidth=0.8, linestyle=":")
     left.set(xlabel="minutes", ylabel="median error, degrees", yscale="log")
-    right.set(xlabel="minutes", ylabel="within 10 degrees, %", ylim=(0, 102))
+    right.set(xlabel="minutes", ylabel="within 10 degrees, and recall, %", ylim=(0, 102))
+    plain_ticks(left.yaxis)
     for axis in (left, right):
         axis.grid(alpha=0.3)
     left.legend(fontsize="small")
