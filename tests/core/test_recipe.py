@@ -30,7 +30,7 @@ def test_every_recipe_that_ships_reads(name):
 
 
 def test_the_shipped_recipes_are_these():
-    assert RECIPES == ("compact", "paper", "resnet34-224")
+    assert RECIPES == ("compact", "own", "paper", "resnet34-224")
     assert read("compact").model.objects == SOLIDS and read("paper").model.objects == SOLIDS[:5]
 
 
@@ -101,7 +101,7 @@ def test_a_bad_file_is_named_in_one_line(tmp_path, content, message):
 
 
 def test_an_unknown_recipe_names_the_known_ones():
-    with pytest.raises(RecipeError, match="compact, paper, resnet34-224"):
+    with pytest.raises(RecipeError, match="compact, own, paper, resnet34-224"):
         read("banana")
 
 
