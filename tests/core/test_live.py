@@ -2,13 +2,13 @@
 
 import dataclasses
 import json
-import time
 
 import cv2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lie_picard.estimation.estimator import PoseEstimator
 from lie_picard.evaluation import live
 from lie_picard.evaluation.accuracy import EvaluationOptions
 from lie_picard.evaluation.live import Goal, GoalError, Live, forecast
@@ -101,29 +101,18 @@ def test_damaged_measurements_are_left_behind(tmp_path, text):
 
 def test_models_are_measured_by_kind_with_recall():
     pytest.importorskip("skimage")
-    model = ScoreModel(CONFIG).eval()
+    model = ScoreModel(CONFIG)
     model.catalogue = "symsol"
     options = EvaluationOptions(images=3, samples=2, recall_images=1, recall_samples=10)
-    found = live.measure(model, Randomisation(), options)
+    found = live.measure(PoseEstimator(model), Randomisation(), options)
     assert {f"{kind}/{name}" for kind in ("clean", "randomised", "textured") for name in ("median_deg", "recall")} <= (
         found.keys()
     )
     assert all(0 <= value <= 180 for value in found.values())
 
 
-class Clock:
-    """Time that passes by a second a step."""
-
-    def __init__(self, monkeypatch):
-        self.now = 100.0
-        monkeypatch.setattr(time, "monotonic", lambda: self.now)
-
-    def tick(self, *_):
-        self.now += 1
-
-
-def test_a_run_whose_goal_is_met_lets_its_rate_fall_and_ends(tmp_path, monkeypatch):
-    clock, looked = Clock(monkeypatch), []
+def test_a_run_whose_goal_is_met_lets_its_rate_fall_and_ends(tmp_path, clock):
+    looked = []
 
     def watch(step, seconds, scalars):
         looked.append((step, seconds, scalars["error"]))
@@ -141,8 +130,8 @@ def test_a_run_whose_goal_is_met_lets_its_rate_fall_and_ends(tmp_path, monkeypat
     assert (tmp_path / "a.safetensors.plateau").is_file()
 
 
-def test_a_run_that_was_cut_after_its_goal_ends_as_if_it_had_not_been(tmp_path, monkeypatch):
-    clock, fabric = Clock(monkeypatch), make_fabric("cpu")
+def test_a_run_that_was_cut_after_its_goal_ends_as_if_it_had_not_been(tmp_path, clock):
+    fabric = make_fabric("cpu")
     trainer = Trainer(RECIPE, fabric)
     trainer.start_clock()
     clock.now += 10

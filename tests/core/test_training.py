@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -358,24 +357,12 @@ def test_without_tensorboard_losses_go_to_a_table(tmp_path, monkeypatch, capsys)
     assert [row["step"] for row in rows] == ["20", "40"] and float(rows[1]["loss/score"]) > 0
 
 
-class Clock:
-    """Time that passes by a second an optimiser step, or stands still."""
-
-    def __init__(self, monkeypatch):
-        self.now = 100.0
-        monkeypatch.setattr(time, "monotonic", lambda: self.now)
-
-    def tick(self, *_):
-        self.now += 1
-
-
 def in_minutes(steps, **changes):
     return altered("training", minutes=steps / 60, images=8, **changes)
 
 
-def test_a_run_of_minutes_ends_with_them_and_its_learning_rate(tmp_path, fabric, monkeypatch):
+def test_a_run_of_minutes_ends_with_them_and_its_learning_rate(tmp_path, fabric, clock):
     """At a second a step it is the run of as many steps: the same learning rates, so the same weights."""
-    clock = Clock(monkeypatch)
     timed = train(in_minutes(6), tmp_path / "timed.safetensors", fabric, on_step=clock.tick)
     whole = train(RECIPE, tmp_path / "whole.safetensors", fabric)
     torch.testing.assert_close(weights(timed), weights(whole))
@@ -383,8 +370,8 @@ def test_a_run_of_minutes_ends_with_them_and_its_learning_rate(tmp_path, fabric,
     assert note["steps"] == 6 and Recipe.from_dict(note["recipe"]).training.minutes == pytest.approx(0.1)
 
 
-def test_a_cut_run_of_minutes_takes_those_that_were_left(tmp_path, fabric, monkeypatch):
-    clock, recipe = Clock(monkeypatch), in_minutes(6)
+def test_a_cut_run_of_minutes_takes_those_that_were_left(tmp_path, fabric, clock):
+    recipe = in_minutes(6)
     whole = train(recipe, tmp_path / "whole.safetensors", fabric, on_step=clock.tick)
     trainer = Trainer(recipe, fabric)
     for number in range(2):
@@ -398,8 +385,7 @@ def test_a_cut_run_of_minutes_takes_those_that_were_left(tmp_path, fabric, monke
     assert torch.equal(weights(again), weights(resumed))
 
 
-def test_a_run_of_minutes_is_lengthened_from_its_plateau(tmp_path, fabric, monkeypatch):
-    clock = Clock(monkeypatch)
+def test_a_run_of_minutes_is_lengthened_from_its_plateau(tmp_path, fabric, clock):
     train(in_minutes(6), tmp_path / "short.safetensors", fabric, on_step=clock.tick)
     with pytest.raises(CheckpointError, match="other settings"):
         train(in_minutes(12), tmp_path / "short.safetensors", fabric, resume=True)

@@ -190,7 +190,8 @@ class _Bar:
 def look(recipe: recipes.Recipe, model: ScoreModel) -> dict[str, float]:
     """Precision and recall of parts so far."""
     options = dataclasses.replace(_LOOK, seed=recipe.training.seed)
-    return live.measure(model, recipe.data.randomisation, options)
+    estimator = PoseEstimator(model, next(model.parameters()).device)
+    return live.measure(estimator, recipe.data.randomisation, options)
 
 
 def finish(output: Path, recipe: recipes.Recipe, device: str) -> list[dict[str, Any]]:
@@ -219,17 +220,12 @@ def validate(recipe: recipes.Recipe, model: ScoreModel) -> dict[str, float]:
     Objects that no catalogue knows are looked at in their data set's test split, where it has one; these figures choose
     nothing.
     """
-    scalars: dict[str, float] = {}
     estimator = PoseEstimator(model, next(model.parameters()).device)
     options = EvaluationOptions(images=10, samples=8, recall_images=0, seed=recipe.training.seed)
-    measure = functools.partial(evaluate, estimator, recipe.model.objects, SamplerOptions("ode"), stream="validation")
     if all(name in estimator.catalogue for name in recipe.model.objects):
-        kinds = assess.kinds(recipe.data.randomisation)
-        rows = {kind: measure(dataclasses.replace(options, randomisation=how))[-1] for kind, how in kinds.items()}
-    else:
-        data = Path(recipe.data.symsol).expanduser()
-        there = bool(recipe.data.symsol) and (data / "test" / "rotations.npz").is_file()
-        rows = {"test split": measure(options, data)[-1]} if there else {}
-    for kind, row in rows.items():
-        scalars |= {f"{kind}/{name}": float(row[name]) for name in ("mean_deg", "median_deg", "within_5deg")}
-    return scalars
+        return live.measure(estimator, recipe.data.randomisation, options)
+    data = Path(recipe.data.symsol).expanduser()
+    if not recipe.data.symsol or not (data / "test" / "rotations.npz").is_file():
+        return {}
+    row = evaluate(estimator, recipe.model.objects, SamplerOptions("ode"), options, data, stream="validation")[-1]
+    return {f"test split/{name}": float(row[name]) for name in ("mean_deg", "median_deg", "within_5deg")}

@@ -18,7 +18,6 @@ from lie_picard.evaluation import assess
 from lie_picard.evaluation.accuracy import EvaluationOptions, evaluate
 from lie_picard.evaluation.tables import plain_ticks
 from lie_picard.files import atomic_write
-from lie_picard.model.score_model import ScoreModel
 from lie_picard.rendering.randomisation import Randomisation
 from lie_picard.sampling import SamplerOptions
 
@@ -200,7 +199,7 @@ def draw(rows: Sequence[Mapping[str, float]], goals: Sequence[Goal], path: Path)
 
 
 def measure(
-    model: ScoreModel,
+    estimator: PoseEstimator,
     randomisation: Randomisation,
     options: EvaluationOptions,
     kinds: Sequence[str] = assess.KINDS,
@@ -209,9 +208,8 @@ def measure(
 
     By images that are neither the training's nor the tests'. Keys: "clean/median_deg", ...
     """
-    estimator = PoseEstimator(model, next(model.parameters()).device)
     found = assess.kinds(randomisation)
-    objects = model.config.objects
+    objects = estimator.config.objects
     look = functools.partial(evaluate, estimator, objects, SamplerOptions("ode"), stream="validation")
     scalars: dict[str, float] = {}
     for kind in kinds:

@@ -44,11 +44,6 @@ class Surface:
         return Mesh(self.vertices, self.triangles)
 
     @property
-    def unpainted(self) -> Surface:
-        """The same without colours and textures."""
-        return Surface(self.vertices, self.triangles)
-
-    @property
     def corners(self) -> Array:
         """(T, 3, 3) of each triangle."""
         return self.vertices[self.triangles]

@@ -90,12 +90,10 @@ class MeshObject(Object):
 
     def unpainted(self) -> MeshObject:
         """The same shape, of which nothing is known about colours."""
-        bare, simple = (None if one is None else one.unpainted for one in (self.surface, self.simplified))
-        assert bare is not None
-        shape = self._shape_symmetry
-        caster = self._caster
-        return MeshObject(self.name, bare, shape, shape, self.diameter, simple, caster.crease_deg, caster.engine,
-                          self.file, self.partial)  # fmt: skip
+        simplified = None if self.simplified is None else Surface.of(self.simplified.mesh)
+        shape, caster = self._shape_symmetry, self._caster
+        return MeshObject(self.name, Surface.of(self.surface.mesh), shape, shape, self.diameter, simplified,
+                          caster.crease_deg, caster.engine, self.file, self.partial)  # fmt: skip
 
     @property
     def is_coloured(self) -> bool:

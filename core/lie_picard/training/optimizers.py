@@ -36,10 +36,12 @@ class Muon(torch.optim.Optimizer):
             self._step_vectors([one for one in given if not _is_matrix(one)], group["lr"])
 
     def _step_matrices(self, parameters: list[Tensor], rate: float) -> None:
-        gradients = [_grad(one) for one in parameters]
-        momenta = [self.state[one].setdefault("momentum", torch.zeros_like(one)) for one in parameters]
         if not parameters:
             return
+        for one in parameters:
+            if not self.state[one]:
+                self.state[one]["momentum"] = torch.zeros_like(one)
+        gradients, momenta = [_grad(one) for one in parameters], [self.state[one]["momentum"] for one in parameters]
         torch._foreach_lerp_(momenta, gradients, 0.05)
         looked_ahead = torch._foreach_lerp(gradients, momenta, 0.95)
         alike: dict[tuple[int, ...], list[int]] = {}

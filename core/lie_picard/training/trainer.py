@@ -284,6 +284,15 @@ def train(
     trainer.start_clock()
     seconds = trainer.seconds
     looked = seconds
+
+    def look() -> dict[str, float]:
+        assert validate is not None
+        found = validate(trainer.average.eval())
+        fabric.log_dict(found, trainer.step)
+        if watch is not None:
+            watch(trainer.step, trainer.seconds, found)
+        return found
+
     for batch in itertools.chain([waiting], source):
         options = trainer.options
         before, seconds = seconds, trainer.seconds
@@ -300,11 +309,8 @@ def train(
             fabric.log_dict(finite(losses) | scalars, trainer.step)
         due = trainer.step % validate_every == 0 if validate_every_s is None else seconds - looked >= validate_every_s
         if validate and fabric.is_global_zero and (due or trainer.step == options.steps):
-            found = validate(trainer.average.eval())
-            fabric.log_dict(found, trainer.step)
+            found = look()
             validated, looked = trainer.step, trainer.seconds
-            if watch is not None:
-                watch(trainer.step, looked, found)
             if enough is not None and enough(found):
                 trainer.fall()
         if time.monotonic() - saved > SAVE_EVERY_S:
@@ -316,10 +322,7 @@ def train(
     rate = (trainer.step - first) * trainer.options.batch / max(1e-9, time.monotonic() - started)
     timed = trainer.options.minutes is not None
     if validate and fabric.is_global_zero and timed and 0 < trainer.step != validated:
-        found = validate(trainer.average.eval())
-        fabric.log_dict(found, trainer.step)
-        if watch is not None:
-            watch(trainer.step, trainer.seconds, found)
+        look()
     trainer.save(state)
     note = {
         "command": command,

@@ -34,7 +34,7 @@ class PartBank:
             split: train or test (`random_part`).
 
         Raises:
-            ValueError: the size or the number of batches is below 1.
+            ValueError: one of the two numbers is below 1.
         """
         if size < 1 or every < 1:
             raise ValueError(f"a bank of {size} parts, one new every {every} that are shown: give at least 1 of each")
