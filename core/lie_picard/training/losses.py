@@ -18,6 +18,7 @@ from lie_picard.training.descriptions import Descriptions
 from lie_picard.training.moments import Moments
 from lie_picard.training.recipe import TrainingOptions
 from lie_picard.training.targets import AveragedTarget
+from lie_picard.training.uncertainty import Uncertainty, weighted
 
 _TYPICAL = 0.03  # deviation of a place, in half images, at which its loss counts as it is
 
@@ -66,6 +67,7 @@ class Denoising(nn.Module):
         self.moments = Moments(model.config, known, options.averaged_target) if options.moments else None
         self.descriptions = Descriptions(model.config, known) if options.descriptions else None
         self.target = AveragedTarget(model.config, known) if options.averaged_target else None
+        self.uncertainty = Uncertainty(model.config.features) if options.uncertainty else None
 
     def forward(
         self, images: Tensor, truth: Tensor, labels: Tensor, asked: Tensor, sigmas: Tensor, z: Tensor,
@@ -98,7 +100,11 @@ class Denoising(nn.Module):
         score = model.head(noised, model.head.image_terms(conditioned).unsqueeze(1), model.head.time_terms(sigmas))
         mean = lambda errors: (errors * known).sum() / known.sum().clamp_min(1)  # noqa: E731
         target = -z if self.target is None else self.target(truth, labels, noised, sigmas, alike)
-        losses = {"score": mean((score - target).square().mean((1, 2)))}
+        errors = (score - target).square().mean(-1)
+        if self.uncertainty is not None:
+            expected = self.uncertainty(conditioned, sigmas, model.config.sigma_min, model.config.sigma_max)
+            errors = weighted(errors, expected, self.options.uncertainty)
+        losses = {"score": mean(errors.mean(1))}
         if model.recognition is not None:
             losses["recognition"] = F.cross_entropy(model.recognition.classify(features), labels)
         if self.moments is not None:

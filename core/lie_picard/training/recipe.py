@@ -98,6 +98,8 @@ class TrainingOptions:
         initial: checkpoint whose weights training begins at ("default": the embedded one); "": random ones.
         name_share: share of images whose object the head is conditioned on by name (`told` in recipes of before 0.2).
         noise_power: p of the density sigma^(p - 1) of noise levels; 0: as many in every e-fold; above: more high ones.
+        uncertainty: power of the score's expected error by which each error is divided (`training.uncertainty`); 0:
+            every error counts as it is, so that most of the gradient is that of images that say little.
         averaged_target: whether the score is regressed on the mean over poses that look the same (`training.targets`).
         recognition, moments, position, descriptions: weights of the other losses (`losses.Denoising`) beside the
             score's; 0: without.
@@ -119,6 +121,7 @@ class TrainingOptions:
     name_share: float = 0.8
     averaged_target: bool = False
     noise_power: float = 0.0
+    uncertainty: float = 0.0
     optimizer: str = "adamw"
     recognition: float = 0.05
     moments: float = 3.0
@@ -186,7 +189,7 @@ class Recipe:
         data = dataclasses.asdict(self.data)
         if self.training.minutes is None:  # as runs without it were written, and are resumed
             del training["minutes"]
-        for name in ("averaged_target", "noise_power", "descriptions"):
+        for name in ("averaged_target", "noise_power", "descriptions", "uncertainty"):
             if not getattr(self.training, name):
                 del training[name]
         if self.training.optimizer == "adamw":
