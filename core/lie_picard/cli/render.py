@@ -16,11 +16,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     built_in = list(catalogue(BUILT_IN))
     known = list(_known())
-    parser.add_argument("output", type=Path, help="root folder of the data set")
-    parser.add_argument("--format", choices=("symsol", "bop"), default="symsol", help="SYMSOL's: one object an image; "
-                        "BOP's: scenes of several, with depth, masks and models")  # fmt: skip
+    parser.add_argument("output", type=Path, help="root folder of the data set, or of the recording")
+    parser.add_argument("--format", choices=("symsol", "bop", "bag"), default="symsol", help="SYMSOL's: one object an "
+                        "image; BOP's: scenes of several, with depth, masks and models; bag: a recording (rosbag2) of "
+                        "objects that turn, with a parameters file for the node")  # fmt: skip
     parser.add_argument("--split", default="train", help="which split to write; SYMSOL's: train or test")
-    parser.add_argument("--images", type=positive, default=1000, help="images of each solid, or of each BOP scene")
+    parser.add_argument("--images", type=positive, default=1000, help="images of each solid, of each BOP "
+                        "scene, or of the recording (ten a second)")  # fmt: skip
     parser.add_argument("--size", type=positive, default=224, help="side of SYMSOL's square images, pixels")
     parser.add_argument("--solids", nargs="+", choices=known, default=built_in, metavar="OBJECT", help="which objects: "
                         f"{', '.join(built_in)}, or one's own (lie-picard object list)")  # fmt: skip
@@ -29,10 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     bop.add_argument("--layout", choices=("scenes", "shards"), default="scenes", help="a folder for each scene, or tar "
                      "files of a thousand images as webdatasets are")  # fmt: skip
     bop.add_argument("--objects-per-image", type=positive, default=6, metavar="N", help="at most")
-    bop.add_argument("--width", type=positive, default=640, help="of the images, pixels")
-    bop.add_argument("--height", type=positive, default=480, help="of the images, pixels")
-    bop.add_argument("--background", choices=("dark", "photographs"), default="dark", help="photographs are those of "
-                     "scikit-image; splits whose names begin with train have others than the rest")  # fmt: skip
+    scenes = parser.add_argument_group("BOP's format, and recordings")
+    scenes.add_argument("--width", type=positive, default=640, help="of the images, pixels")
+    scenes.add_argument("--height", type=positive, default=480, help="of the images, pixels")
+    scenes.add_argument("--background", choices=("dark", "photographs"), default="dark", help="photographs are those "
+                        "of scikit-image; splits whose names begin with train have others than the rest")  # fmt: skip
 
 
 def _known() -> Catalogue:
@@ -56,6 +59,15 @@ def run(args: argparse.Namespace) -> None:
         with tqdm(total=args.scenes * args.images, unit="image", disable=None) as bar:
             write.write(args.output, args.split, what, args.layout, args.seed, bar.update)
         report(args, about | {"scenes": args.scenes, "images_per_scene": args.images, "layout": args.layout})
+        return
+    if args.format == "bag":
+        from lie_picard.recording import rendered
+
+        turning = rendered.Turning(shapes, args.images, args.width, args.height, args.background)
+        with tqdm(total=args.images, unit="image", disable=None) as bar:
+            parameters = rendered.write(args.output, turning, args.seed or 0, bar.update)
+        report(args, {"output": str(args.output), "format": "bag", "seed": args.seed, "images": args.images,
+                      "parameters": str(parameters)})  # fmt: skip
         return
     if args.split not in symsol_files.SPLITS:
         raise ValueError(f"--split {args.split}: SYMSOL's splits are {' and '.join(symsol_files.SPLITS)}")

@@ -45,9 +45,10 @@ from lie_picard.evaluation import metrics
 from lie_picard.messages.read import nanoseconds_of
 from lie_picard.objects import BUILT_IN, catalogue
 from lie_picard.recording.message_types import typestore
+from lie_picard.recording.rendered import CAMERA_FRAME
 from lie_picard_msgs.msg import PoseHypothesisArray
 from lie_picard_pose import transport
-from lie_picard_pose.demo_recording import CAMERA, CAMERA_FRAME, DIAMETER
+from lie_picard_pose.demo_recording import CAMERA, DIAMETER
 from lie_picard_pose.running import executor_of
 
 _VIEWS = 40  # different images, shown again and again
