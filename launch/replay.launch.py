@@ -52,6 +52,10 @@ ARGUMENTS = {
         "auto",
         "ros2 (`ros2 bag play`), own (this package's), or auto: the former where it is installed.",
     ),
+    "checkpoint": (
+        "",
+        "Model files (.safetensors) with commas between them, or default; empty: as params_file says.",
+    ),
     "device": ("", "Where to compute: auto, cpu or cuda; empty: what params_file says."),
     "rviz": ("false", "Start RViz too."),
 }
@@ -61,6 +65,8 @@ def _actions(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     value = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     output, bag = Path(value["output"]), Path(value["bag"])
     values = settings.checked(settings.read_values(Path(value["params_file"]), value["node"]))
+    if value["checkpoint"]:
+        values["checkpoint"] = value["checkpoint"]
     chosen = settings.settings_of(values)
     with find(bag, output / "work" / "rescued").opened() as reader:
         topics = resolve(reader, Topics(image=value["image"], camera_info=value["camera_info"]), chosen)
@@ -114,6 +120,7 @@ def _actions(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             *("lie-picard", "evaluate-bag", str(bag), "--params", value["params_file"], "--results", str(results)),
             *("--output", str(output), "--image", topics.image, "--camera-info", topics.camera_info),
             *(["--truth", *value["truth"].split()] if value["truth"] else []),
+            *(["--set", f"checkpoint={value['checkpoint']}"] if value["checkpoint"] else []),
             *(part for name in ("node", "tf") if value[name] for part in (f"--{name}", value[name])),
         ],
         output="screen",
