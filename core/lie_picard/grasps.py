@@ -21,10 +21,12 @@ from torch import Tensor
 
 from lie_picard import so3
 from lie_picard.estimation.poses import ObjectPoses
+from lie_picard.geometry.symmetry import Symmetry
 
 UNKNOWN_SIGMA = math.radians(5.0)
 _COARSE, _FINE, _FINAL = 32, 256, 2048  # draws of the posterior, altogether
 _LEADING = 32  # candidates that a coarse look leaves
+_STEP_DEG = 10.0  # of turns about an axis of symmetry
 _PAIRS = 500_000  # gripper poses compared with grasps at a time, which bounds the memory
 
 
@@ -80,6 +82,13 @@ class Grasp:
         """
         angles = torch.arange(count, dtype=torch.float64) * (2 * math.pi / count)
         return self.turned(so3.about_axis(torch.nn.functional.normalize(axis.double(), dim=0), angles), offset)
+
+
+def symmetric(grasps: Sequence[Grasp], symmetry: Symmetry) -> list[Grasp]:
+    """Grasps that work after every turn which leaves the object as it looks; about an axis, at 36 equal turns."""
+    turns = symmetry.equivalents(torch.eye(3, dtype=torch.float64), _STEP_DEG)
+    centre = torch.from_numpy(symmetry.centre)
+    return [turned for grasp in grasps for turned in grasp.turned(turns, centre)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,16 @@ from lie_picard.data.seeds import test_generator
 from lie_picard.data.testset import cases
 from lie_picard.estimation.poses import ObjectPoses
 from lie_picard.geometry.symmetry import Symmetry
-from lie_picard.grasps import Grasp, Posterior, best_grasp, best_pose_grasp, rigid, success, success_probability
+from lie_picard.grasps import (
+    Grasp,
+    Posterior,
+    best_grasp,
+    best_pose_grasp,
+    rigid,
+    success,
+    success_probability,
+    symmetric,
+)
 from lie_picard.objects.symsol.solids import solid
 from lie_picard.posterior.hypotheses import Mode, summarise
 
@@ -311,3 +320,19 @@ def test_turns_about_an_axis_beside_the_origin_keep_a_grasp_at_its_distance_from
     reach = (places - offset)[:, :2].norm(dim=1)
     torch.testing.assert_close(reach, reach[:1].expand(12), atol=1e-12, rtol=0)
     assert len({tuple(place.round(decimals=6).tolist()) for place in places}) == 12
+
+
+def test_a_grasp_that_is_turned_by_the_symmetry_succeeds_at_every_pose_that_looks_the_same(generator):
+    """Of a part whose axis is beside its origin, as in a frame of CAD: one grasp is told, whichever pose is true."""
+    turns = so3.about_axis(Z, torch.arange(6).double() * math.pi / 3)
+    centre = torch.tensor([0.02, -0.01, 0.03], dtype=torch.float64)
+    shifts = centre - turns @ centre
+    nut = Symmetry.generated(turns[1:].numpy(), translations=shifts[1:].numpy())
+    grasp = Grasp("flat", pointing((-1, 0, 0), (0, 0, 1), (0.05, -0.01, 0.03)), 0.1, 0.1, 0.002)
+    place = pose(so3.uniform(1, generator=generator, dtype=torch.float64)[0], (0.1, 0.0, 0.7))
+    alike = place @ rigid(turns, shifts)
+    gripper = (place @ grasp.object_from_gripper)[None]
+    assert success(gripper, alike, [grasp])[0].tolist() == [1, 0, 0, 0, 0, 0]
+    assert success(gripper, alike, symmetric([grasp], nut))[0].tolist() == [1] * 6
+    axial = Symmetry.generated([], axes=[(0, 0, 1)], offsets=[centre.numpy()])
+    assert len(symmetric([grasp], axial)) == 36 and bool(success(gripper, alike, symmetric([grasp], axial)).all())

@@ -7,18 +7,21 @@ import time
 import numpy as np
 import pytest
 import ros_messages as messages
+import torch
 import yaml
 from geometry_msgs.msg import PoseWithCovariance
 from helpers import PATIENCE_S, SHARE, patience, wait
 from rcl_interfaces.srv import DescribeParameters
-from rclpy.qos import QoSProfile
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 from std_msgs.msg import Header
 
+from lie_picard.estimation.poses import Target
+from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.grasps import UNKNOWN_SIGMA
-from lie_picard.messages.read import rotation_of
+from lie_picard.messages.read import rotation_of, symmetry_of
 from lie_picard.messages.write import flat_covariances
 from lie_picard.posterior.covariance import pose_covariance
-from lie_picard_msgs.msg import Grasp, PoseHypothesis, PoseHypothesisArray
+from lie_picard_msgs.msg import Grasp, ObjectInfoArray, PoseHypothesis, PoseHypothesisArray
 from lie_picard_pose.conversions import WRITER
 from lie_picard_pose.grasp_planner import TABLE, grasps_of, plan
 
@@ -162,6 +165,55 @@ def test_an_unknown_covariance_is_taken_as_wide():
     first, second = (plan(message, values, 1.2, UNKNOWN_SIGMA) for message in (known, unknown))
     assert second.success_probability < first.success_probability - 0.1
     assert plan(unknown, values, 1.2, 0.001).success_probability > 0.9
+
+
+def test_grasps_of_a_files_frame_are_where_its_origin_says():
+    """Shifting the frame in which grasps and axis are given, and the grasps with it, changes nothing."""
+    values = DEFAULTS | {"axis_offset": [0.01, 0.0, 0.0], "grasp_turns": [1, 4]}
+    origin = np.array([0.03, -0.02, 0.05])
+    poses = np.array(values["grasp_poses"]).reshape(-1, 7)
+    poses[:, :3] -= origin
+    moved = values | {
+        "grasp_origin": origin.tolist(),
+        "axis_offset": (np.array(values["axis_offset"]) - origin).tolist(),
+        "grasp_poses": poses.ravel().tolist(),
+    }
+    for one, other in zip(grasps_of(values), grasps_of(moved), strict=True):
+        torch.testing.assert_close(one.object_from_gripper, other.object_from_gripper)
+
+
+def test_of_a_symmetric_part_each_grasp_is_told_once(planner):
+    """The part's own symmetry, about an axis beside its origin, turns the grasp: nothing before it is known."""
+    turn = np.diag([-1.0, -1.0, 1.0])
+    part = Symmetry.generated([turn], translations=[[0.04, 0.0, 0.0]])
+    bench = planner(object_symmetry="true", grasp_turns="[1, 1]", object_id="part")
+    certain = hypotheses([0.0], object_id="part")
+    bench.ask(certain, until=lambda: "has not told of 'part'" in bench.process.output)
+    latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+    publisher = bench.node.create_publisher(ObjectInfoArray, "objects", latched)
+    info = WRITER.object_info(Target("part", 0.08, None), "", part)
+    assert np.allclose(symmetry_of(info).centre, part.centre)
+    publisher.publish(ObjectInfoArray(objects=[info]))
+    wait(bench.node, lambda: publisher.get_subscription_count())
+
+    def answered():
+        bench.publisher.publish(certain)
+        return bool(bench.grasps)
+
+    wait(bench.node, answered, message="a grasp")
+    first = bench.grasps[-1]
+    # The same part after the turn that leaves it as it looks: the same gripper pose is as good.
+    turned = hypotheses([math.pi], object_id="part")
+    pose = turned.hypotheses[0].pose.pose
+    shift = rotation_of(certain.hypotheses[0].pose.pose.orientation) @ part.translations[1]
+    pose.position.x, pose.position.y, pose.position.z = (
+        float(a + b) for a, b in zip((pose.position.x, pose.position.y, pose.position.z), shift, strict=True)
+    )
+    turned.best = turned.hypotheses[0].pose
+    second = bench.ask(turned)
+    assert (
+        first.success_probability == pytest.approx(second.success_probability, abs=0.05) and first.grasp_id == "label"
+    )
 
 
 @pytest.mark.parametrize(

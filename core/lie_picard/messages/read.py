@@ -201,6 +201,21 @@ def positions_of(message: Any) -> Array | None:
     return flat.reshape(count, 3) if count and flat.size == 3 * count else None
 
 
+def symmetry_of(info: Any) -> Symmetry:
+    """Of an ObjectInfo: `write.Writer.object_info` turned around.
+
+    Raises:
+        SymmetryError: what it lists is no symmetry of a solid.
+    """
+    turns, lines = info.symmetries_discrete, info.symmetries_continuous
+    return Symmetry.generated(
+        [rotation_of(one.rotation) for one in turns],
+        [vector_of(line.axis) for line in lines],
+        [vector_of(one.translation) for one in turns],
+        [vector_of(line.offset) for line in lines],
+    )
+
+
 def poses_of(message: Any, symmetry: Symmetry) -> ObjectPoses:
     """A PoseHypothesisArray with hypotheses as what it was made of: `write.Writer.hypothesis_array` turned around.
 

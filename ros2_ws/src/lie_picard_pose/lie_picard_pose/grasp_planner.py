@@ -4,6 +4,7 @@ Read this file to write your own. A planner that takes the best pose alone bets 
 same. This one asks of every grasp how likely it succeeds over all of them, and publishes the likeliest:
 
     subscribes  hypotheses  (PoseHypothesisArray)  remap it to the pose node's ~/hypotheses
+                objects     (ObjectInfoArray)      with `object_symmetry`; remap it to the pose node's ~/objects
     publishes   ~/grasp     (Grasp)                gripper pose in the camera frame, and its success probability
 
 What a message means. Each hypothesis has a weight, a pose camera_from_object, and a covariance that holds for this mode
@@ -12,7 +13,9 @@ without hypotheses says that the object is lost. `best` is the one pose that is 
 display, not for decisions.
 
 What a grasp is. A gripper pose at the object (z: approach, x: closing line of the jaws, origin between the fingertips),
-how far the gripper may be off, and how often it holds within that: see `lie_picard.grasps` and config/grasps.yaml.
+how far the gripper may be off, and how often it holds within that: see `lie_picard.grasps` and config/grasps.yaml. Of a
+part of one's own grasps may be given in the frame of the mesh's file (`grasp_origin`), and each once: `object_symmetry`
+turns it by all that leaves the part as it looks.
 
     ros2 run lie_picard_pose grasp_planner --ros-args --params-file grasps.yaml -r hypotheses:=/pose_node/hypotheses
 """
@@ -28,13 +31,14 @@ import numpy as np
 import torch
 from geometry_msgs.msg import Pose, PoseWithCovariance
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from torch import Tensor
 
 from lie_picard import grasps, so3
-from lie_picard.messages.read import rotation_of
-from lie_picard_msgs.msg import Grasp, PoseHypothesisArray
+from lie_picard.geometry.symmetry import SymmetryError
+from lie_picard.messages.read import rotation_of, symmetry_of
+from lie_picard_msgs.msg import Grasp, ObjectInfoArray, PoseHypothesisArray
 from lie_picard_pose.conversions import WRITER
 from lie_picard_pose.parameters import Entry, declare
 from lie_picard_pose.running import run, spin
@@ -46,7 +50,16 @@ _TURNS = 3600
 # Defaults are repeated in config/grasps.yaml; a test keeps the two equal.
 TABLE = {
     "object_id": Entry("cyl", "Object to grasp, as in the hypotheses."),
-    "axis": Entry([0.0, 0.0, 1.0], "Axis in the object's frame for grasp_turns."),
+    "grasp_origin": Entry(
+        [0.0, 0.0, 0.0],
+        "Origin of the frame of grasp_poses and axis, in the object's frame [m]: of a mesh file's frame, "
+        "`origin` in object.toml.",
+    ),
+    "object_symmetry": Entry(
+        False, "Whether each grasp works alike after every turn that leaves the object as it looks, as `objects` says."
+    ),
+    "axis": Entry([0.0, 0.0, 1.0], "Direction of the axis for grasp_turns."),
+    "axis_offset": Entry([0.0, 0.0, 0.0], "A point of this axis [m]."),
     "grasp_ids": Entry(["label", "side"], "Name of each grasp; names may repeat."),
     "grasp_poses": Entry(
         [-0.024, 0.0, 0.0, 0.5, 0.5, 0.5, 0.5, 0.0, 0.0, 0.0, -0.5, -0.5, 0.5, 0.5],
@@ -79,17 +92,33 @@ class GraspPlanner(Node):
         super().__init__("grasp_planner")
         declare(self, {name: replace(entry, read_only=True) for name, entry in TABLE.items()})
         self._values = {name: self.get_parameter(name).value for name in TABLE}
-        self._grasps = grasps_of(self._values)
+        self._given = grasps_of(self._values)
+        self._grasps = None if self._values["object_symmetry"] else self._given
         # Reliable, as the pose node's results are. Objects share the topic: a depth of 1 would lose ours to another's.
         self._publisher = self.create_publisher(Grasp, "~/grasp", QoSProfile(depth=10), **_overridable())
         heard = QoSProfile(depth=10)
         self.create_subscription(PoseHypothesisArray, "hypotheses", self._on_hypotheses, heard, **_overridable())
+        if self._grasps is None:
+            latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+            self.create_subscription(ObjectInfoArray, "objects", self._on_objects, latched, **_overridable())
         topic, name = self.resolve_topic_name("hypotheses"), self._values["object_id"]
         self.get_logger().info(f"waiting for hypotheses of '{name}' on {topic}")
+
+    def _on_objects(self, message: ObjectInfoArray) -> None:
+        for info in message.objects:
+            if info.object_id == self._values["object_id"]:
+                try:
+                    self._grasps = grasps.symmetric(self._given, symmetry_of(info))
+                except SymmetryError as error:
+                    self._complain(f"the symmetries of '{info.object_id}' are left out: {error}")
 
     def _on_hypotheses(self, message: PoseHypothesisArray) -> None:
         name = self._values["object_id"]
         if message.object_id != name:
+            return
+        if self._grasps is None:
+            topic = self.resolve_topic_name("objects")
+            self._say(f"no grasp: object_symmetry is true, and {topic} has not told of '{name}'; remap it to ~/objects")
             return
         if not message.hypotheses:
             self._say(f"no grasp: '{name}' is lost")
@@ -165,18 +194,20 @@ def grasps_of(values: dict[str, Any]) -> list[grasps.Grasp]:
     names = list(values["grasp_ids"])
     if not names or not all(names):
         raise ValueError("grasp_ids needs at least one name, and no empty one")
-    columns = {"grasp_poses": 7, "grasp_tolerances": 3, "grasp_qualities": 1, "grasp_turns": 1, "axis": 3}
+    columns = {"grasp_poses": 7, "grasp_tolerances": 3, "grasp_qualities": 1, "grasp_turns": 1, "axis": 3,
+               "axis_offset": 3, "grasp_origin": 3}  # fmt: skip
+    single = "axis", "axis_offset", "grasp_origin"
     table = {}
     for name, width in columns.items():
-        rows = 1 if name == "axis" else len(names)
+        rows = 1 if name in single else len(names)
         flat = torch.tensor([float(value) for value in values[name]], dtype=torch.float64)
         if len(flat) != rows * width:
-            what = "needs 3 numbers" if name == "axis" else f"needs {rows * width} numbers for {rows} grasps"
+            what = "needs 3 numbers" if name in single else f"needs {rows * width} numbers for {rows} grasps"
             raise ValueError(f"{name} {what}, got {len(flat)}")
         if not bool(flat.isfinite().all()):
             raise ValueError(f"{name} holds a number that is not finite")
         table[name] = flat.reshape(rows, width)
-    axis = table["axis"][0]
+    axis, offset, origin = (table[name][0] for name in single)
     if float(axis.norm()) < 1e-6:
         raise ValueError("axis must not be zero")
     result: list[grasps.Grasp] = []
@@ -191,9 +222,10 @@ def grasps_of(values: dict[str, Any]) -> list[grasps.Grasp]:
         if not 1 <= turns <= _TURNS:
             raise ValueError(f"grasp '{name}': grasp_turns must be from 1 to {_TURNS}, got {turns}")
         tilt, turn, distance = table["grasp_tolerances"][index].tolist()
-        place = grasps.rigid(so3.from_quaternion(quaternion), torch.stack([x, y, z]))
+        place = grasps.rigid(so3.from_quaternion(quaternion), torch.stack([x, y, z]) + origin)
         quality, jaws = float(table["grasp_qualities"][index]), values["gripper_symmetry"]
-        result += grasps.Grasp(name, place, tilt, min(turn, math.pi), distance, quality, jaws).around(axis, turns)
+        grasp = grasps.Grasp(name, place, tilt, min(turn, math.pi), distance, quality, jaws)
+        result += grasp.around(axis, turns, offset + origin)
     return result
 
 
