@@ -31,7 +31,10 @@ from lie_picard.objects import Object
 from lie_picard.posterior.covariance import at_point, pose_covariance, to_camera
 from lie_picard.posterior.hypotheses import Hypotheses, poses_of_modes, turned
 from lie_picard.posterior.tracking import Tracked
+from lie_picard.rendering.randomisation import OFF_CENTRE
 from lie_picard.sampling import SamplerOptions, WarmStart
+
+_LEAST_PX = 8.0  # side of a region that is worth a second look
 
 
 @dataclass(frozen=True)
@@ -179,6 +182,10 @@ def estimate_views(
 ) -> list[ObjectPoses]:
     """`estimate_poses` where the virtual camera of each target is known already. Other arguments are the same.
 
+    Where the model tells positions, and finds the object farther from its region's middle or of another size in it than
+    training shows (`rendering.randomisation.OFF_CENTRE`), it looks once more, at where it found it. The second look
+    counts unless the object's presence is lower there.
+
     Args:
         stored: type of the values that the depth image came in; it tells the likely unit where none fits.
 
@@ -196,18 +203,63 @@ def estimate_views(
             f"{image.shape[0]}: publish one that is registered to the image"
         )
     known = [target.object_id if target.object_id in estimator.config.objects else None for target in targets]
-    openings = [math.tan(view.angular_radius) / estimator.config.fill for view in views]
-    half_tangent = torch.tensor(openings, dtype=torch.float64)[:, None].expand(-1, 2)
-    cuts = [view.cut(image) for view in views]
-    found = estimator.estimate_batch(cuts, samples, seed, options, warm, known, half_tangent)
+    looks, regions = list(views), [target.region or whole(camera) for target in targets]
+
+    def estimated(chosen: Sequence[int], warm: WarmStart | None) -> list[Hypotheses]:
+        openings = [math.tan(looks[k].angular_radius) / estimator.config.fill for k in chosen]
+        half_tangent = torch.tensor(openings, dtype=torch.float64)[:, None].expand(-1, 2)
+        cuts = [looks[k].cut(image) for k in chosen]
+        return estimator.estimate_batch(cuts, samples, seed, options, warm, [known[k] for k in chosen], half_tangent)
+
+    first = estimated(range(len(targets)), warm)
+    better = {k: _better_place(one, looks[k], estimator, camera, targets[k]) for k, one in enumerate(first)}
+    off = {k: there for k, there in better.items() if there is not None}
+    if off:
+        before = {k: (looks[k], regions[k]) for k in off}
+        for k, there in off.items():
+            regions[k], looks[k] = there
+        for k, second in zip(off, estimated(list(off), None), strict=True):
+            if second.presence < first[k].presence:  # it was misled; not so where neither is known (NaN)
+                looks[k], regions[k] = before[k]
+            else:
+                first[k] = second
     results = []
-    for target, look, name, hypotheses in zip(targets, views, known, found, strict=True):
+    for target, look, region, name, hypotheses in zip(targets, looks, regions, known, first, strict=True):
         symmetry = (symmetries or {}).get(target.object_id) or estimator.catalogue.symmetry(name)
-        shape, seen = estimator.catalogue.find(name), _Depth(depth, camera, target.region or whole(camera), stored)
+        shape, seen = estimator.catalogue.find(name), _Depth(depth, camera, region, stored)
         here = turned(hypotheses, torch.from_numpy(look.camera_from_view), target.diameter / 2)
         place = _by_region if here.positions is None else _by_image
         results.append(place(here, target, look, symmetry, shape, seen))
     return results
+
+
+def _better_place(
+    found: Hypotheses, look: View, estimator: AnyEstimator, camera: Camera, target: Target
+) -> tuple[Region, View] | None:
+    """Where to look once more: the object is farther from the region, or fills it otherwise, than in training.
+
+    None: it is near enough, nothing tells where it is, or it is not in the image.
+    """
+    place = found.best.position
+    if place is None:
+        return None
+    half_tangent = math.tan(look.angular_radius) / estimator.config.fill
+    x, y, z = place.double().tolist()
+    away = math.hypot(x, y, z)
+    if not (z > 0 and away > 1):
+        return None
+    size = 1 / (math.sqrt(away * away - 1) * half_tangent)
+    low, high = OFF_CENTRE.fill
+    if max(abs(x), abs(y)) <= OFF_CENTRE.shift * half_tangent * z and low <= size <= high:
+        return None
+    centre = look.camera_from_view @ np.array([x, y, z]) * (target.diameter / 2)
+    region = region_of(camera, centre, target.diameter / 2)
+    if region is None or min(region.width, region.height) < _LEAST_PX:
+        return None
+    try:
+        return region, look_at(camera, region, estimator.config.image_size, estimator.config.fill)
+    except CameraError:
+        return None
 
 
 @dataclass(frozen=True)
