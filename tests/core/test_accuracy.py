@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from view_parts import mug
 
 from lie_picard import machine
 from lie_picard.data import symsol_files
@@ -18,7 +19,7 @@ from lie_picard.evaluation.presence import evaluate_presence
 from lie_picard.model import checkpoint
 from lie_picard.model.config import ModelConfig
 from lie_picard.model.score_model import ScoreModel
-from lie_picard.objects import BUILT_IN, catalogue
+from lie_picard.objects import BUILT_IN, Catalogue, catalogue
 from lie_picard.rendering.randomisation import Randomisation
 from lie_picard.sampling import SamplerOptions
 
@@ -52,6 +53,25 @@ def test_a_marked_solid_is_split_by_what_its_images_show(estimator, randomisatio
     )
     assert {"modes_reached_of_10_samples", "modes_reached", "chi2_per_freedom"} <= rows["cube"].keys()
     assert "chi2_per_freedom" not in rows["all"]
+
+
+def test_a_mug_is_split_by_whether_a_view_leaves_an_arc():
+    """Where the handle is seen one pose fits, where it is hidden an arc of them; precision and recall of both."""
+    cup = mug(24)
+    torch.manual_seed(0)
+    model = ScoreModel(dataclasses.replace(CONFIG, objects=("mug",))).eval()
+    estimator = PoseEstimator(model, known=Catalogue.of("parts", cup))
+    options = dataclasses.replace(FEW, images=40, recall_images=40)
+    rows = {row["solid"]: row for row in evaluate(estimator, ["mug"], SAMPLER, options)}
+    assert list(rows) == ["mug", "mug: nothing more left open", "mug: more poses left open", "all"]
+    single, several = rows["mug: nothing more left open"], rows["mug: more poses left open"]
+    assert single["images"] + several["images"] == 40 and several["images"] >= 2
+    assert single["modes"] == 1 and several["modes"] > 2
+    case = next(cases(estimator.config, cup, 20, torch.Generator().manual_seed(1)))
+    for k in range(20):
+        assert (case.group(k) == "nothing more left open") == (len(case.poses.listed(k)) == 1)
+    shown = [name for name, _, _ in assess.gallery(estimator, ("mug",), 0)]
+    assert shown == ["mug", "mug"]
 
 
 def test_what_is_asked_for_changes_neither_images_nor_starts(estimator):

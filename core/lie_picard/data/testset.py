@@ -18,11 +18,13 @@ from lie_picard.data.stream import bodies, cast_randomly
 from lie_picard.geometry.camera import fit
 from lie_picard.model.config import ModelConfig
 from lie_picard.objects import Object, TruePoses
+from lie_picard.objects.view_poses import ViewPoses
 from lie_picard.rendering.buffers import ViewGeometry
 from lie_picard.rendering.clean import Crop, quantised, render
 from lie_picard.rendering.randomisation import Randomisation, Rng, World, photograph, photograph_crops
 
 CHUNK = 50
+GROUPS = "all markers seen", "a marker hidden", "nothing more left open", "more poses left open"  # by the view
 _CPU = torch.device("cpu")
 _STORED_GRID_FROM = 100
 
@@ -68,6 +70,16 @@ class TestBatch:
         """Whether an image hides a marker; None where the object has none."""
         seen = self.poses.seen(image)
         return not all(seen) if seen else None
+
+    def group(self, image: int) -> str | None:
+        """Of `GROUPS`, what an image shows of what tells its equal poses apart; None: all images show the same."""
+        if (hidden := self.hidden(image)) is not None:
+            return GROUPS[int(hidden)]
+        if not isinstance(self.poses, ViewPoses):
+            return None
+        found = self.poses.found(image)
+        several = found.open or bool(found.arcs) or len(found.single) > len(self.poses.body.symmetry.rotations)
+        return GROUPS[2 + int(several)]
 
 
 def cases(

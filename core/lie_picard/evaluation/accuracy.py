@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lie_picard import so3
 from lie_picard.data.seeds import stream_generator
-from lie_picard.data.testset import TestBatch, cases, stored_cases
+from lie_picard.data.testset import GROUPS, TestBatch, cases, stored_cases
 from lie_picard.estimation.estimator import PoseEstimator
 from lie_picard.evaluation import metrics
 from lie_picard.evaluation.positions import Errors
@@ -55,18 +55,27 @@ class EvaluationOptions:
                 raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")
 
 
+@dataclass(frozen=True)
+class _Many:
+    """An image: true poses (n, 3, 3), many samples; whether those are points, not a grid on curves; its group."""
+
+    poses: Tensor
+    samples: Tensor
+    points: bool
+    group: str | None
+
+
 @dataclass
 class _Tally:
     """What has been measured of one solid."""
 
     errors: list[Tensor] = field(default_factory=list)
-    hidden: list[bool | None] = field(default_factory=list)  # of each image
+    groups: list[str | None] = field(default_factory=list)  # of each image
     sequential: list[Tensor] = field(default_factory=list)
     angles: list[Tensor] = field(default_factory=list)
     rounds: list[float] = field(default_factory=list)
     evaluations: list[float] = field(default_factory=list)
-    recall: list[tuple[Tensor, Tensor]] = field(default_factory=list)  # true poses and many samples of an image
-    discrete: list[bool] = field(default_factory=list)  # whether those poses are points, not a grid on curves
+    recall: list[_Many] = field(default_factory=list)
     positions: list[Errors] = field(default_factory=list)
 
 
@@ -79,7 +88,7 @@ def evaluate(
     on_images: Callable[[int], None] | None = None,
     stream: str = "evaluate",
 ) -> list[dict[str, Any]]:
-    """One row a solid, two more where it has markers (those seen, those hidden), and one for all ("all").
+    """One row an object, more where views of it differ in what they leave open (`testset.GROUPS`), and "all".
 
     Keys have their units in their names.
 
@@ -111,8 +120,7 @@ def evaluate(
                 opening = None if case.view is None else case.view.half_tangent[k : k + 1]
                 many = estimator.draw(one, [name], options.recall_samples, recall, sampler, opening).rotations.cpu()
                 if poses is not None:
-                    tally.recall.append((poses, many))
-                    tally.discrete.append(case.poses.axis(k) is None)
+                    tally.recall.append(_Many(poses, many, case.poses.axis(k) is None, case.group(k)))
             done += len(case.images)
             if on_images:
                 on_images(len(case.images))
@@ -140,7 +148,7 @@ def _precision(
     if case.view is not None and (errors := Errors.of(solution, case.view, estimator.model.calibration)) is not None:
         tally.positions.append(errors)
     tally.errors.append(_errors(case, solution))
-    tally.hidden += [case.hidden(k) for k in range(len(case.images))]
+    tally.groups += [case.group(k) for k in range(len(case.images))]
     each = solution.rounds_of
     tally.rounds.append(float(solution.rounds if each is None else each.double().mean()))
     tally.evaluations.append(solution.evaluations)
@@ -168,33 +176,33 @@ def _rows(shape: str, tally: _Tally, sampler: SamplerOptions, options: Evaluatio
         "evaluations": evaluations,
         "inefficiency": evaluations / sampler.steps,
     }
-    rows = [row | _recall(tally, options) | _positions(tally)]
-    if tally.hidden[0] is not None:
-        hidden = torch.tensor([bool(one) for one in tally.hidden])
-        for name, chosen in (("all markers seen", ~hidden), ("a marker hidden", hidden)):
-            if chosen.any():
-                part = {"solid": f"{shape}: {name}", "images": int(chosen.sum())}
-                rows.append(part | metrics.precision(errors[chosen].flatten()))
+    rows = [row | _recall(tally.recall, options) | _positions(tally)]
+    for name in GROUPS:
+        chosen = torch.tensor([group == name for group in tally.groups])
+        if chosen.any():
+            part = {"solid": f"{shape}: {name}", "images": int(chosen.sum())}
+            many = [one for one in tally.recall if one.group == name]
+            rows.append(part | metrics.precision(errors[chosen].flatten()) | _recall(many, options))
     return rows
 
 
-def _recall(tally: _Tally, options: EvaluationOptions) -> dict[str, Any]:
-    if not tally.recall:
+def _recall(images: Sequence[_Many], options: EvaluationOptions) -> dict[str, Any]:
+    if not images:
         return {}
     many = options.recall_samples
     result: dict[str, Any] = {
-        "recall_deg": float(torch.cat([metrics.nearest_samples(poses, all_) for poses, all_ in tally.recall]).mean()),
-        "modes": sum(len(poses) for poses, _ in tally.recall) / len(tally.recall),
+        "recall_deg": float(torch.cat([metrics.nearest_samples(one.poses, one.samples) for one in images]).mean()),
+        "modes": sum(len(one.poses) for one in images) / len(images),
     }
     for count in (*(n for n in _FEW if n < many), many):
         end = "" if count == many else f"_of_{count}_samples"
-        reached = [metrics.modes_reached(poses, all_[:count]) for poses, all_ in tally.recall]
-        ideal = [metrics.modes_reached_if_uniform(len(poses), count) for poses, _ in tally.recall]
+        reached = [metrics.modes_reached(one.poses, one.samples[:count]) for one in images]
+        ideal = [metrics.modes_reached_if_uniform(len(one.poses), count) for one in images]
         result[f"modes_reached{end}"] = sum(reached) / len(reached)
         result[f"modes_reached_if_uniform{end}"] = sum(ideal) / len(ideal)
-    discrete = [pair for pair, points in zip(tally.recall, tally.discrete, strict=True) if points and len(pair[0]) > 1]
+    discrete = [one for one in images if one.points and len(one.poses) > 1]
     if discrete:
-        chi2, p = zip(*(metrics.uniformity(poses, all_) for poses, all_ in discrete), strict=True)
+        chi2, p = zip(*(metrics.uniformity(one.poses, one.samples) for one in discrete), strict=True)
         result["chi2_per_freedom"] = sum(chi2) / len(chi2)
         result["not_uniform_at_5_percent"] = sum(one < 0.05 for one in p) / len(p)
     return result

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from lie_picard.data.seeds import stream_generator
-from lie_picard.data.testset import CHUNK, cases
+from lie_picard.data.testset import CHUNK, GROUPS, cases
 from lie_picard.estimation.estimator import PoseEstimator
 from lie_picard.evaluation import calibration
 from lie_picard.evaluation.accuracy import EvaluationOptions, evaluate
@@ -68,13 +68,15 @@ def total(shapes: tuple[str, ...], options: EvaluationOptions) -> int:
 def gallery(
     estimator: PoseEstimator, shapes: tuple[str, ...], seed: int
 ) -> Iterator[tuple[str, Tensor, Tensor | None]]:
-    """Images with their object's name and true poses: one of each, of marked ones one that hides a marker too."""
+    """Images with their object's name and true poses: one of each object and group (`testset.GROUPS`)."""
     for number, shape in enumerate(shapes):
         pictures = stream_generator("gallery", seed, number)
         case = next(cases(estimator.config, estimator.catalogue[shape], CHUNK, pictures))
-        hidden = [case.hidden(k) for k in range(len(case.images))]
-        for k in sorted({hidden.index(which) for which in hidden}, key=lambda k: bool(hidden[k])):
-            yield shape, case.images[k], case.poses.listed(k)
+        groups = [case.group(k) for k in range(len(case.images))]
+        for which in (None, *GROUPS):
+            if which in groups:
+                k = groups.index(which)
+                yield shape, case.images[k], case.poses.listed(k)
 
 
 def calibrate(
