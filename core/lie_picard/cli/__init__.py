@@ -15,6 +15,7 @@ COMMANDS = {
     "object": "Make objects of mesh files: units, symmetry, a folder that everything else reads.",
     "render": "Render the solids and write a data set in SYMSOL's or BOP's format.",
     "train": "Train a score model on images rendered on the fly.",
+    "average": "The mean of several models' weights, which is mostly better than any of them.",
     "evaluate": "Precision and recall on images that training has never seen.",
     "calibrate": "Calibrate the covariances of the hypotheses; written into the checkpoint.",
     "bench": "Time the samplers against the sequential one.",
