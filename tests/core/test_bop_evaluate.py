@@ -49,15 +49,15 @@ def test_results_are_in_bops_frame_and_units(outcome, data):
         truth = truths[one["scene_id"], one["im_id"]][told["gt_id"]]
         assert truth.object_id == one["obj_id"] and one["time"] > 0
         model = dataset.models[one["obj_id"]]
-        # The ball's centre is what the region says, to which model poses lead back whatever the rotation.
-        centre = one["R"] @ (1e3 * model.centre) + one["t"]
-        near.append(np.linalg.norm(centre - 1e3 * model.object_pose(truth.pose)[:3, 3]))
+        # Model poses lead back to the ball's centre, which is near the true one, whatever the rotation.
+        centre, true = one["R"] @ (1e3 * model.centre) + one["t"], 1e3 * model.object_pose(truth.pose)[:3, 3]
+        near.append(np.linalg.norm(centre - true) / np.linalg.norm(true))
         weights = [mode["weight"] for mode in told["modes"]]
         assert sum(weights) == pytest.approx(1) and told["modes"][0]["R"] == one["R"].reshape(-1).tolist()
-        for mode in told["modes"]:
-            turned = np.array(mode["R"]).reshape(3, 3) @ told["centre"] + mode["t"]
-            assert np.linalg.norm(turned - centre) < 1e-3
-    assert max(near) < 0.1  # millimetres
+        centres = [np.array(mode["R"]).reshape(3, 3) @ told["centre"] + mode["t"] for mode in told["modes"]]
+        assert np.linalg.norm(centres[0] - centre) < 1e-3  # millimetres
+        assert np.linalg.norm(np.array(centres) - centre, axis=1).max() < 0.1 * np.linalg.norm(true)
+    assert np.median(near) < 0.02 and max(near) < 0.2
 
 
 def test_the_true_pose_has_no_error(data):
@@ -121,7 +121,7 @@ def test_shards_are_scored_and_masks_tell_where_to_look(estimator, data):
     assert states and set(states) <= {"scored", "no region"}
     spheres = evaluated(estimator, data, split="web")
     away = [np.median([r["translation_mm"] for r in one.records if "translation_mm" in r]) for one in (found, spheres)]
-    assert away[1] < 0.1 < away[0] < 60  # a silhouette only bounds the sphere
+    assert away[1] < 15 and away[0] < 40  # a silhouette only bounds the sphere, in which the model finds the place
 
 
 def test_a_detectors_results_are_taken_and_what_it_misses_counts(estimator, data, tmp_path):

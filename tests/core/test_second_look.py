@@ -1,4 +1,4 @@
-"""A second look where the first one finds the object beyond what training shows, and only there."""
+"""A second look where the first one finds the object beside its region's middle, or of another size; only there."""
 
 import dataclasses
 import math
@@ -73,9 +73,9 @@ def off_by(region, sideways=0.0, size=1.0):
 
 @pytest.mark.parametrize(
     ("sideways", "size", "looks"),
-    [(0.0, 1.0, 1), (0.15, 1.0, 1), (0.0, 1.4, 1), (0.35, 1.0, 2), (0.0, 2.5, 2), (0.1, 0.8, 2), (0.6, 2.2, 2)],
+    [(0.0, 1.0, 1), (0.02, 1.0, 1), (0.0, 1.03, 1), (0.15, 1.0, 2), (0.0, 2.5, 2), (0.1, 0.8, 2), (0.6, 2.2, 2)],
 )
-def test_it_looks_again_where_the_region_is_farther_off_than_training_shows(sideways, size, looks):
+def test_it_looks_again_where_the_region_is_off(sideways, size, looks):
     position, seer = np.array([0.06, -0.04, 0.8]), Seer()
     image, region = pictured(position)
     found = estimate_poses(seer, image, CAMERA, [Target("cube", DIAMETER, off_by(region, sideways, size))], samples=8)
@@ -96,7 +96,7 @@ def test_only_the_objects_that_are_off_are_looked_at_again():
         assert np.linalg.norm(one.position - position) < 0.03 * np.linalg.norm(position)
 
 
-@pytest.mark.parametrize(("second", "kept"), [(0.9, True), (0.2, False), (math.nan, True)])
+@pytest.mark.parametrize(("second", "kept"), [(0.9, True), (0.55, True), (0.2, False), (math.nan, True)])
 def test_a_second_look_that_sees_less_of_the_object_does_not_count(second, kept):
     image, region = pictured(np.array([0.0, 0.0, 0.8]))
     seer = Seer(lambda look: 0.6 if look == 1 else second)

