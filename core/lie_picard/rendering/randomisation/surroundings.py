@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from lie_picard.rendering.randomisation.options import Randomisation, Rng
@@ -39,10 +40,11 @@ def photograph_crops(split: str, size: int, generator: torch.Generator, count: i
     rng = Rng(generator, torch.device("cpu"))
     pictures = []
     for name in _PHOTOGRAPHS[split]:
-        picture = cv2.imread(f"{Path(skimage.__file__).parent}/data/{name}", cv2.IMREAD_COLOR)
-        if picture is None:
-            raise PhotographsError(f"scikit-image brought no {name}: install scikit-image 0.26")
-        pictures.append(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
+        try:  # not by OpenCV, which complains of one picture's profile on the terminal
+            with Image.open(Path(skimage.__file__).parent / "data" / name) as opened:
+                pictures.append(np.asarray(opened.convert("RGB")))
+        except OSError as error:
+            raise PhotographsError(f"scikit-image brought no {name}: install scikit-image 0.26") from error
     crops = []
     for k in range(count):
         picture = pictures[k % len(pictures)]
