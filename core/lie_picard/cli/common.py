@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,9 @@ from rich.table import Table
 from lie_picard import machine
 from lie_picard.evaluation.tables import cell
 from lie_picard.sampling import INTEGRATORS, METHODS, SamplerOptions
+
+
+_WIDE = 200
 
 
 def positive(text: str) -> int:
@@ -66,7 +70,8 @@ def report(
     """Print a result for people, and write it as JSON where asked ("-": JSON alone, to standard output)."""
     if wrote_json(args, result):
         return
-    console = Console(highlight=False)
+    # In a file, or another program's hands, nothing is cut for want of columns.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
     if not columns:
         console.print_json(json.dumps(result))
         return
