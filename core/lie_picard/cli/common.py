@@ -15,7 +15,6 @@ from lie_picard import machine
 from lie_picard.evaluation.tables import cell
 from lie_picard.sampling import INTEGRATORS, METHODS, SamplerOptions
 
-
 _WIDE = 200
 
 

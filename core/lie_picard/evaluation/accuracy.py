@@ -177,12 +177,12 @@ def _rows(shape: str, tally: _Tally, sampler: SamplerOptions, options: Evaluatio
         "inefficiency": evaluations / sampler.steps,
     }
     rows = [row | _recall(tally.recall, options) | _positions(tally)]
-    for name in GROUPS:
+    there = [name for name in GROUPS if name in tally.groups]
+    for name in there if len(there) > 1 else ():
         chosen = torch.tensor([group == name for group in tally.groups])
-        if chosen.any():
-            part = {"solid": f"{shape}: {name}", "images": int(chosen.sum())}
-            many = [one for one in tally.recall if one.group == name]
-            rows.append(part | metrics.precision(errors[chosen].flatten()) | _recall(many, options))
+        part = {"solid": f"{shape}: {name}", "images": int(chosen.sum())}
+        many = [one for one in tally.recall if one.group == name]
+        rows.append(part | metrics.precision(errors[chosen].flatten()) | _recall(many, options))
     return rows
 
 
