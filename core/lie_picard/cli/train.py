@@ -37,7 +37,7 @@ _OWN_MINUTES = 45.0
 _MOST_MINUTES = 180.0  # until a goal is met
 # What the recipe changes for an appearance.
 _APPEARANCE = {
-    "unknown": {"data.randomised": 0.8, "data.textured": 0.8, "data.prints": 0.7},
+    "unknown": {"data.randomised": 0.65, "data.textured": 0.8, "data.prints": 0.7},
     "colour": {},
     "textured": {"data.prints": 0.1},
 }
