@@ -252,7 +252,10 @@ def test_a_replay_ends_with_the_score_that_the_offline_tool_gives(launch, tmp_pa
     share = Path(get_package_share_directory("lie_picard_pose"))
     params = share / "config" / "demo.yaml"
     output = tmp_path / "live"
-    launched = launch("replay.launch.py", f"bag:={tmp_path / 'bag'}", f"params_file:={params}", f"output:={output}")
+    launched = launch(
+        "replay.launch.py", f"bag:={tmp_path / 'bag'}", f"params_file:={params}", f"output:={output}",
+        "checkpoint:=default",
+    )  # fmt: skip
     assert launched.end(120) == 0 and "Traceback" not in launched.output, launched.output
     command = ["evaluate-bag", tmp_path / "bag", "--params", params, "--output", tmp_path / "offline", "--no-annotate"]
     assert cli.main(list(map(str, command))) == 0

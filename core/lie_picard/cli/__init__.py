@@ -13,7 +13,7 @@ from lie_picard import __version__
 # In the order of --help. The module of each has `add_arguments(parser)` and `run(args)`, which may give an exit status.
 COMMANDS = {
     "object": "Make objects of mesh files: units, symmetry, a folder that everything else reads.",
-    "render": "Render the solids and write a data set in SYMSOL's or BOP's format.",
+    "render": "Render objects: a data set in SYMSOL's or BOP's format, or a recording.",
     "train": "Train a score model on images rendered on the fly.",
     "average": "The mean of several models' weights, which is mostly better than any of them.",
     "evaluate": "Precision and recall on images that training has never seen.",

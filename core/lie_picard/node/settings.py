@@ -66,7 +66,7 @@ TABLE: dict[str, Entry] = {
         "labels); detections (vision_msgs).",
     ),
     "transport": Entry("raw", "Images to subscribe to: raw (image) or compressed (image/compressed)."),
-    "depth": Entry(False, "Take the range from depth images (topic depth, registered to the image)."),
+    "depth": Entry(False, "Also use depth images for the range (topic depth, registered to the image)."),
     "sync_tolerance": Entry(0.02, "Stamps of image, depth, mask and detections may differ by this [s].", 0.0, 10.0),
     "symmetries": Entry(
         "",
