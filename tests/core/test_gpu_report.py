@@ -142,7 +142,7 @@ def test_many_weights_are_kept_in_half_precision(driver, tmp_path, monkeypatch):
     monkeypatch.setattr(driver, "PART", size // driver.MAX_PARTS - 1)
     assert "half" in driver.split(single, tmp_path)
     driver.join(tmp_path, whole)
-    assert whole.stat().st_size < 0.51 * size
+    assert whole.stat().st_size < 0.52 * size
     with safe_open(str(single), "pt") as one, safe_open(str(whole), "pt") as other:
         assert one.metadata() == other.metadata() and one.keys() == other.keys()
         for name in one.keys():  # noqa: SIM118 (not a dict)
