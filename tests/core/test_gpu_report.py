@@ -137,12 +137,14 @@ def test_weights_put_together_are_what_they_were(driver, tmp_path, capsys, monke
 
 def test_many_weights_are_kept_in_half_precision(driver, tmp_path, monkeypatch):
     single, whole = tmp_path / "single.safetensors", tmp_path / "whole.safetensors"
-    checkpoint.save(PoseEstimator.from_checkpoint("default", "cpu").model.float(), single)
+    model = PoseEstimator.from_checkpoint("default", "cpu").model.float()
+    model.auxiliary = {}  # they are stored as they were loaded, in half precision
+    checkpoint.save(model, single)
     size = single.stat().st_size
     monkeypatch.setattr(driver, "PART", size // driver.MAX_PARTS - 1)
     assert "half" in driver.split(single, tmp_path)
     driver.join(tmp_path, whole)
-    assert whole.stat().st_size < 0.52 * size
+    assert whole.stat().st_size < 0.51 * size
     with safe_open(str(single), "pt") as one, safe_open(str(whole), "pt") as other:
         assert one.metadata() == other.metadata() and one.keys() == other.keys()
         for name in one.keys():  # noqa: SIM118 (not a dict)

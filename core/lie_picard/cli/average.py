@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> None:
         try:
             weights.append(float(weight) if equals else 1.0)
         except ValueError:
-            raise ValueError(f"'{text}': after '=' comes the weight, a number above 0") from None
+            weights.append(math.nan)
         if not (math.isfinite(weights[-1]) and weights[-1] > 0):
             raise ValueError(f"'{text}': after '=' comes the weight, a number above 0")
         names.append(name if equals else text)

@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
 
         turning = rendered.Turning(shapes, args.images, args.width, args.height, args.background)
         with tqdm(total=args.images, unit="image", disable=None) as bar:
-            parameters = rendered.write(args.output, turning, args.seed or 0, bar.update)
+            parameters = rendered.write(args.output, turning, args.seed, bar.update)
         report(args, {"output": str(args.output), "format": "bag", "seed": args.seed, "images": args.images,
                       "parameters": str(parameters)})  # fmt: skip
         return

@@ -31,7 +31,6 @@ from lie_picard.rendering.randomisation import photograph_crops
 RATE_HZ = 10.0
 CAMERA_FRAME = "camera_optical_frame"
 DIAMETER = 0.08  # metres, of objects of any size
-BACKGROUNDS = "dark", "photographs"
 TOPICS = {
     "/image": "sensor_msgs/msg/Image",
     "/camera_info": "sensor_msgs/msg/CameraInfo",
@@ -97,7 +96,7 @@ class Turning:
 
     Attributes:
         objects: that appear, each once. frames: number of images, ten a second.
-        width, height: of the images, pixels. background: one of `BACKGROUNDS`.
+        width, height: of the images, pixels. background: one of `data.bop.write.BACKGROUNDS`.
     """
 
     objects: Sequence[Object]
