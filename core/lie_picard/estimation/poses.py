@@ -31,6 +31,7 @@ from lie_picard.objects import Object
 from lie_picard.posterior.covariance import at_point, pose_covariance, to_camera
 from lie_picard.posterior.hypotheses import Hypotheses, poses_of_modes, turned
 from lie_picard.posterior.tracking import Tracked
+from lie_picard.rendering.buffers import ViewGeometry
 from lie_picard.sampling import SamplerOptions, WarmStart
 
 # How far off a region is taken as it is, of half its side. The model is trained on more, but rotations are best where
@@ -208,7 +209,7 @@ def estimate_views(
     looks, regions = list(views), [target.region or whole(camera) for target in targets]
 
     def estimated(chosen: Sequence[int], warm: WarmStart | None) -> list[Hypotheses]:
-        openings = [math.tan(looks[k].angular_radius) / estimator.config.fill for k in chosen]
+        openings = [_half_tangent(looks[k], estimator) for k in chosen]
         half_tangent = torch.tensor(openings, dtype=torch.float64)[:, None].expand(-1, 2)
         cuts = [looks[k].cut(image) for k in chosen]
         return estimator.estimate_batch(cuts, samples, seed, options, warm, [known[k] for k in chosen], half_tangent)
@@ -235,26 +236,28 @@ def estimate_views(
     return results
 
 
+def _half_tangent(look: View, estimator: AnyEstimator) -> float:
+    """Of half the field of view that the model gets."""
+    return math.tan(look.angular_radius) / estimator.config.fill
+
+
 def _better_place(
     found: Hypotheses, look: View, estimator: AnyEstimator, camera: Camera, target: Target
 ) -> tuple[Region, View] | None:
-    """Where to look once more: the object is farther from the region, or fills it otherwise, than in training.
+    """Where to look once more: the object is off the region's middle, or of another size.
 
     None: it is near enough, nothing tells where it is, or it is not in the image.
     """
     place = found.best.position
     if place is None:
         return None
-    half_tangent = math.tan(look.angular_radius) / estimator.config.fill
-    x, y, z = place.double().tolist()
-    away = math.hypot(x, y, z)
-    if not (z > 0 and away > 1):
+    if not (place[2] > 0 and place.norm() > 1):
         return None
-    size = 1 / (math.sqrt(away * away - 1) * half_tangent)
-    low, high = (estimator.config.fill * end for end in (1 - _CLOSE, 1 + _CLOSE))
-    if max(abs(x), abs(y)) <= _CLOSE * half_tangent * z and low <= size <= high:
+    opening = place.new_full((1, 2), _half_tangent(look, estimator))
+    x, y, size = ViewGeometry(place[None], opening).places()[0].tolist()
+    if max(abs(x), abs(y)) <= _CLOSE and abs(math.exp(size) / estimator.config.fill - 1) <= _CLOSE:
         return None
-    centre = look.camera_from_view @ np.array([x, y, z]) * (target.diameter / 2)
+    centre = look.camera_from_view @ place.numpy() * (target.diameter / 2)
     region = region_of(camera, centre, target.diameter / 2)
     if region is None or min(region.width, region.height) < _LEAST_PX:
         return None
