@@ -14,7 +14,7 @@ from lie_picard.cli.common import add_model_arguments, add_sampler_arguments, po
 from lie_picard.data import symsol_files
 from lie_picard.drawing.gallery import plot_gallery
 from lie_picard.estimation.estimator import PoseEstimator
-from lie_picard.evaluation import assess, assess_report, tables
+from lie_picard.evaluation import assess, assess_report, locating, tables
 from lie_picard.evaluation.accuracy import EvaluationOptions, evaluate
 from lie_picard.rendering.randomisation import TEXTURED, Randomisation
 
@@ -32,6 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     kind.add_argument("--randomised", action="store_true", help="randomised images instead of clean ones")
     kind.add_argument("--textured", action="store_true", help="randomised images of objects with prints, wear and "
                       "gloss, behind hands, in boxes that are off")  # fmt: skip
+    kind.add_argument("--scenes", action="store_true", help="whole images of 640 x 480 with several objects: are they "
+                      "found, and nothing else")  # fmt: skip
     p.add_argument("--unnamed", action="store_true", help="do not tell the model which object it sees")
     p.add_argument("--solids", nargs="+", metavar="SOLID", help="which solids; default: all that the model knows")
     p.add_argument("--compare", action="store_true", help="also solve one step after another, and compare")
@@ -44,6 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Measure, and write what was asked for."""
     estimator = PoseEstimator.from_checkpoint(args.checkpoint, args.device)
+    result: dict[str, Any]
+    if args.scenes:
+        with tqdm(total=args.images, unit="image", disable=None) as bar:
+            rows = locating.evaluate(estimator, args.images, args.seed, on_images=bar.update)
+        result = {"machine": machine.describe(estimator.device), "checkpoint": str(args.checkpoint), "rows": rows}
+        report(args, result, tables.LOCATING_COLUMNS, rows)
+        return
     if args.data is not None:
         shapes = args.solids or [shape.shape for shape in symsol_files.read(args.data, "test")]
     else:
@@ -52,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
         args.images, args.samples, args.recall_images, args.recall_samples, args.seed, args.compare,
         TEXTURED if args.textured else Randomisation() if args.randomised else None, not args.unnamed,
     )  # fmt: skip
-    result: dict[str, Any] = {"machine": machine.describe(estimator.device), "checkpoint": str(args.checkpoint)}
+    result = {"machine": machine.describe(estimator.device), "checkpoint": str(args.checkpoint)}
     if args.output is not None:
         with tqdm(total=assess.total(tuple(shapes), options), unit="image", disable=None) as bar:
             result |= assess.assess(estimator, tuple(shapes), sampler_of(args), options, bar.update)

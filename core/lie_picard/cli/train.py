@@ -15,8 +15,10 @@ from typing import Any
 from tqdm import tqdm
 
 from lie_picard import machine
+from lie_picard.cli import locator
 from lie_picard.cli.common import positive, report
 from lie_picard.data.bop import Dataset, object_names
+from lie_picard.data.scenes import SceneOptions
 from lie_picard.estimation.estimator import PoseEstimator
 from lie_picard.evaluation import assess, live
 from lie_picard.evaluation.accuracy import EvaluationOptions, evaluate
@@ -34,6 +36,7 @@ _LOOK = EvaluationOptions(images=40, samples=8, recall_images=5, recall_samples=
 _LAST = EvaluationOptions(images=100, samples=16, recall_images=20)  # when it has been
 _CALIBRATION_IMAGES = 100
 _OWN_MINUTES = 45.0
+_LOCATOR_SHARE = 0.2  # of the minutes
 _MOST_MINUTES = 180.0  # until a goal is met
 # What the recipe changes for an appearance.
 _APPEARANCE = {
@@ -89,6 +92,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--devices", type=positive, default=1, help="processes on this machine")
     parser.add_argument("--nodes", type=positive, default=1, help="machines (start with torchrun)")
+    parser.add_argument(
+        "--locator-minutes",
+        type=float,
+        metavar="MINUTES",
+        help="how long to train what finds the objects in whole images, 0: none; default with --object: a fifth of "
+        "the minutes; else none",
+    )
     parser.add_argument("--resume", action="store_true", help="continue from OUTPUT.state where it exists")
     parser.add_argument("--validate-every", type=int, help="steps between validations, 0: none; default: 2000, with "
                         f"--object or --until {_LOOK_EVERY_S:g} seconds")  # fmt: skip
@@ -101,6 +111,13 @@ def run(args: argparse.Namespace) -> None:
     said = args.images or any(one.startswith(("training.images=", "training.minutes=")) for one in args.set)
     if minutes is None and not said and (own or args.until):
         minutes = _MOST_MINUTES if args.until else _OWN_MINUTES
+    locator_minutes = args.locator_minutes
+    if locator_minutes is None:
+        locator_minutes = _LOCATOR_SHARE * min(minutes or _OWN_MINUTES, _OWN_MINUTES) if own else 0.0
+    if minutes is not None and not args.until:
+        minutes -= locator_minutes
+        if minutes <= 0:
+            raise ValueError(f"--locator-minutes {locator_minutes:g} leaves nothing of --minutes for the poses")
     shorthands = {
         "model.objects": args.object or args.solids, "training.images": args.images, "training.minutes": minutes,
         "training.seed": args.seed, "data.bop": args.bop and str(args.bop), "data.bop_split": args.split,
@@ -142,6 +159,8 @@ def run(args: argparse.Namespace) -> None:
               enough)  # fmt: skip
     if not fabric.is_global_zero:
         return
+    if locator_minutes:
+        _add_locator(args.output, recipe, locator_minutes, known, args.resume)
     _, note = checkpoint.read_metadata(args.output)
     timed = recipe.training.minutes is not None
     images = note["steps"] * recipe.training.batch if timed else recipe.training.images
@@ -152,6 +171,17 @@ def run(args: argparse.Namespace) -> None:
         return
     rows = finish(args.output, recipe, args.device)
     report(args, result | {"machine": machine.describe(fabric.device), "rows": rows}, with_positions(_COLUMNS, rows))
+
+
+def _add_locator(output: Path, recipe: recipes.Recipe, minutes: float, known: Catalogue | None, resume: bool) -> None:
+    """Train what finds the objects in whole images, and write it into the checkpoint."""
+    initial = checkpoint.locator_of(recipe.training.initial) if recipe.training.initial else None
+    objects = [(catalogue(BUILT_IN) if known is None else known)[name] for name in recipe.model.objects]
+    scenes = SceneOptions(prints=recipe.data.prints)
+    found, images = locator.trained(objects, output, minutes, recipe.training.seed, initial, resume, scenes)
+    model, (_, note) = checkpoint.load(output), checkpoint.read_metadata(output)
+    model.locator = found
+    checkpoint.save(model, output, note | {"locator": {"minutes": minutes, "images": images}})
 
 
 def _parts(names: Sequence[str], appearance: str | None) -> Catalogue:

@@ -18,6 +18,7 @@ TRAIN_STREAMS = (
     "render",  # `lie-picard render --split train`
     "bop",  # the same in BOP's format
     "parts",  # random shapes, by their number
+    "scenes",  # whole images for the locator
 )
 TEST_STREAMS = (
     "evaluate",  # images, starts and many samples of `lie-picard evaluate`, by object
@@ -33,6 +34,7 @@ TEST_STREAMS = (
     "load",  # what the load test shows
     "bop",  # `lie-picard render --format bop`, but for splits whose names begin with train
     "parts",  # random shapes that training never saw
+    "scenes",  # whole images that the locator is measured on
 )
 _TRAIN_EACH, _TEST_EACH = 1 << 28, 1 << 25  # numbers of one stream
 _TRAIN_PARTS, _TEST_PARTS = 1_000_003, 1_000  # from one of the user's seeds to the next

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -29,6 +31,14 @@ class Encoded(NamedTuple):
         """(B,) probability that an image shows a known object; None where the model does not tell."""
         recognised = self.score.recognised
         return None if recognised is None else 1 - recognised[:, -1]
+
+    def likeness(self, names: Sequence[str | None], objects: Sequence[str]) -> list[float]:
+        """`Hypotheses.likeness` of each image, where these names were asked for, of the model's objects."""
+        recognised = self.score.recognised
+        if recognised is None:
+            return [math.nan] * len(names)
+        share = (recognised[:, :-1] / recognised[:, :-1].amax(1, keepdim=True).clamp_min(1e-12)).cpu()
+        return [math.nan if one is None else float(share[k, objects.index(one)]) for k, one in enumerate(names)]
 
     def image_of(self, start: Tensor) -> Tensor | None:
         """(N,) image of each start; None for a single image."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,18 +46,26 @@ class Target:
     """An object to look for.
 
     Attributes:
-        object_id: its name in messages and TF; where the model knows an object of this name, it looks for that one.
+        object_id: its name in messages and TF; where the model knows an object of this name, it looks for that one
+            (`sought`).
         diameter: of its circumscribed sphere, metres.
         region: bounding box of that sphere in the image; None: the largest centred square of the image.
+        model_object: what the model knows it by, where that is another name, as of one of several instances.
     """
 
     object_id: str
     diameter: float
     region: Region | None = None
+    model_object: str = ""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.diameter) and self.diameter > 0):
             raise ValueError(f"object '{self.object_id}': diameter must be positive metres, got {self.diameter}")
+
+    @property
+    def sought(self) -> str:
+        """The name by which catalogue and model know it."""
+        return self.model_object or self.object_id
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,8 @@ class ObjectPoses:
             the depth image.
         symmetry: of the object: what turns of it look the same.
         complaints: what of the input was not used for it, and why.
+        region: where its sphere is in the image; as it was given, where the model does not tell positions.
+        state: how that was come by (`following`). score: the locator's; NaN: it was not asked.
     """
 
     object_id: str
@@ -82,6 +92,9 @@ class ObjectPoses:
     position_covariance: NDArray[np.float64]
     symmetry: Symmetry
     complaints: tuple[str, ...] = ()
+    region: Region | None = None
+    state: str = "given"
+    score: float = math.nan
 
     @classmethod
     def told(
@@ -205,7 +218,7 @@ def estimate_views(
             f"the depth image is {depth.shape[1]} x {depth.shape[0]} pixels, the image {image.shape[1]} x "
             f"{image.shape[0]}: publish one that is registered to the image"
         )
-    known = [target.object_id if target.object_id in estimator.config.objects else None for target in targets]
+    known = [target.sought if target.sought in estimator.config.objects else None for target in targets]
     looks, regions = list(views), [target.region or whole(camera) for target in targets]
 
     def estimated(chosen: Sequence[int], warm: WarmStart | None) -> list[Hypotheses]:
@@ -232,7 +245,9 @@ def estimate_views(
         shape, seen = estimator.catalogue.find(name), _Depth(depth, camera, region, stored)
         here = turned(hypotheses, torch.from_numpy(look.camera_from_view), target.diameter / 2)
         place = _by_region if here.positions is None else _by_image
-        results.append(place(here, target, look, symmetry, shape, seen))
+        told = here.best.position
+        exact = None if told is None else region_of(camera, told.double().cpu().numpy(), target.diameter / 2)
+        results.append(replace(place(here, target, look, symmetry, shape, seen), region=exact or region))
     return results
 
 

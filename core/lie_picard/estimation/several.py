@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lie_picard.estimation.estimator import PoseEstimator
+from lie_picard.estimation.locate import Proposal
 from lie_picard.files import file_version
 from lie_picard.model.checkpoint import CheckpointError, resolve
 from lie_picard.posterior.hypotheses import Hypotheses
@@ -91,6 +92,19 @@ class SeveralEstimators:
     def reduced(self) -> str:
         """What was given up because a device's memory ran out; empty: nothing."""
         return "; ".join(dict.fromkeys(part.reduced for part in self._parts if part.reduced))
+
+    @property
+    def locates(self) -> frozenset[str]:
+        """As `PoseEstimator.locates`."""
+        return frozenset(name for part in self._parts for name in part.locates)
+
+    def locate(self, image: NDArray[np.uint8], names: Sequence[str] | None = None, most: int = 8) -> list[Proposal]:
+        """As `PoseEstimator.locate`, of all models that know one of the objects."""
+        found = []
+        for part in self._parts:
+            if names is None or part.locates.intersection(names):
+                found += part.locate(image, names, most)
+        return sorted(found, key=lambda one: -one.score)
 
     def estimate_batch(
         self,

@@ -35,6 +35,15 @@ EVALUATE_COLUMNS = {
     "modes_reached": "modes\nreached",
     "modes_reached_if_uniform": "if perfectly\nuniform",
 }
+LOCATING_COLUMNS = {
+    "solid": "object",
+    "instances": "instances",
+    "recall": "recall",
+    "precision": "precision",
+    "proposed": "proposed",
+    "false_empty": "false, an\nempty image",
+    "search_ms": "search\nms",
+}
 POSITION_COLUMNS = {
     "sideways_median_percent": "sideways\n% of d",
     "range_median_percent": "range\n%",

@@ -7,6 +7,7 @@ A `Writer` makes them of whatever message classes it is given: a node's, or thos
 from __future__ import annotations
 
 import array
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ import transforms3d
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lie_picard.estimation.following import FOLLOWED, GIVEN, LOCATED, LOST
 from lie_picard.estimation.poses import ObjectPoses, Target
 from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.messages.read import AMBIGUITIES
@@ -26,6 +28,7 @@ from lie_picard.sampling import SamplerOptions
 Array = NDArray[np.float64]
 
 UNKNOWN = -1.0
+STATES = {GIVEN: 0, LOCATED: 1, FOLLOWED: 2, LOST: 3}  # of PoseHypothesisArray
 
 
 def flat_covariances(covariances: Array) -> Array:
@@ -97,8 +100,11 @@ class Writer:
             converged=found.converged,
         )
         if tracked is None:
-            message.ambiguity = AMBIGUITIES[Ambiguity.UNRESOLVED]
+            message.ambiguity, message.state = AMBIGUITIES[Ambiguity.UNRESOLVED], STATES[LOST]
             return message
+        message.state, message.location_score = STATES[poses.state], poses.score
+        if poses.region is not None:
+            message.region = [poses.region.x, poses.region.y, poses.region.width, poses.region.height]
         if found.axis is not None:
             message.symmetry_axis = self.vector_of(found.axis.tolist())
         # All at once, the followed pose last: one by one the modes would take longer than the encoder.
@@ -123,6 +129,13 @@ class Writer:
         message.sample_quaternions = flat_quaternions(found.rotations)
         message.sample_positions = flat_positions(poses.sample_positions)
         return message
+
+    def absence(self, header: Any, object_id: str, presence: float) -> Any:
+        """The message of an object that was searched and is not there: no hypotheses."""
+        return self.types.PoseHypothesisArray(
+            header=header, object_id=object_id, ambiguity=AMBIGUITIES[Ambiguity.UNRESOLVED], presence=presence,
+            state=STATES[LOST], location_score=math.nan,
+        )  # fmt: skip
 
     def object_info(self, target: Target, model_object: str, symmetry: Symmetry) -> Any:
         """What is known of an object beforehand; a ball is continuous about two axes."""

@@ -42,6 +42,8 @@ def averaged(models: Sequence[ScoreModel], weights: Sequence[float], heads: Scor
     found = ScoreModel(first.config)
     found.load_state_dict(mean)
     found.catalogue, found.known, found.calibration = first.catalogue, first.known, Calibration()
+    # Locators are networks of their own; that of the first model that has one is as good as any.
+    found.locator = next((model.locator for model in models if model.locator is not None), None)
     told = [(model.auxiliary, weight) for model, weight in zip(models, weights, strict=True) if model.auxiliary]
     if told:
         names = set.intersection(*(set(one) for one, _ in told))

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lie_picard.files import atomic_write
 from lie_picard.model.config import ModelConfig
+from lie_picard.model.locator import StoredLocator
 from lie_picard.model.position import WIDTH as POSITION_WIDTH
 from lie_picard.model.score_model import ScoreModel
 from lie_picard.objects import BUILT_IN, OWN, Catalogue, carried, catalogue
@@ -26,6 +27,7 @@ DEFAULT = Path(__file__).parent.parent / "checkpoints" / "compact.safetensors"
 _log = logging.getLogger(__name__)
 _LISTED = "objects"  # the metadata's key for those that the file carries
 _AUXILIARY = "auxiliary."
+_LOCATOR = "locator"  # the metadata's key for its configuration; before the names of its weights
 _BY_OBJECT = (
     "recognition.classify.weight",
     "recognition.classify.bias",
@@ -57,12 +59,19 @@ def save(model: ScoreModel, path: str | Path, training: dict[str, Any] | None = 
     }
     if listed:
         metadata[_LISTED] = listed
+    if model.locator is not None:
+        metadata[_LOCATOR] = model.locator.described
+        objects |= {f"{_LOCATOR}.{name}": _halved(one) if half else one for name, one in model.locator.tensors.items()}
     every = model.state_dict() | {_AUXILIARY + name: tensor for name, tensor in model.auxiliary.items()}
     weights = {name: tensor.contiguous() for name, tensor in every.items()}
     if half:
-        weights = {name: one.half() if one.dim() > 1 else one for name, one in weights.items()}
+        weights = {name: _halved(one) for name, one in weights.items()}
     with atomic_write(Path(path)) as partial:
         save_file(weights | objects, str(partial), metadata)
+
+
+def _halved(tensor: Tensor) -> Tensor:
+    return tensor.half() if tensor.dim() > 1 else tensor
 
 
 def resolve(path: str | Path) -> Path:
@@ -130,7 +139,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> ScoreModel:
     _check_sizes(path, stored)
     tensors, model = stored.tensors, ScoreModel(stored.config)
     model.calibration, model.catalogue, model.known = stored.calibration, stored.catalogue, stored.known
-    model.auxiliary = stored.auxiliary
+    model.auxiliary, model.locator = stored.auxiliary, stored.locator
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
@@ -140,6 +149,15 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> ScoreModel:
             f"checkpoint {resolve(path)}: holds non-finite weights; train again from an earlier state"
         )
     return model.to_device(device).eval().requires_grad_(False)
+
+
+def locator_of(path: str | Path) -> StoredLocator | None:
+    """The locator that a checkpoint carries; None: none.
+
+    Raises:
+        CheckpointError: as `load`.
+    """
+    return _read(path).locator
 
 
 def initialise(model: ScoreModel, path: str | Path) -> dict[str, Tensor]:
@@ -189,6 +207,7 @@ class _Stored(NamedTuple):
     catalogue: str
     known: Catalogue | None
     auxiliary: dict[str, Tensor]
+    locator: StoredLocator | None
 
 
 def _read(path: str | Path) -> _Stored:
@@ -229,7 +248,20 @@ def _read(path: str | Path) -> _Stored:
             "with `lie-picard train`"
         ) from error
     auxiliary = {k.removeprefix(_AUXILIARY): tensors.pop(k) for k in list(tensors) if k.startswith(_AUXILIARY)}
-    return _Stored(tensors, config, training, calibration, name, known, auxiliary)
+    begins = f"{_LOCATOR}."
+    parts = {k.removeprefix(begins): tensors.pop(k) for k in list(tensors) if k.startswith(begins)}
+    locator = None
+    if parts or _LOCATOR in metadata:
+        try:
+            whole = {key: one.float() if one.is_floating_point() else one for key, one in parts.items()}
+            locator = StoredLocator.read(metadata.get(_LOCATOR, ""), whole)
+        except ValueError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise CheckpointError(
+                f"checkpoint {file}: its locator is damaged ({reason}); copy it again, or write it again with "
+                "`lie-picard train`"
+            ) from error
+    return _Stored(tensors, config, training, calibration, name, known, auxiliary, locator)
 
 
 def _check_sizes(path: str | Path, stored: _Stored) -> None:

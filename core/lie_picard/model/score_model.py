@@ -14,6 +14,7 @@ from lie_picard import so3
 from lie_picard.model.config import ModelConfig
 from lie_picard.model.encoders import Encoder
 from lie_picard.model.heads import EquivariantHead, FourierHead, ImageTerms
+from lie_picard.model.locator import StoredLocator
 from lie_picard.model.position import PositionHead
 from lie_picard.model.recognition import Recognition
 from lie_picard.model.runtimes import graphs, onnx, onnx_loop
@@ -45,6 +46,7 @@ class ScoreModel(nn.Module):
         self.catalogue = ""  # of its objects; "": their names are all that is known
         self.known: Catalogue | None = None  # of its objects, as a checkpoint carries them or training knows them
         self.auxiliary: dict[str, Tensor] = {}  # readings of training's other losses, for a training that goes on
+        self.locator: StoredLocator | None = None  # finds the objects in whole images; none of this network's parts
         self.runtime: Runtime | None = None  # None: eager
         self._times: WeakKeyDictionary[NoiseSchedule, Tensor] = WeakKeyDictionary()
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lie_picard.estimation.estimator import ImageError
+from lie_picard.estimation.following import Candidate, Following, Missing
 from lie_picard.estimation.poses import ObjectPoses, Target, ViewCache, estimate_views, whole
 from lie_picard.estimation.regions import misnamed, regions_of_detections, regions_of_mask
 from lie_picard.estimation.several import AnyEstimator
@@ -58,11 +59,26 @@ class Estimate:
     Attributes:
         found: every object that was looked for. complaints: of objects that could not be, such as a region beside the
             image. milliseconds: how long each stage took.
+        missing: objects that were searched in the whole image and are not there, with the highest presence, and why.
     """
 
     found: list[ObjectPoses]
     complaints: list[str] = field(default_factory=list)
     milliseconds: dict[str, float] = field(default_factory=dict)
+    missing: list[Absent] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Absent:
+    """An object that was searched and is not there.
+
+    Attributes:
+        object_id: its name. presence: the highest that was met; NaN: nothing was worth a look. why: in words.
+    """
+
+    object_id: str
+    presence: float
+    why: str
 
 
 @dataclass(frozen=True)
@@ -73,7 +89,7 @@ class Result:
         poses, tracked, messages: of every object that was looked for and is there, one of each; a message is a
             PoseHypothesisArray.
         lost: messages without hypotheses, of objects that the model does not see.
-        complaints, milliseconds: as of `Estimate`.
+        complaints, milliseconds, missing: as of `Estimate`.
         shot: the image that it was found in; None where it was not kept.
     """
 
@@ -84,6 +100,7 @@ class Result:
     complaints: list[str] = field(default_factory=list)
     milliseconds: dict[str, float] = field(default_factory=dict)
     shot: Shot | None = None
+    missing: list[Absent] = field(default_factory=list)
 
 
 class MessageBuilder:
@@ -105,7 +122,8 @@ class MessageBuilder:
             follow: as the next image of a stream; False: on its own.
         """
         began, before = time.monotonic(), sum(estimate.milliseconds.values())
-        result = Result([], [], [], [], estimate.complaints)
+        result = Result([], [], [], [], estimate.complaints, missing=estimate.missing)
+        result.lost.extend(self._writer.absence(header, one.object_id, one.presence) for one in estimate.missing)
         for poses in estimate.found:
             lost = settings.least_presence > 0 and poses.hypotheses.presence < settings.least_presence
             tracked = None
@@ -138,6 +156,7 @@ class Pipeline:
         self._builder = MessageBuilder(writer)
         self._bits = images.BitDepth()
         self._said: set[str] = set()
+        self._following = Following()
         self.reset()
 
     def reset(self) -> None:
@@ -145,6 +164,7 @@ class Pipeline:
         self._warm = WarmStart()
         self._last_stamp = -math.inf
         self._builder.reset()
+        self._following.reset()
 
     def rehearse(self, settings: Settings) -> None:
         """Go through everything once with a black image, so that the first real one takes no longer than the rest."""
@@ -184,24 +204,60 @@ class Pipeline:
             raise found
         return Shot(image, found)
 
-    def estimate(self, frame: Frame, settings: Settings) -> Estimate:
-        """What a frame says on its own: nothing is followed, nothing is kept. Errors are those of the whole."""
-        began = time.monotonic()
-        return self._estimate(frame, self.decode(frame, settings), settings, False, began)
+    def estimate(self, frame: Frame, settings: Settings, following: Following | None = None) -> Estimate:
+        """What a frame says on its own: its modes are not followed, nothing is kept. Errors are those of the whole.
 
-    def _estimate(self, frame: Frame, shot: Shot, settings: Settings, follow: bool, began: float) -> Estimate:
+        Args:
+            following: of the images before, where the objects are found in the image (`finds`); it is kept up to date.
+        """
+        began = time.monotonic()
+        return self._estimate(frame, self.decode(frame, settings), settings, False, began, following)
+
+    def finds(self, settings: Settings) -> bool:
+        """Whether some of the objects are found in the whole image, not told where to be."""
+        return settings.regions_from == "auto" and any(self._located(target) for target in settings.targets)
+
+    def _located(self, target: Target) -> bool:
+        return target.region is None and target.sought in self.estimator.locates
+
+    def _estimate(
+        self,
+        frame: Frame,
+        shot: Shot,
+        settings: Settings,
+        follow: bool,
+        began: float,
+        following: Following | None = None,
+    ) -> Estimate:
         stages, camera = [began], shot.camera
         notes: list[str] = []
         depth = None if frame.depth is None else self._matched(images.to_depth(frame.depth), "depth image", shot, notes)
-        targets, views, complaints = self._visible(self._targets(frame, shot, settings, notes), camera)
-        stages.append(time.monotonic())
+        stamp = seconds_of(frame.image.header.stamp)
         if follow:
-            stamp = seconds_of(frame.image.header.stamp)
             if stamp < self._last_stamp:  # a recording starts again
                 self.reset()
             self._last_stamp = stamp
+            following = self._following
+        finds, sought = self.finds(settings), [one for one in settings.targets if self._located(one)]
+        following = following or Following()
+        candidates: list[Candidate] = []
+        if finds:
+            stages.append(time.monotonic())
+            candidates = following.candidates(
+                shot.image, camera, sought, stamp, self.estimator.locate, settings.search_every
+            )
+            given = tuple(one for one in settings.targets if not self._located(one))
+        else:
+            given = self._targets(frame, shot, settings, notes)
+        targets, views, complaints = self._visible(given, camera, lenient=finds)
+        there, more, _ = self._visible(tuple(one.target for one in candidates), camera, lenient=True)
+        candidates = [one for one in candidates if one.target in there]
+        first = len(targets)
+        targets, views = [*targets, *there], [*views, *more]
+        stages.append(time.monotonic())
         warm = self._warm if settings.warm_start and follow else None
-        found = []
+        found: list[ObjectPoses] = []
+        missing: list[Missing] = []
         if targets:
             found = estimate_views(
                 self.estimator,
@@ -217,13 +273,20 @@ class Pipeline:
                 settings.symmetries,
                 np.float32 if getattr(frame.depth, "encoding", "") == "32FC1" else np.uint16,
             )
+        if finds:
+            counted, missing = following.learned(
+                candidates, found[first:], sought, camera, stamp, settings.least_presence
+            )
+            found = [*found[:first], *counted]
         stages.append(time.monotonic())
-        spans = {name: (b - a) * 1e3 for name, a, b in zip(("image", "estimate"), stages[:-1], stages[1:], strict=True)}
+        kinds = ("image", "search", "estimate") if finds else ("image", "estimate")
+        spans = {name: (b - a) * 1e3 for name, a, b in zip(kinds, stages[:-1], stages[1:], strict=True)}
         for note in notes:
             if note not in self._said:
                 self._said.add(note)
                 complaints.append(note)
-        return Estimate(found, [*complaints, *(text for one in found for text in one.complaints)], spans)
+        absent = [Absent(one.target.object_id, one.presence, one.why) for one in missing]
+        return Estimate(found, [*complaints, *(text for one in found for text in one.complaints)], spans, absent)
 
     @staticmethod
     def _matched(pixels: NDArray[Any], what: str, shot: Shot, notes: list[str]) -> NDArray[Any]:
@@ -237,8 +300,13 @@ class Pipeline:
         )
         return images.scaled(pixels, width, height, what)
 
-    def _visible(self, targets: tuple[Target, ...], camera: Camera) -> tuple[list[Target], list[View], list[str]]:
-        """The targets that a virtual camera can look at, these cameras, and why others cannot be; all: the error."""
+    def _visible(
+        self, targets: tuple[Target, ...], camera: Camera, lenient: bool = False
+    ) -> tuple[list[Target], list[View], list[str]]:
+        """The targets that a virtual camera can look at, these cameras, and why others cannot be.
+
+        Where none can be, that is the error, unless `lenient`.
+        """
         seen, views, errors = [], [], []
         config = self.estimator.config
         for target in targets:
@@ -247,7 +315,7 @@ class Pipeline:
                 seen.append(target)
             except CameraError as error:
                 errors.append(error)
-        if errors and not seen:
+        if errors and not seen and not lenient:
             raise errors[0]
         return seen, views, [str(error) for error in errors]
 

@@ -35,7 +35,7 @@ class Entry:
     read_only: bool = False
 
 
-REGION_SOURCES = "parameters", "topics", "mask", "detections"
+REGION_SOURCES = "auto", "parameters", "topics", "mask", "detections"
 TRANSPORTS = "raw", "compressed"
 MAX_SAMPLES = 10_000  # their distances are a matrix
 
@@ -61,9 +61,16 @@ TABLE: dict[str, Entry] = {
         "width 0: the largest centred square of the image.",
     ),
     "regions_from": Entry(
-        "parameters",
-        "Where the regions come from: parameters; topics (region/<object>, RegionOfInterest); mask (an image of "
-        "labels); detections (vision_msgs).",
+        "auto",
+        "Where the regions come from: auto (the parameters where they give some, else found in the image and followed "
+        "from then on); parameters; topics (region/<object>, RegionOfInterest); mask (an image of labels); detections "
+        "(vision_msgs).",
+    ),
+    "instances": Entry(
+        1, "How many of each object may be there, where they are found in the image: <object>#0, <object>#1, ...", 1, 50
+    ),
+    "search_every": Entry(
+        15, "Images from one search for further instances to the next; what is missing is searched in each.", 1, 10_000
     ),
     "transport": Entry("raw", "Images to subscribe to: raw (image) or compressed (image/compressed)."),
     "depth": Entry(False, "Also use depth images for the range (topic depth, registered to the image)."),
@@ -121,6 +128,7 @@ class Settings:
     checkpoint: str
     targets: tuple[Target, ...]
     regions_from: str
+    search_every: int
     transport: str
     depth: bool
     sync_tolerance: float
@@ -166,14 +174,26 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
     for one in checkpoints(file):
         known = known.joined(checkpoint.catalogue_for(carried_by(one), checkpoint.catalogue_of(one)))
     known = known.joined(catalogue(OWN))
-    targets = []
+    source, instances = values["regions_from"], values["instances"]
+    if source == "auto" and any(flat):
+        source = "parameters"
+    if instances > 1 and source != "auto":
+        raise ValueError(
+            f"{instances} instances of an object are told apart where they are found in the image: leave regions out, "
+            "and regions_from at auto"
+        )
+    targets: list[Target] = []
     for index, (name, given) in enumerate(zip(objects, diameters, strict=True)):
         diameter = given if given != 0 else _own_diameter(name, known, file)
         x, y, width, height = box = flat[4 * index : 4 * index + 4]
         whole = width == height == 0
         if not all(map(math.isfinite, box)) or not (whole or min(width, height) >= 2):
             raise ValueError(f"region {box} of '{name}': width and height must be at least 2 pixels, or both 0")
-        targets.append(Target(name, diameter, None if whole else Region(x, y, width, height)))
+        region = None if whole else Region(x, y, width, height)
+        if instances == 1:
+            targets.append(Target(name, diameter, region))
+        else:
+            targets += [Target(f"{name}#{k}", diameter, region, name) for k in range(instances)]
     for name, choices in (("regions_from", REGION_SOURCES), ("transport", TRANSPORTS)):
         if values[name] not in choices:
             raise ValueError(f"unknown {name} '{values[name]}': choose from {', '.join(choices)}")
@@ -186,7 +206,8 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
     return Settings(
         checkpoint=values["checkpoint"],
         targets=tuple(targets),
-        regions_from=values["regions_from"],
+        regions_from=source,
+        search_every=values["search_every"],
         transport=values["transport"],
         depth=values["depth"],
         sync_tolerance=values["sync_tolerance"],
@@ -263,28 +284,28 @@ def _own_diameter(name: str, known: Catalogue, file: str) -> float:
 
 def _symmetries(path: str, targets: list[Target], known: Catalogue) -> dict[str, Symmetry]:
     """Of every object: as the file lists it, else as the catalogue knows it; one that neither knows is refused."""
-    found = {target.object_id: known.symmetry(target.object_id) for target in targets}
+    found = {target.object_id: known.symmetry(target.sought) for target in targets}
     if not path:
         return found
     listed = models_info.read(path)
     for target in targets:
-        name = target.object_id
+        name = target.sought
         if models_info.key_of(listed, name) is not None or known.find(name) is None:
-            found[name] = _read_symmetry(path, file_version(path), name, target.diameter)
+            found[target.object_id] = _read_symmetry(path, file_version(path), name, target.diameter)
     return found
 
 
 def _meshes(files: list[str], targets: list[Target], known: Catalogue) -> dict[str, Mesh]:
     """Of the objects that have one."""
-    if len(files) != len(targets) and any(files):
-        raise ValueError(
-            f"{len(targets)} objects need {len(targets)} meshes, empty ones where there is none, got {files}"
-        )
+    names = list(dict.fromkeys(target.sought for target in targets))
+    if len(files) != len(names) and any(files):
+        raise ValueError(f"{len(names)} objects need {len(names)} meshes, empty ones where there is none, got {files}")
     found = {}
-    for index, target in enumerate(targets):
+    for target in targets:
+        index = names.index(target.sought)
         if index < len(files) and files[index]:
             found[target.object_id] = _read_mesh(files[index], file_version(files[index]), target.diameter)
-        elif (shape := known.find(target.object_id)) is not None:
+        elif (shape := known.find(target.sought)) is not None:
             found[target.object_id] = _surface(shape, target.diameter)
     return found
 

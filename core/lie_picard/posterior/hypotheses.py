@@ -72,6 +72,8 @@ class Hypotheses:
         positions: (N, 3) of the object's frame at each sample, one draw of the whole pose with its rotation; None where
             the model does not tell, and then modes have none either. Metres in a camera's frame, as `estimate_poses`
             gives them; of an image without a camera, radii of the object's sphere.
+        likeness: how likely the object that was asked for is, beside the likeliest one that the model knows: 1 where it
+            is this; NaN where none was asked for, or the model does not tell.
     """
 
     rotations: Tensor
@@ -86,6 +88,7 @@ class Hypotheses:
     inefficiency: float = 0.0
     converged: bool = True
     positions: Tensor | None = None
+    likeness: float = math.nan
 
     @property
     def best(self) -> Mode:

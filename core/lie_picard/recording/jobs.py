@@ -1,6 +1,7 @@
 """The estimator's part of scoring a recording, in parts that any process on any machine can take up.
 
-Every image is estimated on its own, so it does not matter who does what, in what order, and how often one tries.
+It does not matter who does what, in what order, and how often one tries: every image is estimated on its own, or,
+where the objects are found in the image and followed, every job begins with a search.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import torch
 
 from lie_picard import __version__
 from lie_picard.estimation.estimator import ImageError
+from lie_picard.estimation.following import Following
 from lie_picard.estimation.several import checkpoints, estimator_of
 from lie_picard.geometry.camera import CameraError
 from lie_picard.model import checkpoint
@@ -84,6 +86,7 @@ def run(job: Job, on_image: Callable[[], None] = lambda: None) -> Done:
     if job.threads:
         torch.set_num_threads(job.threads)
     pipeline = _pipeline(job.settings, job.device)
+    following = Following() if pipeline.finds(job.settings) else None
     images: list[Estimated] = []
     try:
         with job.bag.opened() as reader:
@@ -93,7 +96,7 @@ def run(job: Job, on_image: Callable[[], None] = lambda: None) -> Done:
                 estimate, problem = None, seen.problem
                 if seen.frame is not None:
                     try:
-                        estimate = pipeline.estimate(seen.frame, job.settings)
+                        estimate = pipeline.estimate(seen.frame, job.settings, following)
                     except (ImageError, CameraError) as error:
                         problem = str(error)
                     except torch.OutOfMemoryError:

@@ -197,6 +197,9 @@ def _prepare(path: Path, options: Options, work: Path) -> Recording:
     parts: Iterable[tuple[int, int]] = clock.spans(images, MAX_IMAGES, SPAN_NS)
     if options.results is not None:
         parts = []  # nothing is to be estimated
+    elif len({target.sought for target in options.settings.targets}) < len(objects):
+        # Several instances of an object are told apart from their first image on: by one after another.
+        parts = [(int(images[0]), int(images[-1]) + 1)]
     slim = bag.slim
     return Recording(
         slim,

@@ -88,10 +88,10 @@ def photograph(buffers: Buffers, world: World, rng: Rng, others: Buffers | None 
     if options.tables and world.pictures is not None:
         scene = surroundings.lay_tables(scene, world.pictures.prints, rng.some(options.tables, count), rng)
     cover = scene.new_zeros(count, world.size, world.size)
-    target = _layer(buffers, world, rng)
+    target = lit(buffers, world, rng)
     occluder = None
     if others is not None:
-        clutter, occluder = surroundings.scatter(_layer(others, world, rng), count, options, rng)
+        clutter, occluder = surroundings.scatter(lit(others, world, rng), count, options, rng)
         hidden = (occluder[:, 3] * target[:, 3]).sum((1, 2)) / target[:, 3].sum((1, 2)).clamp_min(1)
         occluder = occluder * (hidden <= options.hidden)[:, None, None, None]
         cover = occluder[:, 3]
@@ -135,7 +135,7 @@ def develop(scene: Tensor, options: Randomisation, rng: Rng) -> Tensor:
     return sensor.compress(scene, options, rng)
 
 
-def _layer(buffers: Buffers, world: World, rng: Rng) -> Tensor:
+def lit(buffers: Buffers, world: World, rng: Rng) -> Tensor:
     """Lit objects as premultiplied RGBA. -> (B, 4, S, S)."""
     options, lighting = world.options, draw_lighting(len(buffers.depth), world.options, rng)
     dresser = None

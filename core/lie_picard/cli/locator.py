@@ -1,0 +1,67 @@
+"""`lie-picard locator`: give a checkpoint what finds its objects in whole images; `train` does so by itself."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from lie_picard.cli.common import report
+from lie_picard.data.scenes import SceneOptions
+from lie_picard.model import checkpoint
+from lie_picard.model.locator import StoredLocator
+from lie_picard.objects import Object
+from lie_picard.training.locating import LocatorTrainer, LocatorTraining
+
+_MINUTES = 30.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("--checkpoint", default="default", help="file, or 'default'")
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="FILE", help="checkpoint to write, with a locator"
+    )
+    parser.add_argument("--minutes", type=float, default=_MINUTES, help=f"how long to train, default: {_MINUTES:g}")
+    parser.add_argument("--initial", default="default", help="checkpoint whose locator training begins at, or 'none'")
+    parser.add_argument("--resume", action="store_true", help="continue from OUTPUT.locator where it exists")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train a locator for a checkpoint's objects."""
+    model = checkpoint.load(args.checkpoint)
+    known = checkpoint.catalogue_for(model.known, model.catalogue)
+    objects = [known[name] for name in model.config.objects]
+    initial = None if args.initial == "none" else checkpoint.locator_of(args.initial)
+    model.locator, images = trained(objects, args.output, args.minutes, args.seed, initial, args.resume)
+    _, note = checkpoint.read_metadata(args.checkpoint)
+    checkpoint.save(model, args.output, note | {"locator": {"minutes": args.minutes, "images": images}})
+    report(args, {"output": str(args.output), "images": images, "minutes": args.minutes})
+
+
+def trained(
+    objects: Sequence[Object],
+    output: Path,
+    minutes: float,
+    seed: int,
+    initial: StoredLocator | None,
+    resume: bool,
+    scenes: SceneOptions | None = None,
+) -> tuple[StoredLocator, int]:
+    """A locator of objects, and how many images it saw; its state is kept in `output`.locator."""
+    trainer = LocatorTrainer(objects, LocatorTraining(minutes, seed=seed), scenes or SceneOptions(), initial)
+    state = output.with_name(output.name + ".locator")
+    if resume and state.is_file():
+        trainer.resume(state)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    whole = round(60 * minutes)
+    with tqdm(total=whole, initial=min(whole, int(trainer.seconds)), unit="s", desc="locator", mininterval=1) as bar:
+
+        def show(step: int, seconds: float, losses: Mapping[str, float]) -> None:
+            bar.set_postfix({name: f"{value:.3f}" for name, value in losses.items()}, refresh=False)
+            bar.update(min(whole, int(seconds)) - bar.n)
+
+        found = trainer.run(state, show)
+    return found, trainer.images

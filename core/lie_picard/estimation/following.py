@@ -1,0 +1,262 @@
+"""Objects from one image to the next: where to look for each, which of them is which, and when one is lost.
+
+An object that was seen is looked for where it should be now, which costs nothing. The locator looks for those that
+are not there, and now and then for more of them. What it proposes counts once the pose model agrees (`presence`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lie_picard.estimation.locate import Proposal, overlap
+from lie_picard.estimation.poses import ObjectPoses, Target
+from lie_picard.estimation.position import region_of
+from lie_picard.geometry.camera import Camera, Region
+
+Array = NDArray[np.float64]
+
+GIVEN, LOCATED, FOLLOWED, LOST = "given", "located", "followed", "lost"
+LEAST_PRESENCE = 0.5  # where the parameters name none: an object of which the model is less sure is not there
+_LEAST_LIKENESS = 0.3  # objects of one shape share what the model believes; anything else is another object
+_LEAST_SCORE = 0.5  # of a proposal, where the model does not tell presence
+_SPARE = 1  # proposals of each object that are looked at beyond those that are missing
+_SAME = 0.5  # overlap of regions from which two finds are one
+_BESIDE = 0.6  # the same of objects of different names, which may stand before one another
+_JUMP = 0.6  # of the region's side: farther from where it should be, it is another instance
+_RESIZED = 1.6  # the same, of its distance
+_MEMORY_S = 0.5  # after which a velocity says nothing any more
+_SMOOTH = 0.5  # share of the newest velocity
+_KEEN = 30  # images after a loss in which the locator looks at each
+
+
+class Candidate(NamedTuple):
+    """Where to look. state: FOLLOWED or LOCATED. score: of the locator; NaN where it was not asked."""
+
+    target: Target
+    state: str
+    score: float
+
+
+class Missing(NamedTuple):
+    """A target that is not there: what the best proposal's score or the presence at the last place was, and why."""
+
+    target: Target
+    presence: float
+    why: str
+
+
+@dataclass
+class _Known:
+    """What is known of an object: centre of its sphere, metres, and its velocity, camera frame."""
+
+    position: Array
+    stamp: float
+    velocity: Array | None = None
+
+    def at(self, stamp: float) -> Array:
+        """Where it should be, at constant velocity."""
+        ahead = stamp - self.stamp
+        if self.velocity is None or not 0 < ahead <= _MEMORY_S:
+            return self.position
+        return self.position + ahead * self.velocity
+
+    def move(self, position: Array, stamp: float) -> None:
+        """It was seen there."""
+        passed = stamp - self.stamp
+        if 0 < passed <= _MEMORY_S:
+            velocity = (position - self.position) / passed
+            self.velocity = velocity if self.velocity is None else self.velocity + _SMOOTH * (velocity - self.velocity)
+        else:
+            self.velocity = None
+        self.position, self.stamp = position, stamp
+
+
+class Following:
+    """Follows targets: `candidates` says where to look in an image, `learned` what of it counts.
+
+    Targets of one `sought` name are instances of one object; they are told apart by where they are.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[str, _Known] = {}  # of each instance that was ever seen
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the images before."""
+        self._there: dict[str, _Known] = {}
+        self._last.clear()
+        self._image, self._looked = 0, -(10**9)
+        self._lost_at: dict[str, int] = {}
+        self._best: dict[str, float] = {}  # highest score of each object in the last image that was searched
+
+    def candidates(
+        self,
+        image: NDArray[np.uint8],
+        camera: Camera,
+        targets: Sequence[Target],
+        stamp: float,
+        locate: Callable[[NDArray[np.uint8], Sequence[str]], list[Proposal]],
+        every: int,
+    ) -> list[Candidate]:
+        """Where to look in the next image.
+
+        Args:
+            stamp: of the image, seconds. locate: proposals in an image, of objects by name.
+            every: images from one search for further instances to the next; for what was never seen, or has just been
+                lost, each image is searched.
+        """
+        self._image += 1
+        found, missing = [], []
+        for target in targets:
+            known = self._there.get(target.object_id)
+            region = None if known is None else region_of(camera, known.at(stamp), target.diameter / 2)
+            if region is not None and _centre_inside(region, camera):
+                found.append(Candidate(dataclasses.replace(target, region=region), FOLLOWED, math.nan))
+            else:
+                if self._there.pop(target.object_id, None) is not None:
+                    self._lost_at[target.object_id] = self._image
+                missing.append(target)
+        followed = list(found)
+        seen = {one.target.sought for one in found}
+        keen = any(
+            one.sought not in seen or self._image - self._lost_at.get(one.object_id, -(10**9)) <= _KEEN
+            for one in missing
+        )
+        if not missing or not (keen or self._image - self._looked >= every):
+            return found
+        self._looked = self._image
+        names = list(dict.fromkeys(one.sought for one in missing))
+        proposals = locate(image, names)
+        for name in names:
+            mine = [one for one in proposals if one.name == name]
+            self._best[name] = max((one.score for one in mine), default=0.0)
+            waiting = [one for one in missing if one.sought == name]
+            free = [one for one in mine if all(overlap(one.region, there.target.region) < _limit(name, there.target)
+                                               for there in followed if there.target.region is not None)]  # fmt: skip
+            for index, one in enumerate(free[: len(waiting) + _SPARE]):
+                target = dataclasses.replace(waiting[min(index, len(waiting) - 1)], region=one.region)
+                found.append(Candidate(target, LOCATED, one.score))
+        return found
+
+    def learned(
+        self,
+        candidates: Sequence[Candidate],
+        found: Sequence[ObjectPoses],
+        targets: Sequence[Target],
+        camera: Camera,
+        stamp: float,
+        least_presence: float,
+    ) -> tuple[list[ObjectPoses], list[Missing]]:
+        """Which of the estimates count, under the names of their instances, and which targets are missing.
+
+        Args:
+            found: one for each candidate. least_presence: of an object that is there; 0: `LEAST_PRESENCE`.
+        """
+        least = least_presence or LEAST_PRESENCE
+        kept: list[tuple[Target, ObjectPoses]] = []
+        why: dict[str, tuple[float, str]] = {}
+        for one, poses in zip(candidates, found, strict=True):
+            if one.state != FOLLOWED:
+                continue
+            name, presence = one.target.object_id, poses.hypotheses.presence
+            known, place = self._there[name], _centre(poses)
+            if presence < least:
+                why[name] = presence, f"presence fell to {presence:.2f} (at least {least:g})"
+            elif poses.hypotheses.likeness < _LEAST_LIKENESS:
+                why[name] = presence, "what is there looks like another object"
+            elif place is not None and _jumped(known.at(stamp), place, one.target, camera):
+                why[name] = presence, "it is not where it should be: what is seen there is another instance"
+            elif any(_one_thing(poses, other) and two.sought == one.target.sought for two, other in kept):
+                why[name] = presence, "it became one with another instance"
+            else:
+                kept.append((one.target, dataclasses.replace(poses, state=FOLLOWED)))
+                continue
+            del self._there[name]
+            self._lost_at[name] = self._image
+        there = {target.object_id for target, _ in kept}
+        for name in dict.fromkeys(target.sought for target in targets):
+            free = [target for target in targets if target.sought == name and target.object_id not in there]
+            mine = [(one, poses) for one, poses in zip(candidates, found, strict=True)
+                    if one.state == LOCATED and one.target.sought == name]  # fmt: skip
+            for one, poses in sorted(mine, key=lambda pair: -pair[0].score):
+                presence = poses.hypotheses.presence
+                if poses.hypotheses.likeness < _LEAST_LIKENESS:
+                    continue
+                sure = presence >= least if not math.isnan(presence) else one.score >= _LEAST_SCORE
+                if not sure or not free or any(_one_thing(poses, other) for two, other in kept if two.sought == name):
+                    continue
+                target = self._nearest(free, _centre(poses))
+                free.remove(target)
+                kept.append(
+                    (target, dataclasses.replace(poses, object_id=target.object_id, state=LOCATED, score=one.score))
+                )
+            highest = max((poses.hypotheses.presence for _, poses in mine), default=math.nan)
+            for target in free:
+                why.setdefault(target.object_id, self._unfound(name, mine, highest, least))
+        for target, poses in kept:
+            if (place := _centre(poses)) is None:
+                continue
+            if target.object_id not in self._there:
+                self._there[target.object_id] = _Known(place, stamp)
+            else:
+                self._there[target.object_id].move(place, stamp)
+            self._last[target.object_id] = self._there[target.object_id]
+        order = {target.object_id: index for index, target in enumerate(targets)}
+        kept.sort(key=lambda pair: order[pair[0].object_id])
+        there = {target.object_id for target, _ in kept}
+        lost = [Missing(one, *why.get(one.object_id, (math.nan, "not searched in this image"))) for one in targets
+                if one.object_id not in there]  # fmt: skip
+        return [poses for _, poses in kept], lost
+
+    def _nearest(self, free: Sequence[Target], place: Array | None) -> Target:
+        """The instance that was last seen nearest to a place; the first of those never seen, where none was."""
+        if place is None:
+            return free[0]
+        far = lambda one: float(np.linalg.norm(self._last[one.object_id].position - place))  # noqa: E731
+        seen = [one for one in free if one.object_id in self._last]
+        return min(seen, key=far) if seen else free[0]
+
+    def _unfound(
+        self, name: str, mine: Sequence[tuple[Candidate, ObjectPoses]], highest: float, least: float
+    ) -> tuple[float, str]:
+        score = self._best.get(name, 0.0)
+        if not mine:
+            return math.nan, f"the locator's highest score is {score:.2f}, too low for a look"
+        return highest, f"the locator's highest score is {score:.2f}, presence there {highest:.2f} (at least {least:g})"
+
+
+def _limit(name: str, other: Target) -> float:
+    return _SAME if other.sought == name else _BESIDE
+
+
+def _centre(poses: ObjectPoses) -> Array | None:
+    """Of its sphere, metres, where the model tells it."""
+    place = poses.hypotheses.best.position
+    return None if place is None else place.double().cpu().numpy()
+
+
+def _centre_inside(region: Region, camera: Camera) -> bool:
+    x, y = region.x + region.width / 2, region.y + region.height / 2
+    return 0 <= x < camera.width and 0 <= y < camera.height
+
+
+def _one_thing(poses: ObjectPoses, other: ObjectPoses) -> bool:
+    return poses.region is not None and other.region is not None and overlap(poses.region, other.region) > _SAME
+
+
+def _jumped(expected: Array, place: Array, target: Target, camera: Camera) -> bool:
+    """Whether a place is too far from where the object should be for it to have come there."""
+    before, after = (region_of(camera, one, target.diameter / 2) for one in (expected, place))
+    if before is None or after is None:
+        return True
+    off = max(abs(after.x + after.width / 2 - before.x - before.width / 2),
+              abs(after.y + after.height / 2 - before.y - before.height / 2))  # fmt: skip
+    ratio = float(np.linalg.norm(place) / np.linalg.norm(expected))
+    return off > _JUMP * max(before.width, before.height) or not 1 / _RESIZED < ratio < _RESIZED

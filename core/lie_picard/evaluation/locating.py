@@ -1,0 +1,164 @@
+"""How well objects are found in whole images: proposals of the locator, and what the pose model leaves of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from lie_picard.data.scenes import Scene, SceneObject, SceneOptions, SceneStream
+from lie_picard.data.seeds import stream_generator
+from lie_picard.estimation.estimator import PoseEstimator
+from lie_picard.estimation.following import Following
+from lie_picard.estimation.locate import overlap
+from lie_picard.estimation.poses import ObjectPoses, Target, estimate_views
+from lie_picard.geometry.camera import Camera, Region, look_at
+from lie_picard.objects import Object
+from lie_picard.sampling import SamplerOptions
+from lie_picard.training.locating import same_shapes
+
+WIDTH, HEIGHT = 640, 480
+SIZES = 40.0, 400.0  # sides of the objects' regions, pixels
+RIGHT = 0.5  # intersection over union
+_FOCAL = 1.1  # over the width
+_BATCH = 10
+_KEPT = 48  # pictures of each object
+_LAYER = 192
+_FRESH = 3
+
+
+def evaluate(
+    estimator: PoseEstimator,
+    images: int,
+    seed: int = 0,
+    samples: int = 8,
+    on_images: Callable[[int], None] = lambda count: None,
+) -> list[dict[str, Any]]:
+    """One row an object, and one of all, from test scenes of 640 x 480 pixels.
+
+    Each scene is the first image of a stream: it is searched, and each proposal is looked at by the pose model, as the
+    node does (`following`), with up to four instances of each object. Columns: `recall`, `precision` of what is left;
+    `proposed`, recall of the proposals alone; `false_empty`, false finds an image without objects; `search_ms`, median.
+
+    Raises:
+        ValueError: the model has no locator.
+    """
+    if not estimator.locates:
+        raise ValueError("this checkpoint has no locator: give it one with `lie-picard locator`")
+    names = [name for name in estimator.config.objects if name in estimator.locates]
+    objects = [estimator.catalogue[name] for name in names]
+    options = SceneOptions(side=WIDTH, height=HEIGHT, sizes=SIZES, layer=_LAYER, kept=_KEPT, fresh=_FRESH)
+    stream = SceneStream(objects, options, stream_generator("scenes", seed), "test", seed)
+    counts = {name: _Count() for name in names}
+    alike = dict(zip(names, same_shapes(objects), strict=True))
+    spans: list[float] = []
+    empty = done = 0
+    while done < images:
+        for scene in stream.batch(min(_BATCH, images - done)):
+            found, proposed, span = _looked(estimator, objects, options.most, scene, samples)
+            spans.append(span)
+            empty += not scene.objects
+            for label, name in enumerate(names):
+                counts[name].add(label, scene.objects, found[name], proposed[name], alike[name])
+            done += 1
+        on_images(min(_BATCH, images))
+    rows = [{"solid": name} | count.row(empty) for name, count in counts.items()]
+    whole = _Count()
+    for count in counts.values():
+        whole.join(count)
+    return [*rows, {"solid": "all"} | whole.row(empty) | {"search_ms": float(np.median(spans))}]
+
+
+class _Count:
+    """What of an object's instances was found, and what was found that is not there."""
+
+    def __init__(self) -> None:
+        self.there = self.right = self.proposed = self.wrong = self.wrong_empty = 0
+
+    def add(
+        self,
+        label: int,
+        objects: Sequence[SceneObject],
+        found: Sequence[Region],
+        proposed: Sequence[Region],
+        alike: Sequence[int],
+    ) -> None:
+        """A scene. What is found at an object of the same shape is neither right nor wrong."""
+        mine = [_region(one) for one in objects if one.label == label]
+        others = [_region(one) for one in objects if one.label in alike]
+        self.there += len(mine)
+        matched = _matched(mine, found)
+        self.right += len(matched)
+        self.proposed += len(_matched(mine, proposed))
+        false = [one for k, one in enumerate(found) if k not in matched.values()
+                 and all(overlap(one, other) < RIGHT for other in others)]  # fmt: skip
+        self.wrong += len(false)
+        self.wrong_empty += len(false) * (not objects)
+
+    def join(self, other: _Count) -> None:
+        """Add another object's."""
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
+    def row(self, empty: int) -> dict[str, Any]:
+        """The figures, of so many images without objects."""
+        return {
+            "instances": self.there,
+            "recall": self.right / self.there if self.there else float("nan"),
+            "precision": self.right / (self.right + self.wrong) if self.right + self.wrong else float("nan"),
+            "proposed": self.proposed / self.there if self.there else float("nan"),
+            "false_empty": self.wrong_empty / empty if empty else float("nan"),
+        }
+
+
+def _matched(true: Sequence[Region], found: Sequence[Region]) -> dict[int, int]:
+    """Indices of true regions with those of what was found of each; the best overlap first."""
+    pairs = [(overlap(t, f), i, j) for i, t in enumerate(true) for j, f in enumerate(found)]
+    result: dict[int, int] = {}
+    for share, i, j in sorted(pairs, reverse=True):
+        if share >= RIGHT and i not in result and j not in result.values():
+            result[i] = j
+    return result
+
+
+def _region(one: SceneObject) -> Region:
+    return Region(one.x - one.side / 2, one.y - one.side / 2, one.side, one.side)
+
+
+def _looked(
+    estimator: PoseEstimator, objects: Sequence[Object], most: int, scene: Scene, samples: int
+) -> tuple[dict[str, list[Region]], dict[str, list[Region]], float]:
+    """Regions of what is found, and of all proposals, by object; and how long the search took, ms."""
+    focal = _FOCAL * WIDTH
+    camera = Camera(
+        np.array([[focal, 0, (WIDTH - 1) / 2], [0, focal, (HEIGHT - 1) / 2], [0, 0, 1]]), np.zeros(0), WIDTH, HEIGHT
+    )
+    names = [one.name for one in objects]
+    targets = [Target(f"{one.name}#{k}", one.diameter or 0.1, None, one.name) for one in objects for k in range(most)]
+    following = Following()
+    began = time.perf_counter()
+    proposals = estimator.locate(scene.image, names)
+    span = (time.perf_counter() - began) * 1e3
+    candidates = following.candidates(scene.image, camera, targets, 0.0, lambda image, names: proposals, 1)
+    found: list[ObjectPoses] = []
+    if candidates:
+        size, fill = estimator.config.image_size, estimator.config.fill
+        views = [look_at(camera, one.target.region, size, fill) for one in candidates if one.target.region is not None]
+        sought = [one.target for one in candidates]
+        found = estimate_views(
+            estimator, scene.image, camera, sought, views, samples, 0, SamplerOptions("ode", restarts=0)
+        )
+    counted, _ = following.learned(candidates, found, targets, camera, 0.0, 0.0)
+    kept: dict[str, list[Region]] = {name: [] for name in names}
+    for one in counted:
+        if one.region is not None:
+            kept[one.object_id.rpartition("#")[0]].append(one.region)
+    proposed: dict[str, list[Region]] = {name: [] for name in names}
+    for proposal in proposals:
+        proposed[proposal.name].append(proposal.region)
+    return kept, proposed, span
+
+
+__all__ = ["evaluate"]

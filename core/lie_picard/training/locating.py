@@ -1,0 +1,259 @@
+"""Training of the locator (`model.locator`) on rendered scenes; resumable, seeded, never pickled."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lie_picard.data.scenes import Scene, SceneObject, SceneOptions, SceneStream
+from lie_picard.data.seeds import train_generator
+from lie_picard.files import atomic_write
+from lie_picard.model.checkpoint import CheckpointError
+from lie_picard.model.locator import STRIDE, Locator, LocatorConfig, Maps, StoredLocator
+from lie_picard.objects import Object
+from lie_picard.training.optimizers import Muon
+
+SAVE_EVERY_S = 120.0
+_ALIKE = 1e-3  # relative difference of area and volume up to which two objects are of one shape
+_TAUGHT = 0.4  # of the heat at an object's centre: where the box is taught
+_BOX = 2.0  # weight of the box beside the heat
+_POSITIVE, _NEGATIVE = 2, 4  # exponents of the focal loss (Law and Deng, "CornerNet", 2018)
+
+
+@dataclass(frozen=True)
+class LocatorTraining:
+    """Settings of a run.
+
+    Attributes:
+        minutes: how long. batch: scenes a step. repeats: how often each is shown, turned and mirrored otherwise.
+        kept: scenes that a batch is drawn from. learning_rate: after `warmup_steps`; it falls to zero along half a
+            cosine in the last `decay` of the run. ema: decay of the averaged weights. seed: of everything.
+    """
+
+    minutes: float
+    batch: int = 16
+    repeats: int = 3
+    kept: int = 768
+    learning_rate: float = 2e-3
+    warmup_steps: int = 50
+    decay: float = 0.6
+    ema: float = 0.998
+    weight_decay: float = 0.01
+    seed: int = 0
+
+    def rate(self, step: int, seconds: float) -> float:
+        """The learning rate of a step."""
+        fallen = 1 - (1 - seconds / (60 * self.minutes)) / self.decay
+        falling = 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, fallen))))
+        return self.learning_rate * min(1.0, (step + 1) / self.warmup_steps) * falling
+
+
+class Targets(NamedTuple):
+    """What the maps should say of B scenes.
+
+    Attributes:
+        heat: (B, K, h, w) 1 at the centres, falling off around them. counted: (B, K, h, w) 0 where an object of the
+            same shape is, which another name's map may show or not. box: (B, 3, h, w). taught: (B, h, w) bool, where.
+    """
+
+    heat: Tensor
+    counted: Tensor
+    box: Tensor
+    taught: Tensor
+
+
+def same_shapes(objects: Sequence[Object]) -> list[list[int]]:
+    """For each object the others that have its shape, as a solid with a mark has that of the bare one."""
+    sizes = []
+    for one in objects:
+        mesh = one.mesh(1.0)
+        a, b, c = mesh.vertices[mesh.triangles].transpose(1, 0, 2)
+        cross = np.cross(b - a, c - a)
+        sizes.append((float(np.linalg.norm(cross, axis=1).sum() / 2), abs(float((a * cross).sum() / 6))))
+    same = lambda p, q: all(math.isclose(a, b, rel_tol=_ALIKE) for a, b in zip(p, q, strict=True))  # noqa: E731
+    return [[j for j, q in enumerate(sizes) if j != i and same(p, q)] for i, p in enumerate(sizes)]
+
+
+def targets(scenes: Sequence[Sequence[SceneObject]], side: int, kinds: int, alike: Sequence[Sequence[int]]) -> Targets:
+    """The maps of scenes of a side in pixels that show these objects."""
+    cells, count = side // STRIDE, len(scenes)
+    heat = np.zeros((count, kinds, cells, cells), np.float32)
+    counted = np.ones_like(heat)
+    box = np.zeros((count, 3, cells, cells), np.float32)
+    taught = np.zeros((count, cells, cells), bool)
+    middles = (np.arange(cells, dtype=np.float32) + 0.5) * STRIDE
+    for index, objects in enumerate(scenes):
+        for one in objects:
+            dx, dy = one.x - middles[None, :], one.y - middles[:, None]
+            spread = STRIDE * (0.5 + 0.06 * one.side / STRIDE)
+            around = np.exp(-(dx**2 + dy**2) / (2 * spread**2))
+            row, column = np.unravel_index(np.argmax(around), around.shape)
+            around = around / max(float(around[row, column]), 1e-6)
+            heat[index, one.label] = np.maximum(heat[index, one.label], around)
+            for other in alike[one.label]:
+                counted[index, other][around > 0.05] = 0
+            here = around > _TAUGHT
+            box[index, 0][here] = (np.broadcast_to(dx, here.shape) / one.side)[here]
+            box[index, 1][here] = (np.broadcast_to(dy, here.shape) / one.side)[here]
+            box[index, 2][here] = math.log(one.side / STRIDE)
+            taught[index] |= here
+    counted = np.where(heat >= 1, 1, counted)
+    return Targets(torch.from_numpy(heat), torch.from_numpy(counted), torch.from_numpy(box), torch.from_numpy(taught))
+
+
+def loss(maps: Maps, wanted: Targets) -> dict[str, Tensor]:
+    """Focal loss of the heat over the number of objects, and absolute errors of the boxes."""
+    probability, centre = maps.heat.sigmoid(), wanted.heat >= 1
+    right, wrong = F.logsigmoid(maps.heat), F.logsigmoid(-maps.heat)
+    found = torch.where(
+        centre,
+        -((1 - probability) ** _POSITIVE) * right,
+        -((1 - wanted.heat) ** _NEGATIVE) * probability**_POSITIVE * wrong * wanted.counted,
+    )
+    box = (maps.box - wanted.box).abs().sum(1) * wanted.taught
+    return {"heat": found.sum() / centre.sum().clamp_min(1), "box": box.sum() / wanted.taught.sum().clamp_min(1)}
+
+
+def turned(scene: Scene, how: int) -> Scene:
+    """A scene turned by quarters (`how` % 4) and, from 4 on, mirrored: a thing is where it is in a mirror, too."""
+    side = scene.image.shape[0]
+    image, found = np.rot90(scene.image, how % 4), list(scene.objects)
+    for _ in range(how % 4):
+        found = [one._replace(x=one.y, y=side - one.x) for one in found]
+    if how >= 4:
+        image, found = image[:, ::-1], [one._replace(x=side - one.x) for one in found]
+    return Scene(np.ascontiguousarray(image), found)
+
+
+class LocatorTrainer:
+    """Network, its moving average, optimiser and position in the run."""
+
+    def __init__(
+        self,
+        objects: Sequence[Object],
+        options: LocatorTraining,
+        scenes: SceneOptions,
+        initial: StoredLocator | None = None,
+    ) -> None:
+        """`initial`: weights to begin at."""
+        torch.manual_seed(options.seed)
+        self.options, self.scenes, self.objects = options, scenes, list(objects)
+        config = LocatorConfig(tuple(one.name for one in objects), sizes=scenes.sizes)
+        self.model, self.average = Locator(config), Locator(config)
+        if initial is not None:
+            self.model.begin(initial)
+        self.average.load_state_dict(self.model.state_dict())
+        self.average.eval().requires_grad_(False)
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = Muon(self.model.parameters(), options.learning_rate, options.weight_decay)
+        self.alike = same_shapes(self.objects)
+        self.step, self.seconds = 0, 0.0
+
+    def run(
+        self, state: Path | None = None, on_step: Callable[[int, float, Mapping[str, float]], None] | None = None
+    ) -> StoredLocator:
+        """Train on until the time is over; `state` is kept up to date. -> the averaged network."""
+        options = self.options
+        generator = train_generator("scenes", options.seed, self.step)
+        choose = np.random.default_rng([options.seed, self.step])
+        stream = SceneStream(self.objects, self.scenes, generator, seed=options.seed)
+        pool: list[Scene] = []
+        began, saved, before = time.monotonic(), time.monotonic(), self.seconds
+        while self.seconds < 60 * options.minutes:
+            if self.step % options.repeats == 0 or len(pool) < options.batch:
+                pool = [*pool, *stream.batch(options.batch)][-options.kept :]
+            picked = choose.choice(len(pool), options.batch, replace=False)
+            losses = self._advance([turned(pool[k], int(choose.integers(8))) for k in picked])
+            self.step += 1
+            self.seconds = before + time.monotonic() - began
+            if on_step is not None:
+                on_step(self.step, self.seconds, losses)
+            if state is not None and time.monotonic() - saved > SAVE_EVERY_S:
+                self.save(state)
+                saved = time.monotonic()
+        if state is not None:
+            self.save(state)
+        return StoredLocator.of(self.average)
+
+    def _advance(self, scenes: Sequence[Scene]) -> dict[str, float]:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.options.rate(self.step, self.seconds)
+        wanted = targets([one.objects for one in scenes], self.scenes.side, len(self.objects), self.alike)
+        images = torch.from_numpy(np.stack([one.image for one in scenes])).permute(0, 3, 1, 2)
+        self.model.train()
+        with torch.autocast("cpu", torch.bfloat16):
+            maps = self.model((images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last))
+        parts = loss(Maps(maps.heat.float(), maps.box.float()), wanted)
+        self.optimizer.zero_grad(set_to_none=True)
+        (parts["heat"] + _BOX * parts["box"]).backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 10.0)
+        self.optimizer.step()
+        share = 1 - min(self.options.ema, (self.step + 1) / (self.step + 10))
+        for mine, theirs in zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True):
+            if mine.is_floating_point():
+                mine.lerp_(theirs, share)
+            else:
+                mine.copy_(theirs)
+        return {name: float(value.detach()) for name, value in parts.items()}
+
+    @property
+    def images(self) -> int:
+        """Scenes that were shown so far."""
+        return self.step * self.options.batch
+
+    def save(self, path: Path) -> None:
+        """All that `resume` needs, as one file."""
+        tensors = {f"model.{name}": one.contiguous() for name, one in self.model.state_dict().items()}
+        tensors |= {f"average.{name}": one.contiguous() for name, one in self.average.state_dict().items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": one.contiguous() for name, one in state.items()}
+        note = {"step": self.step, "seconds": self.seconds, "run": self._run()}
+        with atomic_write(path) as partial:
+            save_file(tensors, str(partial), {"format": "lie_picard_locator_training", "state": json.dumps(note)})
+
+    def resume(self, path: Path) -> None:
+        """Continue where `save` stood; other scenes follow.
+
+        Raises:
+            CheckpointError: the file is damaged or belongs to a run with other settings.
+        """
+        try:
+            with safe_open(str(path), "pt") as opened:
+                note = json.loads((opened.metadata() or {})["state"])
+                tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            if note["run"] != self._run():
+                raise CheckpointError(
+                    f"{path} belongs to a run with other settings; give the same ones, or remove it to start afresh"
+                )
+            pick = lambda prefix: {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}  # noqa: E731
+            self.model.load_state_dict(pick("model."))
+            self.average.load_state_dict(pick("average."))
+            state: dict[int, dict[str, Tensor]] = {}
+            for key, value in pick("optimizer.").items():
+                index, name = key.split(".", 1)
+                state.setdefault(int(index), {})[name] = value
+            self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+            self.step, self.seconds = int(note["step"]), float(note["seconds"])
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            if isinstance(error, CheckpointError):
+                raise
+            raise CheckpointError(f"{path}: unreadable ({error}); remove it to start afresh") from error
+
+    def _run(self) -> dict[str, object]:
+        return {
+            "objects": [one.name for one in self.objects],
+            "training": json.loads(json.dumps(asdict(self.options))),
+            "scenes": json.loads(json.dumps(asdict(self.scenes))),
+        }
