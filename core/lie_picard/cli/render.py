@@ -36,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     scenes.add_argument("--height", type=positive, default=480, help="of the images, pixels")
     scenes.add_argument("--background", choices=("dark", "photographs"), default="dark", help="photographs are those "
                         "of scikit-image; splits whose names begin with train have others than the rest")  # fmt: skip
+    parser.add_argument("--moving", action="store_true", help="objects of a recording move freely, the first one out "
+                        "of the image and back, and the parameters do not say where they are")  # fmt: skip
 
 
 def _known() -> Catalogue:
@@ -63,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
     if args.format == "bag":
         from lie_picard.recording import rendered
 
-        turning = rendered.Turning(shapes, args.images, args.width, args.height, args.background)
+        turning = rendered.Turning(shapes, args.images, args.width, args.height, args.background, args.moving)
         with tqdm(total=args.images, unit="image", disable=None) as bar:
             parameters = rendered.write(args.output, turning, args.seed, bar.update)
         report(args, {"output": str(args.output), "format": "bag", "seed": args.seed, "images": args.images,

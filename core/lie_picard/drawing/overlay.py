@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lie_picard.geometry.camera import Camera
+from lie_picard.geometry.camera import Camera, Region
 from lie_picard.geometry.mesh import Mesh
 
 Array = NDArray[np.float64]
@@ -141,6 +141,36 @@ def draw_overlay(image: Image, camera: Camera, items: Sequence[Drawn]) -> Image:
             _axes(result, camera, item.best[:3, :3], item.best[:3, 3], size, scale)
         _label(result, camera, item, size, scale, taken)
     return result
+
+
+def draw_regions(
+    image: Image, regions: Sequence[tuple[Region, Colour, str, float]], notes: Sequence[str] = ()
+) -> Image:
+    """The image, drawn into: corners of each region with how it was come by and the locator's score, and notes below.
+
+    Args:
+        regions: with a colour, a word and a score, which is left out where it is NaN.
+    """
+    scale = max(1.0, min(image.shape[:2]) / 480)
+    line, size = max(1, round(scale)), 0.4 * scale
+    for region, colour, word, score in regions:
+        x, y, side = region.x, region.y, region.width / 5
+        for dx, dy in ((0, 0), (1, 0), (0, 1), (1, 1)):
+            corner = x + dx * region.width, y + dy * region.height
+            for step in ((side * (1 - 2 * dx), 0.0), (0.0, side * (1 - 2 * dy))):
+                end = corner[0] + step[0], corner[1] + step[1]
+                cv2.line(image, *(tuple(round(v) for v in point) for point in (corner, end)), colour, line)  # type: ignore[call-overload]
+        text = word if math.isnan(score) else f"{word} {score:.2f}"
+        _write(image, text, (x, y + region.height + 13 * scale), size, colour)
+    for index, note in enumerate(notes):
+        _write(image, note, (6 * scale, image.shape[0] - (8 + 14 * index) * scale), size, (255, 255, 255))
+    return image
+
+
+def _write(image: Image, text: str, place: tuple[float, float], size: float, colour: Colour) -> None:
+    at = round(place[0]), round(place[1])
+    for shade, width in (((0, 0, 0), 3), (colour, 1)):
+        cv2.putText(image, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, shade, width, cv2.LINE_AA)
 
 
 def enlarged(image: Image, camera: Camera, factor: int) -> tuple[Image, Camera]:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lie_picard.estimation.locate import Proposal, overlap
+from lie_picard.estimation.locate import LEAST_SCORE, Proposal, overlap
 from lie_picard.estimation.poses import ObjectPoses, Target
 from lie_picard.estimation.position import region_of
 from lie_picard.geometry.camera import Camera, Region
@@ -26,6 +26,8 @@ GIVEN, LOCATED, FOLLOWED, LOST = "given", "located", "followed", "lost"
 LEAST_PRESENCE = 0.5  # where the parameters name none: an object of which the model is less sure is not there
 _LEAST_LIKENESS = 0.3  # objects of one shape share what the model believes; anything else is another object
 _LEAST_SCORE = 0.5  # of a proposal, where the model does not tell presence
+SMALLEST_PX = 40.0  # of a region; the locator was not trained on smaller ones, in images of 640 pixels
+_DARK, _BRIGHT = 15.0, 245.0  # mean brightness beyond which an image shows little
 _SPARE = 1  # proposals of each object that are looked at beyond those that are missing
 _SAME = 0.5  # overlap of regions from which two finds are one
 _BESIDE = 0.6  # the same of objects of different names, which may stand before one another
@@ -95,6 +97,7 @@ class Following:
         self._image, self._looked = 0, -(10**9)
         self._lost_at: dict[str, int] = {}
         self._best: dict[str, float] = {}  # highest score of each object in the last image that was searched
+        self._brightness = math.nan  # of that image
 
     def candidates(
         self,
@@ -133,7 +136,7 @@ class Following:
             return found
         self._looked = self._image
         names = list(dict.fromkeys(one.sought for one in missing))
-        proposals = locate(image, names)
+        proposals, self._brightness = locate(image, names), float(image[::8, ::8].mean())
         for name in names:
             mine = [one for one in proposals if one.name == name]
             self._best[name] = max((one.score for one in mine), default=0.0)
@@ -226,10 +229,23 @@ class Following:
     def _unfound(
         self, name: str, mine: Sequence[tuple[Candidate, ObjectPoses]], highest: float, least: float
     ) -> tuple[float, str]:
+        """The highest presence, and why an object that was searched is not there."""
         score = self._best.get(name, 0.0)
-        if not mine:
-            return math.nan, f"the locator's highest score is {score:.2f}, too low for a look"
-        return highest, f"the locator's highest score is {score:.2f}, presence there {highest:.2f} (at least {least:g})"
+        why = f"the locator's highest score is {score:.2f}"
+        if mine:
+            why += f", presence there {highest:.2f} (at least {least:g})"
+        else:
+            why += f" (at least {LEAST_SCORE:g})"
+        if self._brightness < _DARK:
+            why += f"; the image is dark (mean {self._brightness:.0f} of 255): more light, or a longer exposure"
+        elif self._brightness > _BRIGHT:
+            why += f"; the image is overexposed (mean {self._brightness:.0f} of 255): a shorter exposure"
+        small = min((one.target.region.width for one, _ in mine if one.target.region is not None), default=math.inf)
+        if small < SMALLEST_PX:
+            why += (
+                f"; what looks like it is {small:.0f} pixels wide: below {SMALLEST_PX:.0f} little is found, go nearer"
+            )
+        return highest, why
 
 
 def _limit(name: str, other: Target) -> float:

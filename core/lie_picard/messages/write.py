@@ -104,7 +104,8 @@ class Writer:
             return message
         message.state, message.location_score = STATES[poses.state], poses.score
         if poses.region is not None:
-            message.region = [poses.region.x, poses.region.y, poses.region.width, poses.region.height]
+            box = poses.region.x, poses.region.y, poses.region.width, poses.region.height
+            message.region = np.array(box, np.float32)
         if found.axis is not None:
             message.symmetry_axis = self.vector_of(found.axis.tolist())
         # All at once, the followed pose last: one by one the modes would take longer than the encoder.

@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from lie_picard.drawing.distribution import distribution_image
-from lie_picard.drawing.overlay import Colour, Drawn, Outline, colour_of, draw_overlay
+from lie_picard.drawing.overlay import Colour, Drawn, Outline, colour_of, draw_overlay, draw_regions
+from lie_picard.estimation.following import GIVEN
 from lie_picard.estimation.poses import ObjectPoses
 from lie_picard.geometry.mesh import Mesh
 from lie_picard.node.pipeline import Result, Shot
@@ -35,13 +36,16 @@ def overlay(shot: Shot, result: Result, settings: Settings, truth: Mapping[str, 
     """
     sizes = {target.object_id: target.diameter for target in settings.targets}
     colours = {target.object_id: colour_of(index) for index, target in enumerate(settings.targets)}
-    items = []
+    items, boxes = [], []
     for poses, tracked in zip(result.poses, result.tracked, strict=True):
         name, modes = poses.object_id, poses.hypotheses.modes
         item = drawn(poses, tracked, settings.meshes.get(name) or _ball(sizes[name]), colours[name])
         note = f"{len(modes)} mode{'s' if len(modes) > 1 else ''}, {modes[0].weight:.0%}"
         items.append(dataclasses.replace(item, truth=(truth or {}).get(name), note=note))
-    return draw_overlay(shot.image, shot.camera, items)
+        if poses.state != GIVEN and poses.region is not None:
+            boxes.append((poses.region, colours[name], poses.state, poses.score))
+    shown = draw_overlay(shot.image, shot.camera, items)
+    return draw_regions(shown, boxes, [f"{one.object_id}: not found" for one in result.missing])
 
 
 def drawn(poses: ObjectPoses, tracked: Tracked, mesh: Mesh, colour: Colour) -> Drawn:

@@ -58,7 +58,7 @@ TABLE: dict[str, Entry] = {
     "regions": Entry(
         [0.0, 0.0, 0.0, 0.0],
         "x, y, width, height [px] of each object's circumscribed sphere in the image; "
-        "width 0: the largest centred square of the image.",
+        "width 0: found in the image where the model can, else the largest centred square.",
     ),
     "regions_from": Entry(
         "auto",
@@ -106,7 +106,11 @@ TABLE: dict[str, Entry] = {
     "seed": Entry(0, "Seed of every image's draw; -1: a fresh one each.", -1, 2**31 - 1),
     "max_rate": Entry(0.0, "Images a second to estimate at most; 0: all.", 0.0, 1000.0),
     "least_presence": Entry(
-        0.0, "An object is lost, and no longer published, where its presence is below this; 0: never.", 0.0, 1.0
+        0.0,
+        "An object is lost, and no longer published, where its presence is below this; 0: never, or 0.5 where "
+        "it is found in the image.",
+        0.0,
+        1.0,
     ),
     "max_age": Entry(0.0, "Drop images older than this when their turn comes [s]; 0: never.", 0.0, 3600.0),
     "autostart": Entry(True, "Configure and activate at once; off where a lifecycle manager does it.", read_only=True),
@@ -157,6 +161,8 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
     values = filled(values)
     objects, diameters = list(values["objects"]), list(values["diameters"])
     flat = [float(value) for value in values["regions"]]
+    if flat == TABLE["regions"].default:  # of each of them
+        flat = flat * len(objects)
     if not objects or len(set(objects)) != len(objects) or not all(objects):
         raise ValueError(f"objects must be distinct names, got {objects}")
     for name in objects:

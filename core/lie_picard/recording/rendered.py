@@ -1,4 +1,4 @@
-"""Recordings that are rendered: objects that turn in front of a camera, as a rosbag2 (mcap) with the true poses.
+"""Recordings that are rendered: objects that turn or move in front of a camera, as a rosbag2 (mcap) with true poses.
 
 Topics: /image (sensor_msgs/Image), /camera_info, and /tf with the truth as `truth/<object>`.
 """
@@ -40,6 +40,9 @@ _START_NS = 1_790_000_000_000_000_000
 _FOCAL = 2.5  # focal length over the image's width: a long lens, as in training
 _FILL = 0.75  # an object's diameter over its share of the image
 _PAD = 1.05  # side of a region over the object's
+_PERIODS_S = 9.0, 13.0  # of the movement to the side and up, of the first object; others are slower, by a part each
+_REACH = 0.75, 0.3  # of the movement, in image widths and heights; the first object leaves the image
+_NEARER = 0.2  # share by which the distance changes
 
 
 def turning(frames: int, generator: torch.Generator) -> Tensor:
@@ -97,6 +100,7 @@ class Turning:
     Attributes:
         objects: that appear, each once. frames: number of images, ten a second.
         width, height: of the images, pixels. background: one of `data.bop.write.BACKGROUNDS`.
+        moving: they move freely, the first one out of the image and back, instead of turning in place.
     """
 
     objects: Sequence[Object]
@@ -104,6 +108,7 @@ class Turning:
     width: int = 640
     height: int = 480
     background: str = "dark"
+    moving: bool = False
 
     @property
     def camera(self) -> Camera:
@@ -128,6 +133,24 @@ class Turning:
             found.append(distance * ray / np.linalg.norm(ray))
         return found
 
+    def paths(self) -> list[NDArray[np.float64]]:
+        """Centres (frames, 3) of each object in the camera's frame, metres, by `positions` or on their ways."""
+        time = np.arange(self.frames) / RATE_HZ
+        found = []
+        for index, place in enumerate(self.positions()):
+            if not self.moving:
+                found.append(np.repeat(place[None], self.frames, 0))
+                continue
+            slower = 1 + index / max(1, len(self.objects))
+            phase = 2 * math.pi * index / len(self.objects)
+            across, up = (np.sin(2 * math.pi * time / (period * slower) + phase) for period in _PERIODS_S)
+            reach = _REACH[0] if index == 0 else 0.5 * _REACH[0]
+            pixels = np.stack([self.width * (0.5 + reach * across), self.height * (0.5 + _REACH[1] * up)], 1)
+            rays = self.camera.rays(pixels)
+            away = np.linalg.norm(place) * (1 + _NEARER * np.sin(2 * math.pi * time / 7.0 + phase))
+            found.append(away[:, None] * rays / np.linalg.norm(rays, axis=1, keepdims=True))
+        return found
+
 
 def write(folder: Path, what: Turning, seed: int = 0, on_image: Callable[[], object] = lambda: None) -> Path:
     """Render a recording. -> the parameters file beside it, which says what the node is to look for, and where.
@@ -145,7 +168,7 @@ def write(folder: Path, what: Turning, seed: int = 0, on_image: Callable[[], obj
     generator = test_generator(seed)
     radii = [(shape.diameter or DIAMETER) / 2 for shape in what.objects]
     rotations = [turning(what.frames, generator) for _ in what.objects]
-    positions = what.positions()
+    paths = what.paths()
     backdrop: NDArray[np.float32] = np.full((what.height, what.width, 3), BACKGROUND, np.float32)
     if what.background == "photographs":
         crop = photograph_crops("test", max(what.width, what.height), generator, 1)[0]
@@ -153,11 +176,11 @@ def write(folder: Path, what: Turning, seed: int = 0, on_image: Callable[[], obj
 
     def take(frame: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         placements = []
-        for number, (shape, radius, turns, position) in enumerate(
-            zip(what.objects, radii, rotations, positions, strict=True), 1
+        for number, (shape, radius, turns, path) in enumerate(
+            zip(what.objects, radii, rotations, paths, strict=True), 1
         ):
             pose = np.eye(4)
-            pose[:3, :3], pose[:3, 3] = turns[frame].numpy(), position
+            pose[:3, :3], pose[:3, 3] = turns[frame].numpy(), path[frame]
             placements.append(Placement(shape, number, radius, pose))
         picture = render(what.camera, placements, backdrop).picture
         on_image()
@@ -165,14 +188,13 @@ def write(folder: Path, what: Turning, seed: int = 0, on_image: Callable[[], obj
 
     write_images(folder, what.camera, what.frames, take)
     regions = []
-    for position, radius in zip(positions, radii, strict=True):
+    for position, radius in zip(what.positions(), radii, strict=True):
         region = sphere_region(what.camera, position, radius * _PAD)
         regions += [round(value, 1) for value in (region.x, region.y, region.width, region.height)]
     values = {
         "objects": [shape.name for shape in what.objects],
         "diameters": [round(2 * radius, 6) for radius in radii],
-        "regions": regions,
-    }
+    } | ({} if what.moving else {"regions": regions})  # they are found, and followed
     with atomic_write(parameters) as partial:
         text = yaml.safe_dump({"/**": {"ros__parameters": values}}, default_flow_style=None, sort_keys=False)
         partial.write_text(f"# What to look for in the recording {folder.name}, and where.\n{text}")

@@ -15,7 +15,7 @@ ANY = TABLE["objects"].default[0]  # the name that parameters begin with stands 
 def object_infos(settings: Settings, known: Sequence[str]) -> list[ObjectInfo]:
     """Diameter, symmetry and model of each object that is looked for. `known`: names of the model's own objects."""
     return [
-        WRITER.object_info(target, target.object_id if target.object_id in known else "",
+        WRITER.object_info(target, target.sought if target.sought in known else "",
                            settings.symmetries[target.object_id])
         for target in settings.targets
     ]  # fmt: skip
@@ -25,7 +25,7 @@ def strangers(settings: Settings, known: Sequence[str]) -> list[str]:
     """Objects that the model does not know by their names, one line each, with the name that was meant perhaps."""
     lines = []
     folded = {name.casefold(): name for name in known}
-    for name in (target.object_id for target in settings.targets):
+    for name in dict.fromkeys(target.sought for target in settings.targets):
         if name in known or name == ANY:
             continue
         near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)

@@ -166,6 +166,7 @@ def _latency(figures: Figures) -> _Verdict:
 
 
 def _objects(figures: Figures) -> _Verdict:
+    """An object that was searched and is not there is no fault; why it was not found stands here."""
     return OK, ", ".join(f"{name}: {state}" for name, state in figures.objects.items()) or "nothing was estimated yet"
 
 
