@@ -59,7 +59,8 @@ class Finder:
         if self._device.type == "cpu" and onnx.available():
             with onnx.quiet():
                 example = {"image": torch.zeros(1, 3, 64, 96)}
-                graph = onnx.export(_Plain(self._network), example, {"image": {2: "height", 3: "width"}})
+                # In evaluation mode itself: the exporter puts all of it back into the mode that the whole is in.
+                graph = onnx.export(_Plain(self._network).eval(), example, {"image": {2: "height", 3: "width"}})
             self._session = onnx.session_of(graph, torch.get_num_threads())
 
     def __call__(

@@ -43,6 +43,7 @@ _PAD = 1.05  # side of a region over the object's
 _PERIODS_S = 9.0, 13.0  # of the movement to the side and up, of the first object; others are slower, by a part each
 _REACH = 0.75, 0.3  # of the movement, in image widths and heights; the first object leaves the image
 _NEARER = 0.2  # share by which the distance changes
+_AWAY = 1.6  # times as far as those that turn in place
 
 
 def turning(frames: int, generator: torch.Generator) -> Tensor:
@@ -147,7 +148,7 @@ class Turning:
             reach = _REACH[0] if index == 0 else 0.5 * _REACH[0]
             pixels = np.stack([self.width * (0.5 + reach * across), self.height * (0.5 + _REACH[1] * up)], 1)
             rays = self.camera.rays(pixels)
-            away = np.linalg.norm(place) * (1 + _NEARER * np.sin(2 * math.pi * time / 7.0 + phase))
+            away = _AWAY * np.linalg.norm(place) * (1 + _NEARER * np.sin(2 * math.pi * time / 7.0 + phase))
             found.append(away[:, None] * rays / np.linalg.norm(rays, axis=1, keepdims=True))
         return found
 
