@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lie_picard import so3
 from lie_picard.estimation.draws import Drawn, Encoded
-from lie_picard.estimation.locate import Finder, Proposal
+from lie_picard.estimation.locate import Locates
 from lie_picard.estimation.places import centres, drawn, in_camera, placed, training_half_tangent
 from lie_picard.geometry.camera import fit
 from lie_picard.model import checkpoint
@@ -64,7 +64,7 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-class PoseEstimator:
+class PoseEstimator(Locates):
     """Pose hypotheses from images of known objects.
 
     Rotations are camera_from_object for the model's virtual camera, which looks straight at the object
@@ -81,7 +81,6 @@ class PoseEstimator:
         self.config = model.config
         self.catalogue = checkpoint.catalogue_for(model.known, model.catalogue) if known is None else known
         self.reduced = ""  # what was given up because the device's memory ran out, and the remedy
-        self._finder: Finder | None = None
         self._most_rows: int | None = None  # samples in one batch, where more do not fit
         self._resolved: dict[tuple[SamplerOptions, int, str, int], SamplerOptions] = {}
 
@@ -106,24 +105,6 @@ class PoseEstimator:
     def runtime(self) -> str:
         """How the model is run: "eager", "onnx" or "cuda-graphs"."""
         return self.model.runtime.name if self.model.runtime else "eager"
-
-    @property
-    def locates(self) -> frozenset[str]:
-        """The objects that this model finds in whole images by itself."""
-        return frozenset(() if self.model.locator is None else self.model.locator.config.objects)
-
-    def locate(self, image: NDArray[np.uint8], names: Sequence[str] | None = None, most: int = 8) -> list[Proposal]:
-        """Where objects may be in a whole image, best first (`locate.Finder`). Empty where the model has no locator.
-
-        Args:
-            image: (H, W, 3) RGB or (H, W) grey uint8. names: of the objects to look for; None: all that it finds.
-            most: proposals of each.
-        """
-        if self.model.locator is None:
-            return []
-        if self._finder is None:
-            self._finder = Finder(self.model.locator, self.device)
-        return self._finder(image, names, most)
 
     def plan(self, options: SamplerOptions) -> Plan:
         """The sampler's tables for this model."""

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from lie_picard.geometry.camera import Region
 from lie_picard.model.locator import STRIDE, Maps, StoredLocator
 from lie_picard.model.runtimes import onnx
+from lie_picard.model.score_model import ScoreModel
 
-LEAST_SCORE = 0.15  # of a proposal; below, nothing is worth the pose model's look
+LEAST_SCORE = 0.35  # of a proposal; with less, most of what the pose model lets pass is not the object
 _SAME = 0.45  # intersection over union from which two proposals are one
 _MULTIPLE = 32
 _LOG_SIDE = 6.0  # of a region, in cells: no more
@@ -110,6 +111,32 @@ class Finder:
                 score = float(heat[row, column].sigmoid())
                 found.append(Proposal(self.config.objects[kind], score, region))
         return found[:most]
+
+
+class Locates:
+    """What finds objects in whole images by the locator of its model."""
+
+    model: ScoreModel
+    device: torch.device
+    _finder: Finder | None = None
+
+    @property
+    def locates(self) -> frozenset[str]:
+        """The objects that this model finds in whole images by itself."""
+        return frozenset(() if self.model.locator is None else self.model.locator.config.objects)
+
+    def locate(self, image: NDArray[np.uint8], names: Sequence[str] | None = None, most: int = 8) -> list[Proposal]:
+        """Where objects may be in a whole image, best first (`locate.Finder`). Empty where the model has no locator.
+
+        Args:
+            image: (H, W, 3) RGB or (H, W) grey uint8. names: of the objects to look for; None: all that it finds.
+            most: proposals of each.
+        """
+        if self.model.locator is None:
+            return []
+        if self._finder is None:
+            self._finder = Finder(self.model.locator, self.device)
+        return self._finder(image, names, most)
 
 
 def _peaks(heat: Tensor, most: int, least: float) -> list[tuple[int, int]]:
