@@ -44,7 +44,7 @@ def test_every_parameter_is_in_the_documentation():
         ({"regions": [0.0, 0.0, 100.0, 0.0]}, "at least 2 pixels"),
         ({"regions": [float("nan"), 0.0, 50.0, 50.0]}, "at least 2 pixels"),
         ({"transport": "pigeon"}, "choose from raw, compressed"),
-        ({"regions_from": "guess"}, "choose from parameters, topics, mask, detections"),
+        ({"regions_from": "guess"}, "choose from auto, parameters, topics, mask, detections"),
         ({"regions_from": "topics", "objects": ["a b"]}, "cannot name a topic"),
         ({"symmetries": "/nowhere.json"}, "nowhere.json"),
         ({"method": "magic"}, "choose from auto, ode, picard, newton, walk"),
