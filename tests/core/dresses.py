@@ -247,6 +247,9 @@ def _estimate() -> Estimate:
 class Quick:
     """A pipeline that reads its input as the real one does, and says the same of each image."""
 
+    def finds(self, chosen) -> bool:
+        return False
+
     def estimate(self, frame: Frame, chosen) -> Estimate:
         to_rgb(frame.image)
         camera_of(frame.info, chosen.rectified)

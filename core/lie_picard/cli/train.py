@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import functools
 import json
+import math
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -97,7 +98,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="MINUTES",
         help="how long to train what finds the objects in whole images, 0: none; default with --object: a fifth of "
-        "the minutes; else none",
+        "the whole; else none",
     )
     parser.add_argument("--resume", action="store_true", help="continue from OUTPUT.state where it exists")
     parser.add_argument("--validate-every", type=int, help="steps between validations, 0: none; default: 2000, with "
@@ -112,9 +113,11 @@ def run(args: argparse.Namespace) -> None:
     if minutes is None and not said and (own or args.until):
         minutes = _MOST_MINUTES if args.until else _OWN_MINUTES
     locator_minutes = args.locator_minutes
-    if locator_minutes is None:
-        locator_minutes = _LOCATOR_SHARE * min(minutes or _OWN_MINUTES, _OWN_MINUTES) if own else 0.0
-    if minutes is not None and not args.until:
+    if locator_minutes is None and minutes is not None:
+        locator_minutes = _LOCATOR_SHARE * min(minutes, _OWN_MINUTES)
+    if not own and args.locator_minutes is None:
+        locator_minutes = 0.0
+    if minutes is not None and locator_minutes and not args.until:
         minutes -= locator_minutes
         if minutes <= 0:
             raise ValueError(f"--locator-minutes {locator_minutes:g} leaves nothing of --minutes for the poses")
@@ -159,11 +162,14 @@ def run(args: argparse.Namespace) -> None:
               enough)  # fmt: skip
     if not fabric.is_global_zero:
         return
-    if locator_minutes:
-        _add_locator(args.output, recipe, locator_minutes, known, args.resume)
     _, note = checkpoint.read_metadata(args.output)
     timed = recipe.training.minutes is not None
     images = note["steps"] * recipe.training.batch if timed else recipe.training.images
+    if locator_minutes is None:  # a run of so many images: how long it took is known now
+        took = images / max(note.get("images_per_s") or math.inf, 1e-3) / 60
+        locator_minutes = _LOCATOR_SHARE / (1 - _LOCATOR_SHARE) * took
+    if locator_minutes > 0:
+        _add_locator(args.output, recipe, locator_minutes, known, args.resume)
     result = {"output": str(args.output), "images": images, "seed": recipe.training.seed}
     result |= {"steps": note["steps"], "images_per_s": note.get("images_per_s")}
     if not own:
