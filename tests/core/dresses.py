@@ -250,7 +250,7 @@ class Quick:
     def finds(self, chosen) -> bool:
         return False
 
-    def estimate(self, frame: Frame, chosen) -> Estimate:
+    def estimate(self, frame: Frame, chosen, following=None) -> Estimate:
         to_rgb(frame.image)
         camera_of(frame.info, chosen.rectified)
         return _estimate()

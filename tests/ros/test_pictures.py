@@ -1,5 +1,6 @@
 """What is only to be looked at: right where somebody looks, and not made where nobody does."""
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -117,6 +118,21 @@ def test_markers_have_one_list_of_lines_and_a_ghost_per_mode(seen):
     assert strengths == sorted(strengths, reverse=True)
     assert len({(m.ns, m.id) for m in array.markers[1:]}) == len(array.markers) - 1
     assert all(m.header == frame.image.header for m in array.markers)
+
+
+def test_what_was_found_in_the_image_is_ringed_in_the_colour_of_its_state(seen):
+    frame, result, settings = seen
+    message = copy.deepcopy(result.messages[0])
+    rings = []
+    for state, score, word in ((1, 0.8, "located 0.80"), (2, float("nan"), "followed"), (0, float("nan"), None)):
+        message.state, message.location_score = state, score
+        array = markers(WRITER, frame.image.header, [message], settings)
+        (name,) = [m for m in array.markers if m.type == Marker.TEXT_VIEW_FACING]
+        rings.append([m for m in array.markers if m.ns == "regions"])
+        assert name.text.endswith(word or "%")
+    assert [len(some) for some in rings] == [1, 1, 0] and rings[0][0].color != rings[1][0].color
+    radius = settings.targets[0].diameter / 2
+    assert all(abs(np.hypot(p.x, p.y) - radius) < 1e-6 and p.z == 0 for p in rings[0][0].points)
 
 
 @pytest.mark.parametrize("unit", [1.0, 0.001])

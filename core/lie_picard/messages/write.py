@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lie_picard.estimation.following import FOLLOWED, GIVEN, LOCATED, LOST
+from lie_picard.estimation.motion import Predicted
 from lie_picard.estimation.poses import ObjectPoses, Target
 from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.messages.read import AMBIGUITIES
@@ -137,6 +138,23 @@ class Writer:
             header=header, object_id=object_id, ambiguity=AMBIGUITIES[Ambiguity.UNRESOLVED], presence=presence,
             state=STATES[LOST], location_score=math.nan,
         )  # fmt: skip
+
+    def odometry(self, header: Any, object_id: str, predicted: Predicted) -> Any:
+        """A pose with its velocity, which nav_msgs has in the object's own frame; its origin is the pose's."""
+        turn = np.kron(np.eye(2), predicted.rotation.T)
+        message = self.types.Odometry(header=header, child_frame_id=object_id)
+        message.pose.pose = self.pose_of(predicted.rotation, predicted.position)
+        message.pose.covariance = predicted.covariance.reshape(-1)
+        message.twist.twist.linear = self.vector_of((predicted.rotation.T @ predicted.linear).tolist())
+        message.twist.twist.angular = self.vector_of((predicted.rotation.T @ predicted.angular).tolist())
+        message.twist.covariance = (turn @ predicted.velocity_covariance @ turn.T).reshape(-1)
+        return message
+
+    def later(self, header: Any, seconds: float) -> Any:
+        """A header of the same frame, so much later."""
+        stamp_ns = header.stamp.sec * 10**9 + header.stamp.nanosec + round(seconds * 1e9)
+        stamp = type(header.stamp)(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
+        return type(header)(stamp=stamp, frame_id=header.frame_id)
 
     def object_info(self, target: Target, model_object: str, symmetry: Symmetry) -> Any:
         """What is known of an object beforehand; a ball is continuous about two axes."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -17,10 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lie_picard.model.encoders import ResidualBlock
+from lie_picard.model.mobile import MobileFeatures
 
 STRIDE = 8  # pixels of the input a cell of the maps
 _MULTIPLE = 32  # of which the input's sides must be
-_WIDTHS = (16, 32, 64, 96, 128)
+_PLAIN = (16, 32, 64, 96, 128)  # widths at strides 2 to 32
 _KEPT = 64
 _UNLIKELY = -4.6  # logit of 1%: what a heat map says before it has learned anything
 
@@ -32,11 +34,13 @@ class LocatorConfig:
     Attributes:
         objects: names, one heat map each. side: longer side of the images it is shown, pixels, a multiple of 32.
         sizes: least and largest side of an object's region that it was trained on, pixels of these images.
+        features: "mobile", or "plain", which is smaller and begins at random weights.
     """
 
     objects: tuple[str, ...]
     side: int = 320
     sizes: tuple[float, float] = (20.0, 200.0)
+    features: str = "mobile"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "objects", tuple(self.objects))
@@ -47,6 +51,8 @@ class LocatorConfig:
             raise ValueError(f"side must be a multiple of {_MULTIPLE} pixels up to 4096, got {str(self.side)[:40]}")
         if len(self.sizes) != 2 or not 0 < self.sizes[0] < self.sizes[1]:
             raise ValueError(f"sizes must be two numbers of pixels in order, got {str(self.sizes)[:60]}")
+        if self.features not in FEATURES:
+            raise ValueError(f"features must be one of {', '.join(FEATURES)}, got {str(self.features)[:40]}")
 
 
 class Maps(NamedTuple):
@@ -62,32 +68,48 @@ class Maps(NamedTuple):
     box: Tensor
 
 
+class PlainFeatures(nn.Module):
+    """(B, 3, H, W) images -> features at strides 8, 16 and 32."""
+
+    widths = _PLAIN[2:]
+
+    def __init__(self) -> None:
+        super().__init__()
+        a, b, *_ = _PLAIN
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, a, 3, 2, 1, bias=False), nn.BatchNorm2d(a), nn.ReLU(),
+            nn.Conv2d(a, b, 3, 2, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU(), ResidualBlock(b, b, 1),
+        )  # fmt: skip
+        self.down = nn.ModuleList(ResidualBlock(i, o, 2) for i, o in itertools.pairwise(_PLAIN[1:]))
+        self.deep = ResidualBlock(_PLAIN[-1], _PLAIN[-1], 1)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        x, levels = self.stem(images), []
+        for block in self.down:
+            x = block(x)
+            levels.append(x)
+        levels[-1] = self.deep(levels[-1])
+        return levels
+
+
+FEATURES: dict[str, Callable[[], nn.Module]] = {"mobile": MobileFeatures, "plain": PlainFeatures}
+
+
 class Locator(nn.Module):
     """(B, 3, H, W) images in [-1, 1], H and W multiples of 32 -> `Maps`."""
 
     def __init__(self, config: LocatorConfig) -> None:
         super().__init__()
         self.config = config
-        a, b, *rest = _WIDTHS
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, a, 3, 2, 1, bias=False), nn.BatchNorm2d(a), nn.ReLU(),
-            nn.Conv2d(a, b, 3, 2, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU(), ResidualBlock(b, b, 1),
-        )  # fmt: skip
-        widths = (b, *rest)
-        self.down = nn.ModuleList(ResidualBlock(i, o, 2) for i, o in itertools.pairwise(widths))
-        self.deep = ResidualBlock(widths[-1], widths[-1], 1)
-        self.lateral = nn.ModuleList(nn.Conv2d(width, _KEPT, 1) for width in rest)
+        self.features = FEATURES[config.features]()
+        self.lateral = nn.ModuleList(nn.Conv2d(width, _KEPT, 1) for width in self.features.widths)  # type: ignore[union-attr]
         self.smooth = nn.Sequential(ResidualBlock(_KEPT, _KEPT, 1), ResidualBlock(_KEPT, _KEPT, 1))
         self.heat = nn.Conv2d(_KEPT, len(config.objects), 1)
         self.box = nn.Conv2d(_KEPT, 3, 1)
         nn.init.constant_(self.heat.bias, _UNLIKELY)  # type: ignore[arg-type]
 
     def forward(self, images: Tensor) -> Maps:
-        x, levels = self.stem(images), []
-        for block in self.down:
-            x = block(x)
-            levels.append(x)
-        levels[-1] = self.deep(levels[-1])
+        levels = self.features(images)
         merged = self.lateral[-1](levels[-1])
         for level, lateral in zip(levels[-2::-1], list(self.lateral)[-2::-1], strict=True):
             merged = lateral(level) + F.interpolate(merged, scale_factor=2.0, mode="nearest")

@@ -1,20 +1,27 @@
-"""Hypotheses as RViz markers: all modes' axes of an object as one LINE_LIST, a ghost of its mesh per mode, its name."""
+"""Hypotheses as RViz markers: all modes' axes of an object as one LINE_LIST, a ghost of its mesh per mode, its name.
+
+Of an object that was found in the image also the outline of its sphere, in the colour of its state.
+"""
 
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
+from lie_picard.estimation.following import FOLLOWED, GIVEN, LOCATED
 from lie_picard.geometry.mesh import Mesh
 from lie_picard.geometry.simplify import collapsed
 from lie_picard.geometry.surface import Surface
 from lie_picard.messages.read import rotation_of
-from lie_picard.messages.write import Writer
+from lie_picard.messages.write import STATES, Writer
 from lie_picard.node.settings import Settings
 
 _AXES = ((1.0, 0.2, 0.2), (0.2, 1.0, 0.2), (0.3, 0.5, 1.0))
 _GHOSTS = 12  # of the heaviest modes: many markers stall RViz
 _GHOST = 0.35  # opacity of the heaviest
+_RING = 48  # corners of a sphere's outline
+_STATES = {STATES[LOCATED]: (LOCATED, (1.0, 0.8, 0.1)), STATES[FOLLOWED]: (FOLLOWED, (0.3, 1.0, 0.4))}
 _LISTED, _FEWER = 2_500, 500  # triangles in a message: of larger meshes, fewer stand for them
 
 
@@ -46,12 +53,30 @@ def markers(writer: Writer, header: Any, messages: list[Any], settings: Settings
         name.pose.orientation.w = 1.0
         name.scale.z = 0.2 * size
         name.color = t.ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0)
-        name.text = f"{message.object_id}: {len(message.hypotheses)} modes, heaviest {heaviest:.0%}"
+        count = len(message.hypotheses)
+        name.text = f"{message.object_id}: {count} mode{'s' if count > 1 else ''}, heaviest {heaviest:.0%}"
         result.markers += [lines, name]
+        if message.state != STATES[GIVEN]:
+            state, colour = _STATES[message.state]
+            score = message.location_score
+            name.text += f", {state}" + ("" if math.isnan(score) else f" {score:.2f}")
+            result.markers.append(_ring(writer, header, message.best.pose.position, size / 2, index, colour))
         mesh = settings.meshes.get(message.object_id)
         if mesh is not None:
             result.markers += _ghosts(writer, header, message, mesh)
     return result
+
+
+def _ring(writer: Writer, header: Any, centre: Any, radius: float, index: int, colour: Any) -> Any:
+    """The outline of a sphere, as the camera sees it."""
+    t = writer.types
+    ring = t.Marker(header=header, ns="regions", id=index, type=t.Marker.LINE_STRIP, action=t.Marker.ADD)
+    ring.scale.x, ring.pose.position, ring.pose.orientation.w = 0.04 * radius, centre, 1.0
+    red, green, blue = colour
+    ring.color = t.ColorRGBA(r=red, g=green, b=blue, a=1.0)
+    turns = [2 * math.pi * k / _RING for k in range(_RING + 1)]
+    ring.points = [t.Point(x=radius * math.cos(turn), y=radius * math.sin(turn), z=0.0) for turn in turns]
+    return ring
 
 
 def _ghosts(writer: Writer, header: Any, message: Any, mesh: Mesh) -> list[Any]:

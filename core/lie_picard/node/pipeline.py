@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lie_picard.estimation.estimator import ImageError
 from lie_picard.estimation.following import Candidate, Following, Missing
+from lie_picard.estimation.motion import Motion
 from lie_picard.estimation.poses import ObjectPoses, Target, ViewCache, estimate_views, whole
 from lie_picard.estimation.regions import misnamed, regions_of_detections, regions_of_mask
 from lie_picard.estimation.several import AnyEstimator
@@ -88,6 +89,7 @@ class Result:
     Attributes:
         poses, tracked, messages: of every object that was looked for and is there, one of each; a message is a
             PoseHypothesisArray.
+        predicted: Odometry of where they will be, if `predict_ahead` asks for it.
         lost: messages without hypotheses, of objects that the model does not see.
         complaints, milliseconds, missing: as of `Estimate`.
         shot: the image that it was found in; None where it was not kept.
@@ -101,6 +103,7 @@ class Result:
     milliseconds: dict[str, float] = field(default_factory=dict)
     shot: Shot | None = None
     missing: list[Absent] = field(default_factory=list)
+    predicted: list[Any] = field(default_factory=list)
 
 
 class MessageBuilder:
@@ -109,11 +112,13 @@ class MessageBuilder:
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
         self._trackers: dict[str, ModeTracker] = {}
+        self._motions: dict[str, Motion] = {}
 
     def reset(self) -> None:
         """Forget the images before; the modes' numbers go on."""
         for tracker in self._trackers.values():
             tracker.reset()
+        self._motions.clear()
 
     def __call__(self, header: Any, estimate: Estimate, settings: Settings, follow: bool = True) -> Result:
         """The messages of an image with this header.
@@ -138,8 +143,17 @@ class MessageBuilder:
                 result.poses.append(poses)
                 result.tracked.append(tracked)
                 result.messages.append(message)
+                if follow and settings.predict_ahead > 0:
+                    result.predicted.append(self._predicted(header, poses, tracked, settings.predict_ahead))
         spans = estimate.milliseconds | {"messages": (time.monotonic() - began) * 1e3}
         return replace(result, milliseconds=spans)
+
+    def _predicted(self, header: Any, poses: ObjectPoses, tracked: Tracked, ahead_s: float) -> Any:
+        motion, stamp = self._motions.setdefault(poses.object_id, Motion()), seconds_of(header.stamp)
+        motion.update(tracked.best, *poses.followed(tracked), stamp)
+        predicted = motion.predict(stamp + ahead_s)
+        assert predicted is not None  # it was just seen
+        return self._writer.odometry(self._writer.later(header, ahead_s), poses.object_id, predicted)
 
 
 class Pipeline:

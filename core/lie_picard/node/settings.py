@@ -113,6 +113,12 @@ TABLE: dict[str, Entry] = {
         1.0,
     ),
     "max_age": Entry(0.0, "Drop images older than this when their turn comes [s]; 0: never.", 0.0, 3600.0),
+    "predict_ahead": Entry(
+        0.0,
+        "Also publish where each object will be so long after its image, at constant velocity [s]; 0: not.",
+        0.0,
+        0.5,
+    ),
     "autostart": Entry(True, "Configure and activate at once; off where a lifecycle manager does it.", read_only=True),
     "publish_tf": Entry(True, "Publish the best hypothesis and the leading modes to TF."),
     "tf_prefix": Entry(
@@ -147,6 +153,7 @@ class Settings:
     max_rate: float
     least_presence: float
     max_age: float
+    predict_ahead: float
     publish_tf: bool
     tf_prefix: str
     tf_modes: int
@@ -166,7 +173,7 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
     if not objects or len(set(objects)) != len(objects) or not all(objects):
         raise ValueError(f"objects must be distinct names, got {objects}")
     for name in objects:
-        owner = re.sub(r"/mode_\d+$", "", name)
+        owner = re.sub(r"/(mode_\d+|predicted)$", "", name)
         if (owner != name and owner in objects) or name != name.strip("/"):
             raise ValueError(f"object '{name}' would be another frame in TF: use a name without '/'")
     if len(diameters) != len(objects) or len(flat) != 4 * len(objects):
@@ -235,6 +242,7 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
         max_rate=values["max_rate"],
         least_presence=values["least_presence"],
         max_age=values["max_age"],
+        predict_ahead=values["predict_ahead"],
         publish_tf=values["publish_tf"],
         tf_prefix=values["tf_prefix"],
         tf_modes=values["tf_modes"],

@@ -17,7 +17,16 @@ from rosbags.typesys.store import Typestore
 from lie_picard.messages.write import Writer
 
 _OURS = "lie_picard_msgs"
-_PACKAGES = "geometry_msgs", "sensor_msgs", "std_msgs", "visualization_msgs", "tf2_msgs", "builtin_interfaces", _OURS
+_PACKAGES = (
+    "geometry_msgs",
+    "sensor_msgs",
+    "std_msgs",
+    "visualization_msgs",
+    "tf2_msgs",
+    "nav_msgs",
+    "builtin_interfaces",
+    _OURS,
+)
 
 
 @functools.cache

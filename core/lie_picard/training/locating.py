@@ -157,7 +157,9 @@ class LocatorTrainer:
         self.average.load_state_dict(self.model.state_dict())
         self.average.eval().requires_grad_(False)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = Muon(self.model.parameters(), options.learning_rate, options.weight_decay)
+        self.optimizer = Muon(
+            [one for one in self.model.parameters() if one.requires_grad], options.learning_rate, options.weight_decay
+        )
         self.alike = same_shapes(self.objects)
         self.step, self.seconds = 0, 0.0
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import geometry_msgs.msg
+import nav_msgs.msg
 import numpy as np
 import sensor_msgs.msg
 import std_msgs.msg
@@ -19,7 +20,7 @@ import lie_picard_msgs.msg
 from lie_picard.messages import images
 from lie_picard.messages.write import Writer
 
-_PACKAGES = geometry_msgs.msg, lie_picard_msgs.msg, sensor_msgs.msg, std_msgs.msg, visualization_msgs.msg
+_PACKAGES = geometry_msgs.msg, lie_picard_msgs.msg, nav_msgs.msg, sensor_msgs.msg, std_msgs.msg, visualization_msgs.msg
 WRITER = Writer(SimpleNamespace(**{name: kind for package in _PACKAGES for name, kind in vars(package).items()}))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseArray
+from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile
@@ -37,6 +38,7 @@ class Outputs:
 
         self._hypotheses = publisher(PoseHypothesisArray, "~/hypotheses")
         self._poses = publisher(PoseArray, "~/poses")
+        self._predicted = publisher(Odometry, "~/predicted")
         self._markers = publisher(MarkerArray, "~/markers")
         self._objects = publisher(ObjectInfoArray, "~/objects", depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
         self._overlay = publisher(Image, "~/overlay", depth=1)
@@ -64,10 +66,13 @@ class Outputs:
         header = frame.image.header
         for message in result.messages + result.lost:
             self._hypotheses.publish(message)
+        for message in result.predicted:
+            self._predicted.publish(message)
         complaints: list[str] = []
         if settings.publish_tf and result.messages:
             prefix = prefix_of(settings.tf_prefix, self._node.get_namespace())
             transforms, complaints = self._frames.transforms(result.messages, settings.tf_modes, prefix)
+            transforms += self._frames.predicted(result.predicted, prefix)
             if transforms:
                 self._broadcaster.sendTransform(transforms)
         if self._poses.get_subscription_count():
@@ -86,7 +91,7 @@ class Outputs:
     def close(self) -> None:
         """End the publishers."""
         looked_at = self._poses, self._markers, self._overlay, self._distribution, self._detections
-        for publisher in (self._hypotheses, self._objects, *looked_at):
+        for publisher in (self._hypotheses, self._predicted, self._objects, *looked_at):
             if publisher is not None:
                 self._node.destroy_publisher(publisher)
         self._broadcaster.close()

