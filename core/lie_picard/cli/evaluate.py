@@ -14,7 +14,7 @@ from lie_picard.cli.common import add_model_arguments, add_sampler_arguments, po
 from lie_picard.data import symsol_files
 from lie_picard.drawing.gallery import plot_gallery
 from lie_picard.estimation.estimator import PoseEstimator
-from lie_picard.evaluation import assess, assess_report, locating, tables
+from lie_picard.evaluation import assess, assess_report, locating, tables, videos
 from lie_picard.evaluation.accuracy import EvaluationOptions, evaluate
 from lie_picard.rendering.randomisation import TEXTURED, Randomisation
 
@@ -34,6 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                       "gloss, behind hands, in boxes that are off")  # fmt: skip
     kind.add_argument("--scenes", action="store_true", help="whole images of 640 x 480 with several objects: are they "
                       "found, and nothing else")  # fmt: skip
+    kind.add_argument("--videos", type=positive, metavar="N", help="so many videos of each object, which leaves the "
+                      "image and comes back beside another of its kind: is it followed, lost, found again")  # fmt: skip
     p.add_argument("--unnamed", action="store_true", help="do not tell the model which object it sees")
     p.add_argument("--solids", nargs="+", metavar="SOLID", help="which solids; default: all that the model knows")
     p.add_argument("--compare", action="store_true", help="also solve one step after another, and compare")
@@ -52,6 +54,12 @@ def run(args: argparse.Namespace) -> None:
             rows = locating.evaluate(estimator, args.images, args.seed, on_images=bar.update)
         result = {"machine": machine.describe(estimator.device), "checkpoint": str(args.checkpoint), "rows": rows}
         report(args, result, tables.LOCATING_COLUMNS, rows)
+        return
+    if args.videos:
+        with tqdm(total=args.videos * len(estimator.locates) * videos.IMAGES, unit="image", disable=None) as bar:
+            rows = videos.evaluate(estimator, args.videos, args.seed, on_images=bar.update)
+        result = {"machine": machine.describe(estimator.device), "checkpoint": str(args.checkpoint), "rows": rows}
+        report(args, result, tables.VIDEO_COLUMNS, rows)
         return
     if args.data is not None:
         shapes = args.solids or [shape.shape for shape in symsol_files.read(args.data, "test")]

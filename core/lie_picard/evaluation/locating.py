@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lie_picard.data.scenes import Scene, SceneObject, SceneOptions, SceneStream
 from lie_picard.data.seeds import stream_generator
 from lie_picard.estimation.estimator import PoseEstimator
-from lie_picard.estimation.following import Following
-from lie_picard.estimation.locate import overlap
+from lie_picard.estimation.following import Following, Missing
+from lie_picard.estimation.locate import Proposal, overlap
 from lie_picard.estimation.poses import ObjectPoses, Target, estimate_views
 from lie_picard.geometry.camera import Camera, Region, look_at
 from lie_picard.objects import Object
@@ -22,7 +23,10 @@ from lie_picard.training.locating import same_shapes
 WIDTH, HEIGHT = 640, 480
 SIZES = 40.0, 400.0  # sides of the objects' regions, pixels
 RIGHT = 0.5  # intersection over union
-_FOCAL = 1.1  # over the width
+_FOCAL = 1.1 * WIDTH
+CAMERA = Camera(
+    np.array([[_FOCAL, 0, (WIDTH - 1) / 2], [0, _FOCAL, (HEIGHT - 1) / 2], [0, 0, 1]]), np.zeros(0), WIDTH, HEIGHT
+)
 _BATCH = 10
 _KEPT = 48  # pictures of each object
 _LAYER = 192
@@ -131,26 +135,14 @@ def _looked(
     estimator: PoseEstimator, objects: Sequence[Object], most: int, scene: Scene, samples: int
 ) -> tuple[dict[str, list[Region]], dict[str, list[Region]], float]:
     """Regions of what is found, and of all proposals, by object; and how long the search took, ms."""
-    focal = _FOCAL * WIDTH
-    camera = Camera(
-        np.array([[focal, 0, (WIDTH - 1) / 2], [0, focal, (HEIGHT - 1) / 2], [0, 0, 1]]), np.zeros(0), WIDTH, HEIGHT
-    )
     names = [one.name for one in objects]
     targets = [Target(f"{one.name}#{k}", one.diameter or 0.1, None, one.name) for one in objects for k in range(most)]
-    following = Following()
     began = time.perf_counter()
     proposals = estimator.locate(scene.image, names)
     span = (time.perf_counter() - began) * 1e3
-    candidates = following.candidates(scene.image, camera, targets, 0.0, lambda image, names: proposals, 1)
-    found: list[ObjectPoses] = []
-    if candidates:
-        size, fill = estimator.config.image_size, estimator.config.fill
-        views = [look_at(camera, one.target.region, size, fill) for one in candidates if one.target.region is not None]
-        sought = [one.target for one in candidates]
-        found = estimate_views(
-            estimator, scene.image, camera, sought, views, samples, 0, SamplerOptions("ode", restarts=0)
-        )
-    counted, _ = following.learned(candidates, found, targets, camera, 0.0, 0.0)
+    counted, _ = look(
+        estimator, Following(), scene.image, CAMERA, targets, 0.0, samples, 1, lambda image, names: proposals
+    )
     kept: dict[str, list[Region]] = {name: [] for name in names}
     for one in counted:
         if one.region is not None:
@@ -161,4 +153,26 @@ def _looked(
     return kept, proposed, span
 
 
-__all__ = ["evaluate"]
+def look(
+    estimator: PoseEstimator,
+    following: Following,
+    image: NDArray[np.uint8],
+    camera: Camera,
+    targets: Sequence[Target],
+    stamp: float,
+    samples: int,
+    every: int,
+    locate: Callable[[NDArray[np.uint8], Sequence[str]], list[Proposal]] | None = None,
+) -> tuple[list[ObjectPoses], list[Missing]]:
+    """What is found in the next image of a stream, as the node does it, and what is not. Arguments as `Following`'s."""
+    candidates = following.candidates(image, camera, targets, stamp, locate or estimator.locate, every)
+    found: list[ObjectPoses] = []
+    if candidates:
+        size, fill = estimator.config.image_size, estimator.config.fill
+        views = [look_at(camera, one.target.region, size, fill) for one in candidates if one.target.region is not None]
+        sought = [one.target for one in candidates]
+        found = estimate_views(estimator, image, camera, sought, views, samples, 0, SamplerOptions("ode", restarts=0))
+    return following.learned(candidates, found, targets, camera, stamp, 0.0)
+
+
+__all__ = ["CAMERA", "RIGHT", "evaluate", "look"]

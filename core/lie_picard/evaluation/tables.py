@@ -44,6 +44,18 @@ LOCATING_COLUMNS = {
     "false_empty": "false, an\nempty image",
     "search_ms": "search\nms",
 }
+VIDEO_COLUMNS = {
+    "solid": "object",
+    "images": "images",
+    "recall": "recall",
+    "precision": "precision",
+    "returns": "returns",
+    "refound_soon": "found again\nin 3",
+    "departures": "depar-\ntures",
+    "lost_soon": "lost\nin 3",
+    "jumps": "jumps",
+    "presence_auroc": "presence\nAUROC",
+}
 POSITION_COLUMNS = {
     "sideways_median_percent": "sideways\n% of d",
     "range_median_percent": "range\n%",

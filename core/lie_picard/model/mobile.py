@@ -94,7 +94,7 @@ class MobileFeatures(nn.Module):
         for part in (self.stem, *self.stages[:_FROZEN]):
             part.eval()
         # What is kept as it is can be run as for inference, in half of the time.
-        self._front = (_fused(self.stem), *map(_fused, self.stages[:_FROZEN])) if mode else None
+        self._front = tuple(map(_fused, (self.stem, *self.stages[:_FROZEN]))) if mode else None
         return self
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -111,15 +111,14 @@ class MobileFeatures(nn.Module):
 
 def _fused(part: nn.Module) -> nn.Module:
     """A copy whose normalisations are in its convolutions."""
-    part = copy.deepcopy(part)
-    for parent in list(part.modules()):
-        for name, one in list(parent.named_children()):
-            if isinstance(one, nn.Sequential) and isinstance(one[0], nn.Conv2d):
-                active = [nn.ReLU6(inplace=True)] if len(one) > 2 else []
-                setattr(parent, name, nn.Sequential(fuse_conv_bn_eval(one[0], one[1]), *active))
-    if isinstance(part, nn.Sequential) and isinstance(part[0], nn.Conv2d):
-        part = nn.Sequential(fuse_conv_bn_eval(part[0], part[1]), nn.ReLU6(inplace=True))
-    return part.requires_grad_(False)
+    if isinstance(part, nn.Sequential) and len(part) >= 2:
+        first, second = part[0], part[1]
+        if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+            joined = fuse_conv_bn_eval(first, second)
+            return nn.Sequential(joined, *([nn.ReLU6(inplace=True)] if len(part) > 2 else []))
+    part = copy.copy(part)
+    part._modules = {name: None if one is None else _fused(one) for name, one in part._modules.items()}
+    return part
 
 
 def imagenet_weights() -> dict[str, Tensor]:
