@@ -38,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "of scikit-image; splits whose names begin with train have others than the rest")  # fmt: skip
     parser.add_argument("--moving", action="store_true", help="objects of a recording move freely, the first one out "
                         "of the image and back, and the parameters do not say where they are")  # fmt: skip
+    parser.add_argument("--compressed", action="store_true", help="images of a recording as JPEGs, a tenth as "
+                        "large")  # fmt: skip
 
 
 def _known() -> Catalogue:
@@ -65,7 +67,8 @@ def run(args: argparse.Namespace) -> None:
     if args.format == "bag":
         from lie_picard.recording import rendered
 
-        turning = rendered.Turning(shapes, args.images, args.width, args.height, args.background, args.moving)
+        turning = rendered.Turning(shapes, args.images, args.width, args.height, args.background, args.moving,
+                                   args.compressed)  # fmt: skip
         with tqdm(total=args.images, unit="image", disable=None) as bar:
             parameters = rendered.write(args.output, turning, args.seed, bar.update)
         report(args, {"output": str(args.output), "format": "bag", "seed": args.seed, "images": args.images,

@@ -26,7 +26,7 @@ from lie_picard.evaluation import metrics
 from lie_picard.evaluation.locating import CAMERA, HEIGHT, RIGHT, WIDTH, look
 from lie_picard.geometry.camera import Region, sphere_region
 from lie_picard.objects import Object
-from lie_picard.rendering.randomisation import photograph_crops
+from lie_picard.rendering.randomisation import photograph_of
 
 RATE_HZ = 10.0
 IMAGES = 120  # of a video
@@ -51,8 +51,7 @@ class _Shown:
 def _video(sought: Object, other: Object, generator: Any) -> Iterator[_Shown]:
     numbers = np.random.default_rng(int(so3.uniform(1, generator=generator).sum() * 1e6) % (1 << 31))
     shapes, time = (sought, sought, other), np.arange(IMAGES) / RATE_HZ
-    crop = photograph_crops("test", max(WIDTH, HEIGHT), generator, 1)[0]
-    backdrop = (crop.permute(1, 2, 0)[:HEIGHT, :WIDTH].float() / 255).contiguous().numpy()
+    backdrop = photograph_of("test", WIDTH, HEIGHT, generator)
     paths, turns, radii = [], [], []
     for shape, reach, periods in zip(shapes, _REACH, _PERIODS_S, strict=True):
         radius = (shape.diameter or _DIAMETER) / 2

@@ -1,6 +1,6 @@
 """Recordings that are rendered: objects that turn or move in front of a camera, as a rosbag2 (mcap) with true poses.
 
-Topics: /image (sensor_msgs/Image), /camera_info, and /tf with the truth as `truth/<object>`.
+Topics: /image (sensor_msgs/Image) or /image/compressed, /camera_info, and /tf with the truth as `truth/<object>`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 import yaml
@@ -26,7 +27,7 @@ from lie_picard.objects import Object
 from lie_picard.recording.message_types import header_of, types, writer
 from lie_picard.recording.recorder import Recorder
 from lie_picard.rendering.clean import BACKGROUND
-from lie_picard.rendering.randomisation import photograph_crops
+from lie_picard.rendering.randomisation import photograph_of
 
 RATE_HZ = 10.0
 CAMERA_FRAME = "camera_optical_frame"
@@ -36,6 +37,7 @@ TOPICS = {
     "/camera_info": "sensor_msgs/msg/CameraInfo",
     "/tf": "tf2_msgs/msg/TFMessage",
 }
+_JPEG = 80  # quality
 _START_NS = 1_790_000_000_000_000_000
 _FOCAL = 2.5  # focal length over the image's width: a long lens, as in training
 _FILL = 0.75  # an object's diameter over its share of the image
@@ -56,28 +58,43 @@ def turning(frames: int, generator: torch.Generator) -> Tensor:
 
 
 def write_images(
-    folder: Path, camera: Camera, frames: int, take: Callable[[int], tuple[NDArray[np.uint8], dict[str, Any]]]
+    folder: Path,
+    camera: Camera,
+    frames: int,
+    take: Callable[[int], tuple[NDArray[np.uint8], dict[str, Any]]],
+    compressed: bool = False,
 ) -> None:
     """Write a recording; the folder appears only once it is complete.
 
     Args:
         take: a frame's (H, W, 3) RGB image, and the true pose (4, 4) camera_from_object of each object, metres.
+        compressed: as JPEG, on /image/compressed.
     """
     t = types()
-    with Recorder(folder, TOPICS) as recording:
+    topics = dict(TOPICS)
+    if compressed:
+        del topics["/image"]
+        topics["/image/compressed"] = "sensor_msgs/msg/CompressedImage"
+    with Recorder(folder, topics) as recording:
         for frame in range(frames):
             rgb, poses = take(frame)
             stamp_ns = _START_NS + round(frame / RATE_HZ * 1e9)
             header = header_of(stamp_ns, CAMERA_FRAME)
-            image = t.Image(header=header, height=camera.height, width=camera.width, encoding="rgb8",
-                            step=camera.width * 3, data=np.ascontiguousarray(rgb).reshape(-1))  # fmt: skip
+            topic = "/image"
+            if compressed:
+                topic = "/image/compressed"
+                _, data = cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG])
+                image = t.CompressedImage(header=header, format="jpeg", data=data.reshape(-1))
+            else:
+                image = t.Image(header=header, height=camera.height, width=camera.width, encoding="rgb8",
+                                step=camera.width * 3, data=np.ascontiguousarray(rgb).reshape(-1))  # fmt: skip
             truth = [
                 writer().transform_stamped(header, f"truth/{name}", writer().pose_of(pose[:3, :3], pose[:3, 3]))
                 for name, pose in poses.items()
             ]
             recording.write("/camera_info", stamp_ns, _camera_info(header, camera))
             recording.write("/tf", stamp_ns, t.TFMessage(transforms=truth))
-            recording.write("/image", stamp_ns, image)
+            recording.write(topic, stamp_ns, image)
 
 
 def _camera_info(header: Any, camera: Camera) -> Any:
@@ -102,6 +119,7 @@ class Turning:
         objects: that appear, each once. frames: number of images, ten a second.
         width, height: of the images, pixels. background: one of `data.bop.write.BACKGROUNDS`.
         moving: they move freely, the first one out of the image and back, instead of turning in place.
+        compressed: the images are JPEGs.
     """
 
     objects: Sequence[Object]
@@ -110,6 +128,7 @@ class Turning:
     height: int = 480
     background: str = "dark"
     moving: bool = False
+    compressed: bool = False
 
     @property
     def camera(self) -> Camera:
@@ -172,8 +191,7 @@ def write(folder: Path, what: Turning, seed: int = 0, on_image: Callable[[], obj
     paths = what.paths()
     backdrop: NDArray[np.float32] = np.full((what.height, what.width, 3), BACKGROUND, np.float32)
     if what.background == "photographs":
-        crop = photograph_crops("test", max(what.width, what.height), generator, 1)[0]
-        backdrop = (crop.permute(1, 2, 0)[: what.height, : what.width].float() / 255).numpy()
+        backdrop = photograph_of("test", what.width, what.height, generator)
 
     def take(frame: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         placements = []
@@ -187,15 +205,19 @@ def write(folder: Path, what: Turning, seed: int = 0, on_image: Callable[[], obj
         on_image()
         return picture, {one.shape.name: one.pose for one in placements}
 
-    write_images(folder, what.camera, what.frames, take)
+    write_images(folder, what.camera, what.frames, take, what.compressed)
     regions = []
     for position, radius in zip(what.positions(), radii, strict=True):
         region = sphere_region(what.camera, position, radius * _PAD)
         regions += [round(value, 1) for value in (region.x, region.y, region.width, region.height)]
-    values = {
+    values: dict[str, Any] = {
         "objects": [shape.name for shape in what.objects],
         "diameters": [round(2 * radius, 6) for radius in radii],
-    } | ({} if what.moving else {"regions": regions})  # they are found, and followed
+    }
+    if not what.moving:  # else they are found, and followed
+        values["regions"] = regions
+    if what.compressed:
+        values["transport"] = "compressed"
     with atomic_write(parameters) as partial:
         text = yaml.safe_dump({"/**": {"ros__parameters": values}}, default_flow_style=None, sort_keys=False)
         partial.write_text(f"# What to look for in the recording {folder.name}, and where.\n{text}")

@@ -14,7 +14,7 @@ setup(
         (f"share/{NAME}/launch", glob("launch/*.launch.py")),
         (f"share/{NAME}/config", glob("config/*.yaml") + glob("config/*.xml")),
         (f"share/{NAME}/rviz", glob("rviz/*.rviz")),
-        (f"share/{NAME}/demo/turning_solids", glob("demo/turning_solids/*")),
+        *((f"share/{NAME}/{folder}", glob(f"{folder}/*")) for folder in ("demo/turning_solids", "demo/moving_solids")),
     ],
     install_requires=["setuptools"],
     zip_safe=True,

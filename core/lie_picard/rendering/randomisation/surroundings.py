@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -55,6 +56,13 @@ def photograph_crops(split: str, size: int, generator: torch.Generator, count: i
         crop = cv2.resize(picture[top : top + side, left : left + side], (size, size), interpolation=cv2.INTER_AREA)
         crops.append(np.rot90(crop, int(rng.integers(4, 1))))
     return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).contiguous()
+
+
+def photograph_of(split: str, width: int, height: int, generator: torch.Generator) -> NDArray[np.float32]:
+    """A random part of one of the split's photographs, which one is random too. -> (height, width, 3) RGB in [0, 1]."""
+    crops = photograph_crops(split, max(width, height), generator, len(_PHOTOGRAPHS[split]))
+    chosen = crops[int(torch.randint(len(crops), (1,), generator=generator))]
+    return np.ascontiguousarray(chosen.permute(1, 2, 0).numpy()[:height, :width].astype(np.float32) / 255)
 
 
 def backdrop(count: int, crops: Tensor, options: Randomisation, rng: Rng) -> Tensor:

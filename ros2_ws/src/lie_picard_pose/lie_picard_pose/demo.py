@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from ament_index_python import get_package_prefix, get_package_share_directory
@@ -33,8 +34,25 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             process.wait()
 
 
+@dataclass(frozen=True)
+class _Part:
+    """A recording of the demo, and what it shows."""
+
+    recording: str
+    config: str
+    title: str
+
+
+_PARTS = {
+    "turning": _Part("turning_solids", "demo", "five solids turn; parameters say where they are"),
+    "moving": _Part(
+        "moving_solids", "demo_moving", "three solids move before a photograph; the camera alone finds them"
+    ),
+}
+
+
 def _parameters(names: list[str]) -> list[str]:
-    """The node's parameters for some of the recorded solids."""
+    """The node's parameters for some of the solids that turn."""
     chosen = [placed for placed in scene(frames=1) if placed.name in names]
     regions = [placed.region(CAMERA) for placed in chosen]
     numbers = [f"{value:.2f}" for r in regions for value in (r.x, r.y, r.width, r.height)]
@@ -46,26 +64,19 @@ def _parameters(names: list[str]) -> list[str]:
     return [a for name, value in values.items() for a in ("-p", f"{name}:=[{value}]")]
 
 
-def main() -> int:
-    """Entry point of the executable `demo`."""
-    parser = argparse.ArgumentParser(prog="demo", description=__doc__)
-    demo_view.add_arguments(parser)
-    parser.add_argument("--objects", nargs="+", choices=OBJECTS, default=list(OBJECTS), help="which of the solids")
-    args = parser.parse_args()
-    # Every demo has a domain of its own, so two on one machine or network do not mix.
-    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+def _show(part: _Part, parameters: list[str], args: argparse.Namespace) -> int:
+    """Run one recording through the node. Returns the exit status."""
     name = "lie_picard_pose"
     share, programs = Path(get_package_share_directory(name)), Path(get_package_prefix(name)) / "lib" / name
-    files = [a for f in ("pose", "demo") for a in ("--params-file", str(share / "config" / f"{f}.yaml"))]
+    files = [a for f in ("pose", part.config) for a in ("--params-file", str(share / "config" / f"{f}.yaml"))]
     with tempfile.TemporaryDirectory() as folder:
-        logs = {part: Path(folder) / f"{part}.log" for part in ("pose_node", "bag_player")}
-        print("starting pose_node (loads the model) and the player; Ctrl-C stops all", flush=True)
+        logs = {program: Path(folder) / f"{program}.log" for program in ("pose_node", "bag_player")}
         # Two listeners: the node, which subscribes once its model is loaded, and the view.
         commands = {
-            "pose_node": ["--ros-args", *files, *_parameters(args.objects)],
-            "bag_player": [str(share / "demo" / "turning_solids"), "--ros-args", "-p", "listeners:=2"],
+            "pose_node": ["--ros-args", *files, *parameters],
+            "bag_player": [str(share / "demo" / part.recording), "--ros-args", "-p", "listeners:=2"],
         }
-        processes = [_start(programs / part, arguments, logs[part]) for part, arguments in commands.items()]
+        processes = [_start(programs / program, arguments, logs[program]) for program, arguments in commands.items()]
         try:
             # The player ends with the recording; the node must not.
             status = demo_view.show(args, lambda: processes[0].poll() is None and processes[1].poll() in (None, 0))
@@ -73,9 +84,37 @@ def main() -> int:
             for process in processes:
                 _stop(process)
         if status:
-            for part, log in logs.items():
-                print(f"--- last words of {part}:\n{log.read_text(errors='replace')[-2000:]}", file=sys.stderr)
+            for program, log in logs.items():
+                print(f"--- last words of {program}:\n{log.read_text(errors='replace')[-2000:]}", file=sys.stderr)
     return status
+
+
+def _second(file: Path | None) -> Path | None:
+    """The second part's file beside the first one's: demo.png, demo_moving.png."""
+    return None if file is None else file.with_name(f"{file.stem}_moving{file.suffix}")
+
+
+def main() -> int:
+    """Entry point of the executable `demo`."""
+    parser = argparse.ArgumentParser(prog="demo", description=__doc__)
+    demo_view.add_arguments(parser)
+    parser.add_argument("--recording", choices=("both", *_PARTS), default="both", help="what to show (default both); "
+                        "the second one's files are named *_moving")  # fmt: skip
+    parser.add_argument("--objects", nargs="+", choices=OBJECTS, default=list(OBJECTS), help="which of the solids that "
+                        "turn")  # fmt: skip
+    args = parser.parse_args()
+    # Every demo has a domain of its own, so two on one machine or network do not mix.
+    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+    chosen = list(_PARTS) if args.recording == "both" else [args.recording]
+    for index, name in enumerate(chosen, 1):
+        print(f"{index} of {len(chosen)}: {_PARTS[name].title}", flush=True)
+        print("starting pose_node (loads the model) and the player; Ctrl-C stops all", flush=True)
+        if name == "moving":
+            args.picture, args.json = _second(args.picture), _second(args.json)
+        if status := _show(_PARTS[name], _parameters(args.objects) if name == "turning" else [], args):
+            return status
+        print(flush=True)
+    return 0
 
 
 if __name__ == "__main__":

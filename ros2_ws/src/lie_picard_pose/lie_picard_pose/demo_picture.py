@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import torch
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from lie_picard.drawing.distribution import hue_bar, plot_distribution
 from lie_picard.drawing.overlay import Colour, Drawn, colour_of, draw_overlay, enlarged
@@ -29,7 +29,7 @@ class Found:
     message: PoseHypothesisArray
     samples: torch.Tensor
     truth: torch.Tensor
-    image: Image
+    image: Image | CompressedImage
 
 
 def save_picture(path: Path, info: CameraInfo | None, found: dict[str, Found]) -> None:
@@ -46,11 +46,12 @@ def save_picture(path: Path, info: CameraInfo | None, found: dict[str, Found]) -
     axes.imshow(image)
     axes.set_axis_off()
     axes.set_title("camera image with every hypothesis drawn in, opacity by weight", fontsize=11)
-    rows = (len(names) + 1) // 2
-    grid = right.add_gridspec(rows + 1, 2, height_ratios=[*[1.0] * rows, 0.08])
+    columns = 1 if len(names) <= 3 else 2
+    rows = -(-len(names) // columns)
+    grid = right.add_gridspec(rows + 1, columns, height_ratios=[*[1.0] * rows, 0.08])
     for index, name in enumerate(names):
         one, symmetry = found[name], catalogue(BUILT_IN)[name].symmetry
-        panel = right.add_subplot(grid[index // 2, index % 2], projection="mollweide")
+        panel = right.add_subplot(grid[index // columns, index % columns], projection="mollweide")
         truth = symmetry.equivalents(one.truth, 3.0)
         modes = len(one.message.hypotheses)
         title = f"{name}: {len(one.samples)} samples, {modes} mode{'s' if modes > 1 else ''}"

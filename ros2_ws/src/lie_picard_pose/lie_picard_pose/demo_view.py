@@ -24,7 +24,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
 from lie_picard import machine
@@ -51,6 +51,8 @@ class _Score:
     best_deg: list[float] = field(default_factory=list)
     mean_deg: list[float] = field(default_factory=list)
     position_mm: list[float] = field(default_factory=list)
+    lost: int = 0  # images in which it was not found
+    there: bool = False  # in the last one
 
 
 class DemoView(Node):
@@ -58,16 +60,17 @@ class DemoView(Node):
 
     def __init__(self) -> None:
         super().__init__("demo_view")
-        self.images: dict[int, tuple[Image, float]] = {}
+        self.images: dict[int, tuple[Image | CompressedImage, float]] = {}
         self.info: CameraInfo | None = None
         self.frames = 0
         self.scores: dict[str, _Score] = defaultdict(_Score)
-        self.picture: dict[str, Found] = {}
-        self.picture_stamp = 0
+        self.picture: dict[str, Found] = {}  # the last image in which most objects were found
+        self._newest: tuple[int, dict[str, Found]] = (0, {})
         self._truth: dict[int, dict[str, tuple[np.ndarray, np.ndarray]]] = defaultdict(dict)
         # What arrives before its truth waits here.
         self._waiting: list[tuple[PoseHypothesisArray, float]] = []
         self.create_subscription(Image, "image", self._on_image, QoSProfile(depth=10))
+        self.create_subscription(CompressedImage, "image/compressed", self._on_image, QoSProfile(depth=10))
         self.create_subscription(CameraInfo, "camera_info", self._on_info, QoSProfile(depth=10))
         self.create_subscription(TFMessage, "/tf", self._on_tf, QoSProfile(depth=100))
         self.create_subscription(PoseHypothesisArray, "pose_node/hypotheses", self._on_hypotheses, QoSProfile(depth=50))
@@ -75,7 +78,12 @@ class DemoView(Node):
     def _on_info(self, info: CameraInfo) -> None:
         self.info = info
 
-    def _on_image(self, image: Image) -> None:
+    @property
+    def is_played(self) -> bool:
+        """Whether somebody sends images."""
+        return any(self.count_publishers(self.resolve_topic_name(name)) for name in ("image", "image/compressed"))
+
+    def _on_image(self, image: Image | CompressedImage) -> None:
         self.frames += 1
         self.images[nanoseconds_of(image.header.stamp)] = (image, time.monotonic())
         while len(self.images) > 50:
@@ -92,8 +100,12 @@ class DemoView(Node):
             self._score(result, arrived)
 
     def _on_hypotheses(self, message: PoseHypothesisArray) -> None:
-        if message.hypotheses:  # else it is lost
+        score = self.scores[message.object_id]
+        score.there = bool(message.hypotheses)
+        if score.there:
             self._score(message, time.monotonic())
+        else:
+            score.lost += 1
 
     def _score(self, message: PoseHypothesisArray, arrived: float) -> None:
         stamp, name = nanoseconds_of(message.header.stamp), message.object_id
@@ -112,10 +124,12 @@ class DemoView(Node):
         score.best_deg.append(_error_deg(name, best.orientation, true_rotation))
         score.mean_deg.append(float(errors.mean()))
         score.position_mm.append(float(np.linalg.norm(vector_of(best.position) - true_position)) * 1e3)
-        if stamp > self.picture_stamp:
-            self.picture_stamp, self.picture = stamp, {}
-        if stamp == self.picture_stamp:
-            self.picture[name] = Found(message, samples, truth, self.images[stamp][0])
+        if stamp > self._newest[0]:
+            self._newest = stamp, {}
+        if stamp == self._newest[0]:
+            self._newest[1][name] = Found(message, samples, truth, self.images[stamp][0])
+            if len(self._newest[1]) >= len(self.picture):
+                self.picture = self._newest[1]
 
     def table(self) -> Group:
         """The latest result of every object, as a terminal table."""
@@ -135,7 +149,9 @@ class DemoView(Node):
             )
         for name in sorted(self.scores, key=_order):
             score = self.scores[name]
-            assert score.latest is not None
+            if not score.there or score.latest is None:
+                table.add_row(name, "lost", end_section=True)
+                continue
             for row, h in enumerate(score.latest.hypotheses[:_SHOWN]):
                 p, q = h.pose.pose.position, h.pose.pose.orientation
                 truth = self._truth[nanoseconds_of(score.latest.header.stamp)][name][0]
@@ -153,7 +169,7 @@ class DemoView(Node):
                     f"{score.latency_ms[-1]:.0f}" if row == 0 else "",
                     end_section=row == min(_SHOWN, modes) - 1,
                 )
-        processed = max((len(s.best_deg) for s in self.scores.values()), default=0)
+        processed = max((len(s.best_deg) + s.lost for s in self.scores.values()), default=0)
         return Group(table, Text(f"{self.frames} images, {processed} estimated"))
 
     def summary(self) -> dict[str, object]:
@@ -161,10 +177,13 @@ class DemoView(Node):
         rows = []
         for name in sorted(self.scores, key=_order):
             s = self.scores[name]
+            if not s.best_deg:
+                continue
             rows.append(
                 {
                     "object": name,
                     "frames": len(s.best_deg),
+                    "not_found": s.lost,
                     "best_median_deg": _median(s.best_deg),
                     "best_p95_deg": _percentile(s.best_deg, 95),
                     "samples_mean_deg": statistics.fmean(s.mean_deg),
@@ -205,7 +224,7 @@ def _watch(view: DemoView, console: Console, timeout: float, alive: Callable[[],
         while rclpy.ok():
             executor.spin_once(timeout_sec=0.05)
             now = time.monotonic()
-            playing = view.count_publishers(view.resolve_topic_name("image")) > 0
+            playing = view.is_played
             seen_player |= playing
             if seen_player and not playing:
                 over_at = over_at or now
@@ -216,14 +235,15 @@ def _watch(view: DemoView, console: Console, timeout: float, alive: Callable[[],
             if view.scores and now - printed > (0.5 if console.is_terminal else 3.0):
                 printed = now
                 live.update(view.table(), refresh=console.is_terminal)
-    return bool(view.scores)
+    return bool(view.picture)
 
 
 def _print_summary(console: Console, summary: dict[str, object]) -> None:
     table = Table(title=f"summary of {summary['images']} images", title_justify="left")
     columns = {
         "object": "",
-        "estimated": "images",
+        "found": "images",
+        "lost": "images",
         "best, median": "deg",
         "best, p95": "deg",
         "samples, mean": "deg",
@@ -236,9 +256,12 @@ def _print_summary(console: Console, summary: dict[str, object]) -> None:
     for heading, unit in columns.items():
         table.add_column(f"{heading}\n{unit}", justify="left" if heading == "object" else "right", no_wrap=True)
     for row in summary["rows"]:  # type: ignore[attr-defined]
-        name, frames, *figures = row.values()
-        table.add_row(name, str(frames), *(f"{value:.2f}" if value < 10 else f"{value:.0f}" for value in figures))
+        name, frames, lost, *figures = row.values()
+        table.add_row(
+            name, str(frames), str(lost), *(f"{value:.2f}" if value < 10 else f"{value:.0f}" for value in figures)
+        )
     console.print(table)
+    console.print("lost: images in which it was searched and not found, such as those that do not show it.")
     console.print("deg: angle to the nearest pose that truly looks the same. best: the pose that is followed.")
     console.print(
         "node: computation of all objects of an image. latency: from the image's arrival here to the hypotheses'."
@@ -253,13 +276,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def show(args: argparse.Namespace, alive: Callable[[], bool] = lambda: True) -> int:
-    """Watch the demo to its end. Gives up when what it watches is no longer alive. Returns the exit status."""
+    """Watch a recording to its end. Gives up when what it watches is no longer alive. Returns the exit status."""
     console = Console(width=None if sys.stdout.isatty() else 130)
 
     def watch() -> int:
         view = DemoView()
         if not _watch(view, console, args.timeout, alive):
-            console.print("demo: no hypotheses arrived: is pose_node running, with the same ROS_DOMAIN_ID?")
+            if view.scores:
+                console.print("demo: nothing was found: /diagnostics says why")
+            else:
+                console.print("demo: no hypotheses arrived: is pose_node running, with the same ROS_DOMAIN_ID?")
             return 1
         console.print()
         summary = view.summary()
