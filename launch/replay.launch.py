@@ -23,7 +23,7 @@ from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
 from launch import LaunchContext, LaunchDescription
-from lie_picard.node import settings
+from lie_picard.node import settings, table
 from lie_picard.recording.bag import find
 from lie_picard.recording.frames import Topics, resolve
 
@@ -64,7 +64,7 @@ ARGUMENTS = {
 def _actions(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     value = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     output, bag = Path(value["output"]), Path(value["bag"])
-    values = settings.checked(settings.read_values(Path(value["params_file"]), value["node"]))
+    values = table.checked(settings.read_values(Path(value["params_file"]), value["node"]))
     if value["checkpoint"]:
         values["checkpoint"] = value["checkpoint"]
     chosen = settings.settings_of(values)

@@ -19,7 +19,8 @@ from lie_picard.geometry.camera import Camera
 from lie_picard.messages.images import to_rgb
 from lie_picard.messages.read import camera_of
 from lie_picard.node.pipeline import Estimate, Frame, MessageBuilder, Pipeline
-from lie_picard.node.settings import TABLE, settings_of
+from lie_picard.node.settings import settings_of
+from lie_picard.node.table import TABLE
 from lie_picard.recording import jobs, scoring
 from lie_picard.recording.message_types import header_of, serialise, types, typestore, writer
 from lie_picard.recording.record import Scorer

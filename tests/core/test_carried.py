@@ -20,7 +20,7 @@ from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.model import checkpoint
 from lie_picard.model.config import ModelConfig
 from lie_picard.model.score_model import ScoreModel
-from lie_picard.node import settings
+from lie_picard.node import settings, table
 from lie_picard.objects import BUILT_IN, OWN, Catalogue, MeshObject, carried, catalogue, folder
 
 SMALL = {"image_size": 32, "channels": 3, "features": 32, "width": 32, "depth": 1, "degree": 2, "copies": 2}
@@ -262,7 +262,7 @@ def test_training_begins_at_the_weights_of_a_checkpoint_with_other_objects(file,
 
 
 def values(**changes):
-    return {name: entry.default for name, entry in settings.TABLE.items()} | changes
+    return {name: entry.default for name, entry in table.TABLE.items()} | changes
 
 
 def test_the_node_needs_nothing_but_the_checkpoint(file):

@@ -23,7 +23,7 @@ from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.model import checkpoint
 from lie_picard.model.config import ModelConfig
 from lie_picard.model.score_model import ScoreModel
-from lie_picard.node import settings
+from lie_picard.node import settings, table
 from lie_picard.objects import BUILT_IN, Catalogue, Object, UnknownObjectError, catalogue, register
 from lie_picard.rendering.buffers import Buffers
 from lie_picard.rendering.randomisation import Randomisation
@@ -111,7 +111,7 @@ def test_an_object_of_ones_own_that_is_called_cube_is_not_symsols(trained):
     assert len(found.symmetry.rotations) == 4
     few = EvaluationOptions(images=1, samples=2, recall_images=1, recall_samples=4)
     assert evaluate(estimator, ("cube",), SAMPLER, few)[0]["modes"] == 4
-    values = {name: entry.default for name, entry in settings.TABLE.items()}
+    values = {name: entry.default for name, entry in table.TABLE.items()}
     values |= {"checkpoint": str(file), "objects": ["cube"], "diameters": [0.1]}
     known = settings.settings_of(values)
     assert len(known.symmetries["cube"].rotations) == 4
@@ -165,7 +165,7 @@ def test_what_no_catalogue_of_this_process_knows_is_a_name_and_no_more(tmp_path,
     estimator = PoseEstimator.from_checkpoint(tmp_path / "a.safetensors", "cpu")
     assert estimator.catalogue.name == "somebody's" and not estimator.catalogue
     assert estimator.catalogue.symmetry("cube").is_trivial
-    values = {name: entry.default for name, entry in settings.TABLE.items()} | {"objects": ["cube"]}
+    values = {name: entry.default for name, entry in table.TABLE.items()} | {"objects": ["cube"]}
     known = settings.settings_of(values | {"checkpoint": str(tmp_path / "a.safetensors")})
     assert not known.meshes and known.symmetries["cube"].is_trivial
     with pytest.raises(UnknownObjectError, match="nothing is known of the shape of 'cube'") as error:

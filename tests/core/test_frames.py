@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from lie_picard.messages.read import nanoseconds_of
 from lie_picard.node.frames import Frames, Slots, prefix_of
-from lie_picard.node.settings import TABLE, settings_of
+from lie_picard.node.settings import settings_of
+from lie_picard.node.table import TABLE
 from lie_picard.recording.message_types import header_of, types, writer
 
 DEFAULTS = {name: entry.default for name, entry in TABLE.items()}

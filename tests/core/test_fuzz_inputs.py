@@ -19,7 +19,7 @@ from lie_picard.geometry.mesh import Mesh, MeshError
 from lie_picard.geometry.symmetry import Symmetry, SymmetryError
 from lie_picard.messages.images import COLOUR, DEPTH, MASK, Raw, scaled, to_depth, to_mask, to_rgb
 from lie_picard.messages.read import camera_of, check_size
-from lie_picard.node import settings
+from lie_picard.node import settings, table
 from lie_picard.recording.message_types import types
 
 _OPERATIONS = "flip", "cut", "drop", "insert", "repeat"
@@ -141,7 +141,7 @@ def test_a_damaged_parameters_file_is_settings_or_one_line(tmp_path_factory, con
     path = tmp_path_factory.getbasetemp() / "params.yaml"
     path.write_bytes(content)
     try:
-        chosen = settings.settings_of(settings.checked(settings.read_values(path, node)))
+        chosen = settings.settings_of(table.checked(settings.read_values(path, node)))
     except ValueError as error:
         one_line(error)
     else:

@@ -10,7 +10,7 @@ import trimesh
 
 from lie_picard.cli import main
 from lie_picard.geometry.symmetry import Symmetry
-from lie_picard.node import settings
+from lie_picard.node import settings, table
 from lie_picard.objects import OWN, catalogue, folder
 
 
@@ -132,7 +132,7 @@ def test_a_folder_is_read_on_another_machine_and_a_damaged_one_is_named(added, t
 def test_the_node_s_settings_know_what_was_added(added):
     store = added
     assert list(catalogue(OWN)) == ["brick"]
-    values = {name: entry.default for name, entry in settings.TABLE.items()}
+    values = {name: entry.default for name, entry in table.TABLE.items()}
     found = settings.settings_of(values | {"objects": ["brick"], "diameters": [0.0]})
     assert found.targets[0].diameter == pytest.approx(DIAMETER, rel=1e-5)
     assert len(found.symmetries["brick"].rotations) == 4

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from lie_picard.node.settings import TABLE, settings_of
+from lie_picard.node.settings import settings_of
+from lie_picard.node.table import TABLE
 from lie_picard.recording.bag import BagError, find
 from lie_picard.recording.frames import Topics, frames, resolve
 from lie_picard.recording.message_types import types

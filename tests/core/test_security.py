@@ -16,7 +16,7 @@ from lie_picard import CheckpointError
 from lie_picard.geometry.mesh import Mesh, MeshError
 from lie_picard.geometry.symmetry import Symmetry, SymmetryError
 from lie_picard.model import checkpoint
-from lie_picard.node import settings
+from lie_picard.node import settings, table
 from lie_picard.objects import catalogue
 
 DEEP = "[" * 100_000
@@ -245,7 +245,7 @@ def test_a_parameters_file_runs_nothing_and_ends(tmp_path, monkeypatch, content,
     path.write_text(content)
     opened.clear()
     with pytest.raises(ValueError, match=r"params file|parameter") as caught:
-        settings.settings_of(settings.checked(settings.read_values(path)))
+        settings.settings_of(table.checked(settings.read_values(path)))
     one_line(caught)
     assert not (tmp_path / "ran").exists()
     assert all(str(path) in one or one.startswith("open") for one in opened)

@@ -16,7 +16,8 @@ from lie_picard.model import checkpoint
 from lie_picard.model.checkpoint import CheckpointError
 from lie_picard.model.config import ModelConfig
 from lie_picard.model.score_model import ScoreModel
-from lie_picard.node.settings import TABLE, settings_of
+from lie_picard.node.settings import settings_of
+from lie_picard.node.table import TABLE
 from lie_picard.objects import Catalogue, MeshObject
 from lie_picard.sampling import SamplerOptions, WarmStart
 

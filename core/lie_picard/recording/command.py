@@ -15,7 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from lie_picard.files import atomic_write, file_name, finite
-from lie_picard.node import settings
+from lie_picard.node import settings, table
 from lie_picard.recording import html, scheduler
 from lie_picard.recording import scoring as evaluate
 from lie_picard.recording.annotate import Annotation
@@ -145,7 +145,7 @@ def _options(args: argparse.Namespace) -> evaluate.Options:
     values = settings.read_values(args.params, args.node)
     for change in args.set:
         name, equals, text = change.partition("=")
-        if not equals or name not in settings.TABLE:
+        if not equals or name not in table.TABLE:
             raise ValueError(f"--set {change}: give NAME=VALUE, of a parameter in docs/node.md")
         try:
             values[name] = json.loads(text)
@@ -153,7 +153,7 @@ def _options(args: argparse.Namespace) -> evaluate.Options:
             values[name] = text
     if args.models_info:
         values["symmetries"] = str(args.models_info)
-    chosen = settings.settings_of(settings.checked(values))
+    chosen = settings.settings_of(table.checked(values))
     # Every image on its own and always the same way: what depends on its neighbours or on a stopwatch is left out.
     sampler = chosen.options
     if sampler.method == "auto":

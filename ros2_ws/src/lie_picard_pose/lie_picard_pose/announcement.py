@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from lie_picard.node.settings import TABLE, Settings
+from lie_picard.node.settings import Settings
+from lie_picard.node.table import TABLE
 from lie_picard_msgs.msg import ObjectInfo
 from lie_picard_pose.conversions import WRITER
 

@@ -14,7 +14,8 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from lie_picard.node import params_file, settings
-from lie_picard.node.settings import TABLE, Entry, Settings
+from lie_picard.node.settings import Settings
+from lie_picard.node.table import TABLE, Entry
 
 
 def declare(node: Node, table: Mapping[str, Entry]) -> None:

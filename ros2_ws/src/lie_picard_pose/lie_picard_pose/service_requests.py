@@ -7,7 +7,8 @@ from typing import Any
 
 from lie_picard.estimation.estimator import ImageError
 from lie_picard.messages.read import region_of
-from lie_picard.node.settings import MAX_SAMPLES, Settings, filled
+from lie_picard.node.settings import Settings, filled
+from lie_picard.node.table import MAX_SAMPLES
 from lie_picard_msgs.srv import EstimatePose, SetObject
 
 _WHOLE = [0.0, 0.0, 0.0, 0.0]
