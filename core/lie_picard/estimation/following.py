@@ -26,6 +26,9 @@ GIVEN, LOCATED, FOLLOWED, LOST = "given", "located", "followed", "lost"
 LEAST_PRESENCE = 0.5  # where the parameters name none: an object of which the model is less sure is not there
 _LEAST_LIKENESS = 0.3  # objects of one shape share what the model believes; anything else is another object
 _LEAST_SCORE = 0.5  # of a proposal, where the model does not tell presence
+# What locator and pose model say of a proposal, as odds: weights were fitted on 200 scenes (docs/results.md).
+_OF_PRESENCE, _OF_LIKENESS = 0.25, 0.5
+LEAST_CONFIDENCE = 0.35
 SMALLEST_PX = 40.0  # of a region; the locator was not trained on smaller ones, in images of 640 pixels
 _DARK, _BRIGHT = 15.0, 245.0  # mean brightness beyond which an image shows little
 _SPARE = 1  # proposals of each object that are looked at beyond those that are missing
@@ -188,12 +191,15 @@ class Following:
             free = [target for target in targets if target.sought == name and target.object_id not in there]
             mine = [(one, poses) for one, poses in zip(candidates, found, strict=True)
                     if one.state == LOCATED and one.target.sought == name]  # fmt: skip
-            for one, poses in sorted(mine, key=lambda pair: -pair[0].score):
+            for one, poses in sorted(mine, key=lambda pair: -_confidence(*pair)):
                 presence = poses.hypotheses.presence
                 if poses.hypotheses.likeness < _LEAST_LIKENESS:
                     continue
-                sure = presence >= least if not math.isnan(presence) else one.score >= _LEAST_SCORE
-                if not sure or not free or any(_one_thing(poses, other) for two, other in kept if two.sought == name):
+                if (
+                    not _sure(one, poses, least)
+                    or not free
+                    or any(_one_thing(poses, other) for two, other in kept if two.sought == name)
+                ):
                     continue
                 target = self._nearest(free, _centre(poses))
                 free.remove(target)
@@ -238,7 +244,9 @@ class Following:
         score = self._best.get(name, 0.0)
         why = f"the locator's highest score is {score:.2f}"
         if mine:
-            why += f", presence there {highest:.2f} (at least {least:g})"
+            both = max(_confidence(one, poses) for one, poses in mine)
+            why += f", presence there {highest:.2f} (at least {least:g}), both together {both:.2f} (at least "
+            why += f"{LEAST_CONFIDENCE:g})"
         else:
             why += f" (at least {LEAST_SCORE:g})"
         if self._brightness < _DARK:
@@ -253,6 +261,33 @@ class Following:
                 f"; what looks like it is {small:.0f} pixels wide: below {SMALLEST_PX:.0f} little is found, go nearer"
             )
         return highest, why
+
+
+def confidence(score: float, presence: float, likeness: float) -> float:
+    """How sure both are of a find: the locator by its score, the pose model by presence and likeness. In (0, 1).
+
+    Odds, as of independent witnesses, but that the pose model's count for less: it knows few things but its objects.
+    What it does not tell (NaN) counts for nothing.
+    """
+    inner = lambda p: min(max(p, 1e-4), 1 - 1e-4)  # noqa: E731
+    logit = lambda p: math.log(inner(p) / (1 - inner(p)))  # noqa: E731
+    odds = logit(score)
+    if not math.isnan(presence):
+        odds += _OF_PRESENCE * logit(presence)
+    if not math.isnan(likeness):
+        odds += _OF_LIKENESS * math.log(inner(likeness))
+    return 1 / (1 + math.exp(-odds))
+
+
+def _confidence(one: Candidate, poses: ObjectPoses) -> float:
+    return confidence(one.score, poses.hypotheses.presence, poses.hypotheses.likeness)
+
+
+def _sure(one: Candidate, poses: ObjectPoses, least: float) -> bool:
+    """Whether a proposal counts."""
+    presence = poses.hypotheses.presence
+    told = not math.isnan(presence)
+    return (presence >= least and _confidence(one, poses) >= LEAST_CONFIDENCE) if told else one.score >= _LEAST_SCORE
 
 
 def _limit(name: str, other: Target) -> float:
