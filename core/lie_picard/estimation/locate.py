@@ -21,7 +21,7 @@ from lie_picard.model.locator import STRIDE, Maps, StoredLocator
 from lie_picard.model.runtimes import onnx
 from lie_picard.model.score_model import ScoreModel
 
-LEAST_SCORE = 0.35  # of a proposal; with less, most of what the pose model lets pass is not the object
+LEAST_SCORE = 0.15  # of a proposal that the pose model looks at
 _SAME = 0.45  # intersection over union from which two proposals are one
 _MULTIPLE = 32
 _LOG_SIDE = 6.0  # of a region, in cells: no more

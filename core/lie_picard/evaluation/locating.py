@@ -23,6 +23,7 @@ from lie_picard.training.locating import same_shapes
 WIDTH, HEIGHT = 640, 480
 SIZES = 40.0, 400.0  # sides of the objects' regions, pixels
 RIGHT = 0.5  # intersection over union
+_SCORES = 0.15, 0.25, 0.35, 0.5
 _FOCAL = 1.1 * WIDTH
 CAMERA = Camera(
     np.array([[_FOCAL, 0, (WIDTH - 1) / 2], [0, _FOCAL, (HEIGHT - 1) / 2], [0, 0, 1]]), np.zeros(0), WIDTH, HEIGHT
@@ -40,7 +41,7 @@ def evaluate(
     samples: int = 8,
     on_images: Callable[[int], None] = lambda count: None,
 ) -> list[dict[str, Any]]:
-    """One row an object, and one of all, from test scenes of 640 x 480 pixels.
+    """One row an object, one of all, and of the proposals alone by their score, from test scenes of 640 x 480 pixels.
 
     Each scene is the first image of a stream: it is searched, and each proposal is looked at by the pose model, as the
     node does (`following`), with up to four instances of each object. Columns: `recall`, `precision` of what is left;
@@ -57,6 +58,7 @@ def evaluate(
     stream = SceneStream(objects, options, stream_generator("scenes", seed), "test", seed)
     counts = {name: _Count() for name in names}
     alike = dict(zip(names, same_shapes(objects), strict=True))
+    alone = {score: _Count() for score in _SCORES}
     spans: list[float] = []
     empty = done = 0
     while done < images:
@@ -65,14 +67,19 @@ def evaluate(
             spans.append(span)
             empty += not scene.objects
             for label, name in enumerate(names):
-                counts[name].add(label, scene.objects, found[name], proposed[name], alike[name])
+                regions = [one.region for one in proposed[name]]
+                counts[name].add(label, scene.objects, found[name], regions, alike[name])
+                for score, count in alone.items():
+                    likely = [one.region for one in proposed[name] if one.score >= score]
+                    count.add(label, scene.objects, likely, likely, alike[name])
             done += 1
         on_images(min(_BATCH, images))
     rows = [{"solid": name} | count.row(empty) for name, count in counts.items()]
     whole = _Count()
     for count in counts.values():
         whole.join(count)
-    return [*rows, {"solid": "all"} | whole.row(empty) | {"search_ms": float(np.median(spans))}]
+    rows.append({"solid": "all"} | whole.row(empty) | {"search_ms": float(np.median(spans))})
+    return [*rows, *({"solid": f"score {score:g}, locator alone"} | count.row(empty) for score, count in alone.items())]
 
 
 class _Count:
@@ -133,8 +140,8 @@ def _region(one: SceneObject) -> Region:
 
 def _looked(
     estimator: PoseEstimator, objects: Sequence[Object], most: int, scene: Scene, samples: int
-) -> tuple[dict[str, list[Region]], dict[str, list[Region]], float]:
-    """Regions of what is found, and of all proposals, by object; and how long the search took, ms."""
+) -> tuple[dict[str, list[Region]], dict[str, list[Proposal]], float]:
+    """Regions of what is found, and all proposals, by object; and how long the search took, ms."""
     names = [one.name for one in objects]
     targets = [Target(f"{one.name}#{k}", one.diameter or 0.1, None, one.name) for one in objects for k in range(most)]
     began = time.perf_counter()
@@ -147,9 +154,9 @@ def _looked(
     for one in counted:
         if one.region is not None:
             kept[one.object_id.rpartition("#")[0]].append(one.region)
-    proposed: dict[str, list[Region]] = {name: [] for name in names}
+    proposed: dict[str, list[Proposal]] = {name: [] for name in names}
     for proposal in proposals:
-        proposed[proposal.name].append(proposal.region)
+        proposed[proposal.name].append(proposal)
     return kept, proposed, span
 
 
