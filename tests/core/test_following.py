@@ -28,10 +28,12 @@ class World:
         ids = [name] if count == 1 else [f"{name}#{k}" for k in range(count)]
         self.targets = [Target(one, DIAMETER, None, name if count > 1 else "") for one in ids]
         self.name, self.following, self.searches = name, Following(), 0
-        self.places, self.false, self.likeness = {}, [], 1.0
+        self.places, self.false, self.likeness, self.blind = {}, [], 1.0, False
 
     def locate(self, image, names):
         self.searches += 1
+        if self.blind:
+            return []
         seen = [Proposal(self.name, 0.9, region) for region in map(self.region, self.places.values()) if region]
         return [*seen, *(Proposal(self.name, 0.4, region) for region in self.false)]
 
@@ -65,7 +67,7 @@ class World:
 
 def test_an_object_is_located_once_and_followed_from_then_on():
     world = World()
-    for k in range(20):
+    for k in range(15):
         world.places = {"a": (0.01 * k - 0.1, 0.0, 1.0)}
         found, missing = world.image(k / 30)
         assert found["ball"].state == (FOLLOWED if k else LOCATED) and not missing
@@ -109,6 +111,29 @@ def test_an_instance_never_becomes_another_one():
     world.places["a"] = (-0.15, 0.05, 1.0)
     found, _ = world.image(5 / 30)
     assert found[gone].position[0] < 0 < found[stays].position[0]
+
+
+def test_what_the_locator_no_longer_sees_is_lost_after_some_searches():
+    world = World()
+    world.places = {"a": (0.0, 0.0, 1.0)}
+    world.image(0.0, every=5)
+    world.blind, there = True, []
+    for k in range(1, 30):
+        found, missing = world.image(k / 30, every=5)
+        there.append(bool(found))
+        if not found:
+            assert "did not see it" in missing["ball"].why
+            break
+    assert sum(there) >= 10 and not there[-1]  # the pose model goes on seeing a ball there
+
+
+def test_a_locator_that_misses_it_now_and_then_loses_nothing():
+    world = World()
+    world.places = {"a": (0.0, 0.0, 1.0)}
+    for k in range(60):
+        world.blind = k % 10 == 5
+        found, _ = world.image(k / 30, every=5)
+        assert found
 
 
 def test_what_the_pose_model_does_not_support_is_not_published():

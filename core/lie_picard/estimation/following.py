@@ -38,6 +38,8 @@ _JUMP = 0.6  # of the region's side: farther from where it should be, it is anot
 _RESIZED = 1.6  # the same, of its distance
 _MEMORY_S = 0.5  # after which a velocity says nothing any more
 _SMOOTH = 0.5  # share of the newest velocity
+_CONFIRMED = 0.3  # overlap of a proposal with what is followed that confirms it
+_DOUBTS = 3  # checks without such a proposal after which it is lost
 _KEEN = 30  # images after a loss in which the locator looks at each
 
 
@@ -101,6 +103,9 @@ class Following:
         self._lost_at: dict[str, int] = {}
         self._best: dict[str, float] = {}  # highest score of each object in the last image that was searched
         self._brightness = math.nan  # of that image
+        self._checked = 0  # image in which the locator was last asked about those that are followed
+        self._doubts: dict[str, int] = {}  # times that it has not seen one since
+        self._dropped: set[str] = set()  # those that are lost for that, in this image
 
     def candidates(
         self,
@@ -115,8 +120,8 @@ class Following:
 
         Args:
             stamp: of the image, seconds. locate: proposals in an image, of objects by name.
-            every: images from one search for further instances to the next; for what was never seen, or has just been
-                lost, each image is searched.
+            every: images from one search for further instances to the next, in which those that are followed must be
+                proposed again now and then; for what was never seen, or has just been lost, each image is searched.
         """
         self._image += 1
         found, missing = [], []
@@ -129,18 +134,24 @@ class Following:
                 if self._there.pop(target.object_id, None) is not None:
                     self._lost_at[target.object_id] = self._image
                 missing.append(target)
-        followed = list(found)
+        self._dropped.clear()
         seen = {one.target.sought for one in found}
         keen = any(
             one.sought not in seen or self._image - self._lost_at.get(one.object_id, -(10**9)) <= _KEEN
             for one in missing
         )
-        if not missing or not (keen or self._image - self._looked >= every):
+        if not keen and self._image - self._looked < every:
             return found
         self._looked = self._image
-        names = list(dict.fromkeys(one.sought for one in missing))
+        names = list(dict.fromkeys(one.sought for one in targets))
         proposals, self._brightness = locate(image, names), float(image[::8, ::8].mean())
-        for name in names:
+        if self._image - self._checked >= every:
+            self._checked = self._image
+            self._check(found, proposals, SMALLEST_PX * max(camera.width, camera.height) / 640)
+            missing += [one.target for one in found if one.target.object_id in self._dropped]
+            found = [one for one in found if one.target.object_id not in self._dropped]
+        followed = list(found)
+        for name in dict.fromkeys(one.sought for one in missing):
             mine = [one for one in proposals if one.name == name]
             self._best[name] = max((one.score for one in mine), default=0.0)
             waiting = [one for one in missing if one.sought == name]
@@ -150,6 +161,22 @@ class Following:
                 target = dataclasses.replace(waiting[min(index, len(waiting) - 1)], region=one.region)
                 found.append(Candidate(target, LOCATED, one.score))
         return found
+
+    def _check(self, followed: Sequence[Candidate], proposals: Sequence[Proposal], smallest: float) -> None:
+        """Drop what the locator does not see for several checks: that the pose model goes on agreeing proves little."""
+        for one in followed:
+            name, region = one.target.object_id, one.target.region
+            assert region is not None
+            if region.width < smallest or any(
+                two.name == one.target.sought and overlap(two.region, region) > _CONFIRMED for two in proposals
+            ):
+                self._doubts.pop(name, None)
+                continue
+            self._doubts[name] = self._doubts.get(name, 0) + 1
+            if self._doubts[name] >= _DOUBTS:
+                del self._doubts[name], self._there[name]
+                self._lost_at[name] = self._image
+                self._dropped.add(name)
 
     def learned(
         self,
@@ -167,7 +194,8 @@ class Following:
         """
         least = least_presence or LEAST_PRESENCE
         kept: list[tuple[Target, ObjectPoses]] = []
-        why: dict[str, tuple[float, str]] = {}
+        unseen = f"the locator did not see it in {_DOUBTS} searches"
+        why: dict[str, tuple[float, str]] = dict.fromkeys(self._dropped, (math.nan, unseen))
         for one, poses in zip(candidates, found, strict=True):
             if one.state != FOLLOWED:
                 continue
@@ -185,6 +213,7 @@ class Following:
                 kept.append((one.target, dataclasses.replace(poses, state=FOLLOWED)))
                 continue
             del self._there[name]
+            self._doubts.pop(name, None)
             self._lost_at[name] = self._image
         there = {target.object_id for target, _ in kept}
         for name in dict.fromkeys(target.sought for target in targets):
@@ -256,10 +285,9 @@ class Following:
         if (doubt := camera.doubt) is not None:
             why += f"; the calibration hardly fits the image: {doubt}"
         small = min((one.target.region.width for one, _ in mine if one.target.region is not None), default=math.inf)
-        if small < SMALLEST_PX:
-            why += (
-                f"; what looks like it is {small:.0f} pixels wide: below {SMALLEST_PX:.0f} little is found, go nearer"
-            )
+        least_px = SMALLEST_PX * max(camera.width, camera.height) / 640
+        if small < least_px:
+            why += f"; what looks like it is {small:.0f} pixels wide: below {least_px:.0f} little is found, go nearer"
         return highest, why
 
 
