@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lie_picard import so3
-from lie_picard.estimation.following import FOLLOWED, LOCATED, Following
+from lie_picard.estimation.following import FOLLOWED, LOCATED, Following, confidence
 from lie_picard.estimation.locate import Finder, Proposal, overlap
 from lie_picard.estimation.poses import ObjectPoses, Target
 from lie_picard.geometry.camera import Camera, Region, sphere_region
@@ -148,6 +148,27 @@ def test_what_looks_like_another_object_is_not_published():
     world.places, world.likeness = {"a": (0.0, 0.0, 1.0)}, 0.1
     found, missing = world.image(0.0)
     assert not found and missing
+
+
+def test_one_thing_is_not_two_objects():
+    """Where two names fit a place, as a bare solid's and that of the same with a mark, the surer one counts."""
+    world = World()
+    world.places = {"a": (0.0, 0.0, 1.0)}
+    twin = Target("twin", DIAMETER, None)
+    targets = [twin, *world.targets]
+    locate = lambda image, names: [*world.locate(image, names), Proposal("twin", 0.7, world.region((0.005, 0.0, 1.0)))]  # noqa: E731
+    candidates = world.following.candidates(IMAGE, CAMERA, targets, 0.0, locate, 15)
+    found = [world.estimate(one.target) for one in candidates]
+    assert len(found) == 2
+    kept, missing = world.following.learned(candidates, found, targets, CAMERA, 0.0, 0.0)
+    assert [one.object_id for one in kept] == ["ball"] and [one.target.object_id for one in missing] == ["twin"]
+
+
+@pytest.mark.parametrize("worse", [{"score": 0.3}, {"presence": 0.4}, {"likeness": 0.2}])
+def test_confidence_falls_with_each_of_its_parts(worse):
+    good = {"score": 0.8, "presence": 0.95, "likeness": 0.9}
+    assert confidence(**good | worse) < confidence(**good) < 1
+    assert confidence(0.8, math.nan, math.nan) == pytest.approx(0.8)
 
 
 def test_a_jump_is_a_loss():

@@ -28,7 +28,7 @@ _LEAST_LIKENESS = 0.3  # objects of one shape share what the model believes; any
 _LEAST_SCORE = 0.5  # of a proposal, where the model does not tell presence
 # What locator and pose model say of a proposal, as odds: weights were fitted on 200 scenes (docs/results.md).
 _OF_PRESENCE, _OF_LIKENESS = 0.25, 0.5
-LEAST_CONFIDENCE = 0.35
+LEAST_CONFIDENCE = 0.6  # a wrong object is worse than one that is found some images later
 SMALLEST_PX = 40.0  # of a region; the locator was not trained on smaller ones, in images of 640 pixels
 _DARK, _BRIGHT = 15.0, 245.0  # mean brightness beyond which an image shows little
 _SPARE = 1  # proposals of each object that are looked at beyond those that are missing
@@ -215,29 +215,13 @@ class Following:
             del self._there[name]
             self._doubts.pop(name, None)
             self._lost_at[name] = self._image
+        searched = [(one, poses) for one, poses in zip(candidates, found, strict=True) if one.state == LOCATED]
+        kept += self._new(searched, kept, targets, least)
         there = {target.object_id for target, _ in kept}
-        for name in dict.fromkeys(target.sought for target in targets):
-            free = [target for target in targets if target.sought == name and target.object_id not in there]
-            mine = [(one, poses) for one, poses in zip(candidates, found, strict=True)
-                    if one.state == LOCATED and one.target.sought == name]  # fmt: skip
-            for one, poses in sorted(mine, key=lambda pair: -_confidence(*pair)):
-                presence = poses.hypotheses.presence
-                if poses.hypotheses.likeness < _LEAST_LIKENESS:
-                    continue
-                if (
-                    not _sure(one, poses, least)
-                    or not free
-                    or any(_one_thing(poses, other) for two, other in kept if two.sought == name)
-                ):
-                    continue
-                target = self._nearest(free, _centre(poses))
-                free.remove(target)
-                kept.append(
-                    (target, dataclasses.replace(poses, object_id=target.object_id, state=LOCATED, score=one.score))
-                )
-            highest = max((poses.hypotheses.presence for _, poses in mine), default=math.nan)
-            for target in free:
-                why.setdefault(target.object_id, self._unfound(name, mine, highest, least, camera))
+        for target in targets:
+            if target.object_id not in there and target.object_id not in why:
+                mine = [pair for pair in searched if pair[0].target.sought == target.sought]
+                why[target.object_id] = self._unfound(target.sought, mine, least, camera)
         for target, poses in kept:
             if (place := _centre(poses)) is None:
                 continue
@@ -253,6 +237,29 @@ class Following:
                 if one.object_id not in there]  # fmt: skip
         return [poses for _, poses in kept], lost
 
+    def _new(
+        self,
+        searched: Sequence[tuple[Candidate, ObjectPoses]],
+        kept: Sequence[tuple[Target, ObjectPoses]],
+        targets: Sequence[Target],
+        least: float,
+    ) -> list[tuple[Target, ObjectPoses]]:
+        """What of the proposals counts, under the names that are free; the surest first, as one thing is one object."""
+        taken = {target.object_id for target, _ in kept}
+        result: list[tuple[Target, ObjectPoses]] = []
+        for one, poses in sorted(searched, key=lambda pair: -_confidence(*pair)):
+            name = one.target.sought
+            free = [target for target in targets if target.sought == name and target.object_id not in taken]
+            if not free or poses.hypotheses.likeness < _LEAST_LIKENESS or not _sure(one, poses, least):
+                continue
+            if any(_one_thing(poses, other, _limit(name, two)) for two, other in (*kept, *result)):
+                continue
+            target = self._nearest(free, _centre(poses))
+            taken.add(target.object_id)
+            seen = dataclasses.replace(poses, object_id=target.object_id, state=LOCATED, score=one.score)
+            result.append((target, seen))
+        return result
+
     def _nearest(self, free: Sequence[Target], place: Array | None) -> Target:
         """The instance that was last seen nearest to a place; the first of those never seen, where none was."""
         if place is None:
@@ -265,12 +272,12 @@ class Following:
         self,
         name: str,
         mine: Sequence[tuple[Candidate, ObjectPoses]],
-        highest: float,
         least: float,
         camera: Camera,
     ) -> tuple[float, str]:
         """The highest presence, and why an object that was searched is not there."""
         score = self._best.get(name, 0.0)
+        highest = max((poses.hypotheses.presence for _, poses in mine), default=math.nan)
         why = f"the locator's highest score is {score:.2f}"
         if mine:
             both = max(_confidence(one, poses) for one, poses in mine)
@@ -333,8 +340,8 @@ def _centre_inside(region: Region, camera: Camera) -> bool:
     return 0 <= x < camera.width and 0 <= y < camera.height
 
 
-def _one_thing(poses: ObjectPoses, other: ObjectPoses) -> bool:
-    return poses.region is not None and other.region is not None and overlap(poses.region, other.region) > _SAME
+def _one_thing(poses: ObjectPoses, other: ObjectPoses, limit: float = _SAME) -> bool:
+    return poses.region is not None and other.region is not None and overlap(poses.region, other.region) > limit
 
 
 def _jumped(expected: Array, place: Array, target: Target, camera: Camera) -> bool:
