@@ -234,7 +234,9 @@ def place_of(file: Path, data: bytes) -> int:
 def settings(**changes):
     """Of a node that looks for a cube, without its mesh."""
     values = {name: entry.default for name, entry in TABLE.items()}
-    return replace(settings_of(values | {"objects": ["cube"]} | changes), meshes={})
+    # In the middle of each image, where these recordings have it, not searched.
+    given = {"objects": ["cube"], "regions_from": "parameters"}
+    return replace(settings_of(values | given | changes), meshes={})
 
 
 @functools.cache

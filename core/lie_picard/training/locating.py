@@ -146,10 +146,15 @@ class LocatorTrainer:
         options: LocatorTraining,
         scenes: SceneOptions,
         initial: StoredLocator | Mapping[str, Tensor] | None = None,
+        device: torch.device | str = "cpu",
     ) -> None:
-        """`initial`: weights to begin at: another locator's, or of `MobileFeatures` alone. None: random plain ones."""
+        """Args:
+        initial: weights to begin at: another locator's, or of `MobileFeatures` alone. None: random plain ones.
+        device: of the network; scenes are made on the CPU.
+        """
         torch.manual_seed(options.seed)
         self.options, self.scenes, self.objects = options, scenes, list(objects)
+        self.device = torch.device(device)
         if isinstance(initial, StoredLocator):
             features = initial.config.features
         else:
@@ -161,8 +166,8 @@ class LocatorTrainer:
         elif initial is not None:
             self.model.features.load_state_dict(dict(initial))
         self.average.load_state_dict(self.model.state_dict())
-        self.average.eval().requires_grad_(False)
-        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average.to(self.device).eval().requires_grad_(False)
+        self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = Muon(
             [one for one in self.model.parameters() if one.requires_grad], options.learning_rate, options.weight_decay
         )
@@ -198,10 +203,11 @@ class LocatorTrainer:
     def _advance(self, scenes: Sequence[Scene]) -> dict[str, float]:
         for group in self.optimizer.param_groups:
             group["lr"] = self.options.rate(self.step, self.seconds)
-        wanted = targets([one.objects for one in scenes], self.scenes.side, len(self.objects), self.alike)
-        images = torch.from_numpy(np.stack([one.image for one in scenes])).permute(0, 3, 1, 2)
+        made = targets([one.objects for one in scenes], self.scenes.side, len(self.objects), self.alike)
+        wanted = Targets(*(one.to(self.device) for one in made))
+        images = torch.from_numpy(np.stack([one.image for one in scenes])).to(self.device).permute(0, 3, 1, 2)
         self.model.train()
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16):
             maps = self.model((images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last))
         parts = loss(Maps(maps.heat.float(), maps.box.float()), wanted)
         self.optimizer.zero_grad(set_to_none=True)
