@@ -57,6 +57,7 @@ def test_every_command_of_the_page_does_what_it_says(bracket, monkeypatch, capsy
     monkeypatch.setattr(command, "_LOOK", few)
     monkeypatch.setattr(command, "_LAST", few)
     monkeypatch.setattr(command, "_CALIBRATION_IMAGES", 3)
+    monkeypatch.setattr(command, "_SCENES", 3)
     done = []
     for line in commands(PAGE.read_text()):
         name, *words = shlex.split(line)

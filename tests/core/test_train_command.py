@@ -40,6 +40,7 @@ def store(parts, tmp_path, monkeypatch):
     monkeypatch.setattr(command, "_LOOK", few)
     monkeypatch.setattr(command, "_LAST", few)
     monkeypatch.setattr(command, "_CALIBRATION_IMAGES", 3)
+    monkeypatch.setattr(command, "_SCENES", 3)
     return tmp_path
 
 
@@ -52,6 +53,8 @@ def test_a_part_becomes_a_calibrated_checkpoint_that_carries_it(store, capsys):
     result = json.loads((store / "result.json").read_text())
     assert [row["kind"] for row in result["rows"]] == ["clean", "randomised", "textured"]
     assert all(row["solid"] == "plain" and 0 <= row["mean_deg"] <= 180 for row in result["rows"])
+    (found,) = result["finding"]
+    assert found["solid"] == "plain" and 0 <= found["proposed"] <= 1
     rows = json.loads((store / "plain.live.json").read_text())
     assert rows and {"minutes", "step", "clean/median_deg", "randomised/recall"} <= rows[-1].keys()
     assert cv2.imread(str(store / "plain.live.png")) is not None

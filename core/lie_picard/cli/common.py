@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -65,8 +65,13 @@ def report(
     result: dict[str, Any],
     columns: Mapping[str, str] | None = None,
     rows: list[dict[str, Any]] | None = None,
+    more: Sequence[tuple[Mapping[str, str], list[dict[str, Any]]]] = (),
 ) -> None:
-    """Print a result for people, and write it as JSON where asked ("-": JSON alone, to standard output)."""
+    """Print a result for people, and write it as JSON where asked ("-": JSON alone, to standard output).
+
+    Args:
+        columns: headings of a table of `rows`, by their keys; else the JSON is printed. more: further tables.
+    """
     if wrote_json(args, result):
         return
     # In a file, or another program's hands, nothing is cut for want of columns.
@@ -74,10 +79,11 @@ def report(
     if not columns:
         console.print_json(json.dumps(result))
         return
-    table = Table(box=None, padding=(0, 1, 0, 0))
-    for heading in columns.values():
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in rows or result["rows"]:
-        table.add_row(*(cell(row.get(column)) for column in columns))
-    console.print(table)
+    for headings, listed in ((columns, rows or result["rows"]), *more):
+        table = Table(box=None, padding=(0, 1, 0, 0))
+        for heading in headings.values():
+            table.add_column(heading, justify="right", no_wrap=True)
+        for row in listed:
+            table.add_row(*(cell(row.get(column)) for column in headings))
+        console.print(table)
     console.print(machine.one_line(result["machine"]))

@@ -22,9 +22,9 @@ from lie_picard.cli.common import positive, report
 from lie_picard.data.bop import Dataset, object_names
 from lie_picard.data.scenes import SceneOptions
 from lie_picard.estimation.estimator import PoseEstimator
-from lie_picard.evaluation import assess, live
+from lie_picard.evaluation import assess, live, locating
 from lie_picard.evaluation.accuracy import EvaluationOptions, evaluate
-from lie_picard.evaluation.tables import with_positions
+from lie_picard.evaluation.tables import LOCATING_COLUMNS, with_positions
 from lie_picard.model import checkpoint
 from lie_picard.model.score_model import ScoreModel
 from lie_picard.objects import BUILT_IN, OWN, Catalogue, MeshObject, catalogue
@@ -37,6 +37,7 @@ _LOOK_EVERY_S = 120.0  # at a part of one's own while it is learned
 _LOOK = EvaluationOptions(images=40, samples=8, recall_images=5, recall_samples=100)  # of each object and kind
 _LAST = EvaluationOptions(images=100, samples=16, recall_images=20)  # when it has been
 _CALIBRATION_IMAGES = 100
+_SCENES = 100  # whole images, to find the objects in
 _OWN_MINUTES = 45.0
 _LOCATOR_SHARE = 0.2  # of the minutes
 _MOST_MINUTES = 180.0  # until a goal is met
@@ -177,7 +178,9 @@ def run(args: argparse.Namespace) -> None:
         report(args, result)
         return
     rows = finish(args.output, recipe, args.device)
-    report(args, result | {"machine": machine.describe(fabric.device), "rows": rows}, with_positions(_COLUMNS, rows))
+    found = [] if locator_minutes <= 0 else _find(args.output, recipe, args.device)
+    result |= {"machine": machine.describe(fabric.device), "rows": rows, "finding": found}
+    report(args, result, with_positions(_COLUMNS, rows), rows, [(LOCATING_COLUMNS, found)] if found else [])
 
 
 def _add_locator(
@@ -191,6 +194,14 @@ def _add_locator(
     model, (_, note) = checkpoint.load(output), checkpoint.read_metadata(output)
     model.locator = found
     checkpoint.save(model, output, note | {"locator": {"minutes": minutes, "images": images}})
+
+
+def _find(output: Path, recipe: recipes.Recipe, device: str) -> list[dict[str, Any]]:
+    """How well the objects are found in whole images, with the presence that was just calibrated."""
+    estimator = PoseEstimator.from_checkpoint(output, device)
+    with tqdm(total=_SCENES, unit="image", desc="finding it in whole images", disable=None) as bar:
+        rows = locating.evaluate(estimator, _SCENES, recipe.training.seed, on_images=bar.update)
+    return rows[:1] if len(recipe.model.objects) == 1 else rows[: len(recipe.model.objects) + 1]
 
 
 def _parts(names: Sequence[str], appearance: str | None) -> Catalogue:
