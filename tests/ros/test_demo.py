@@ -15,8 +15,9 @@ from lie_picard_pose.demo_recording import OBJECTS
 def test_the_demo_shows_poses_that_match_the_truth(tmp_path, domain):
     result, picture = tmp_path / "demo.json", tmp_path / "demo.png"
     done = subprocess.run(
-        [PROGRAMS / "demo", "--json", result, "--picture", picture], capture_output=True, text=True, timeout=280
-    )
+        [PROGRAMS / "demo", "--recording", "turning", "--json", result, "--picture", picture], capture_output=True,
+        text=True, timeout=280,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads(result.read_text())
     assert summary["images"] > 60
@@ -27,6 +28,23 @@ def test_the_demo_shows_poses_that_match_the_truth(tmp_path, domain):
         assert row["position_median_mm"] < 10  # of 800
     assert cv2.imread(str(picture)).shape[1] >= 1000
     assert "summary of" in done.stdout
+
+
+def test_what_moves_is_found_by_the_camera_alone(tmp_path, domain):
+    result, picture = tmp_path / "demo.json", tmp_path / "demo.png"
+    command = [PROGRAMS / "demo", "--recording", "moving", "--json", result, "--picture", picture]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads((tmp_path / "demo_moving.json").read_text())
+    rows = {row["object"]: row for row in summary["rows"]}
+    assert set(rows) == {"cube", "cone", "tet"}
+    for row in rows.values():
+        assert row["frames"] >= 10
+        assert row["best_median_deg"] < 10
+        assert row["position_median_mm"] < 60  # of 900
+    assert rows["cube"]["not_found"] > 0  # it leaves the image
+    assert cv2.imread(str(tmp_path / "demo_moving.png")).shape[1] >= 1000
+    assert "the camera alone" in done.stdout and "lost" in done.stdout
 
 
 @pytest.mark.parametrize("seconds", [0.3])
