@@ -26,9 +26,10 @@ GIVEN, LOCATED, FOLLOWED, LOST = "given", "located", "followed", "lost"
 LEAST_PRESENCE = 0.5  # where the parameters name none: an object of which the model is less sure is not there
 _LEAST_LIKENESS = 0.3  # objects of one shape share what the model believes; anything else is another object
 _LEAST_SCORE = 0.5  # of a proposal, where the model does not tell presence
-# What locator and pose model say of a proposal, as odds: weights were fitted on 200 scenes (docs/results.md).
-_OF_PRESENCE, _OF_LIKENESS = 0.25, 0.5
-LEAST_CONFIDENCE = 0.6  # a wrong object is worse than one that is found some images later
+# How likely a proposal is right, given what locator and pose model say of it: fitted on the proposals in 200 scenes by
+# the embedded model (logistic regression; docs/results.md).
+_OF_SCORE, _OF_PRESENCE, _OF_LIKENESS, _BEFORE = 2.0, 0.2, 0.3, -0.3
+LEAST_CONFIDENCE = 0.5
 SMALLEST_PX = 40.0  # of a region; the locator was not trained on smaller ones, in images of 640 pixels
 _DARK, _BRIGHT = 15.0, 245.0  # mean brightness beyond which an image shows little
 _SPARE = 1  # proposals of each object that are looked at beyond those that are missing
@@ -299,14 +300,13 @@ class Following:
 
 
 def confidence(score: float, presence: float, likeness: float) -> float:
-    """How sure both are of a find: the locator by its score, the pose model by presence and likeness. In (0, 1).
+    """How likely a find is right, by the locator's score and the pose model's presence and likeness. In (0, 1).
 
-    Odds, as of independent witnesses, but that the pose model's count for less: it knows few things but its objects.
-    What it does not tell (NaN) counts for nothing.
+    What the model does not tell (NaN) counts for nothing.
     """
     inner = lambda p: min(max(p, 1e-4), 1 - 1e-4)  # noqa: E731
     logit = lambda p: math.log(inner(p) / (1 - inner(p)))  # noqa: E731
-    odds = logit(score)
+    odds = _BEFORE + _OF_SCORE * logit(score)
     if not math.isnan(presence):
         odds += _OF_PRESENCE * logit(presence)
     if not math.isnan(likeness):
