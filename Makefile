@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PROGRAMS := ros2_ws/install/lie_picard_pose/lib/lie_picard_pose
 PACKAGES := $(shell find ros2_ws/src ros2_ws/without_ros launch -type f -not -path '*/__pycache__/*' 2>/dev/null)
 
-.PHONY: matching-ros help setup demo test fuzz soak bench bench-gpu lint clean
+.PHONY: matching-ros help setup demo test fuzz soak bench bench-gpu lint docs clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -41,6 +41,14 @@ bench-gpu:  ## all that a GPU can show (needs no setup: docs/gpu), into docs/gpu
 lint: setup  ## ruff, mypy, and hadolint for the Dockerfile
 	@source scripts/env.sh && ruff check . && ruff format --check . && mypy
 	@source scripts/env.sh && { ! command -v hadolint >/dev/null || hadolint docker/Dockerfile; }
+
+docs: matching-ros .venv/.docs  ## the documentation as a site: open .cache/site/index.html (Python 3.11 or newer)
+	@source scripts/env.sh && NO_MKDOCS_2_WARNING=1 python -m mkdocs build --strict
+
+.venv/.docs: .venv/.complete requirements/docs.txt
+	@.venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "docs: needs Python 3.11 or newer")'
+	@echo "== packages for the documentation"
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/docs.txt && touch $@
 
 clean:  ## remove what setup made
 	rm -rf .venv ros2_ws/build ros2_ws/install ros2_ws/log .cache

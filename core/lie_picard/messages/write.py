@@ -102,6 +102,7 @@ class Writer:
         )
         if tracked is None:
             message.ambiguity, message.state = AMBIGUITIES[Ambiguity.UNRESOLVED], STATES[LOST]
+            message.location_score = math.nan
             return message
         message.state, message.location_score = STATES[poses.state], poses.score
         if poses.region is not None:

@@ -24,7 +24,7 @@ class ModelConfig:
         features: length of the image feature.
         width, depth: of the head's residual MLP.
         degree, copies: highest spherical-harmonic degree and the number of coefficient sets (equivariant head).
-        distance, fill: the virtual camera of the training images (`symsol.renderer.Crop`).
+        distance, fill: the virtual camera of the training images (`rendering.clean.Crop`).
         sigma_max, sigma_min: noise range of the training, radians.
         objects: names of the objects in the training data.
         named: whether one of them can be asked for by name, and the model says which of them an image shows, or none.
