@@ -68,8 +68,9 @@ class PoseEstimator(Locates):
     """Pose hypotheses from images of known objects.
 
     Rotations are camera_from_object for the model's virtual camera, which looks straight at the object
-    (`lie_picard.geometry.camera` makes such images of any camera's and turns the rotations back). Where the model tells places,
-    hypotheses are whole poses: positions are the object's centre in that camera's frame, in radii of its sphere.
+    (`lie_picard.geometry.camera` makes such images of any camera's and turns the rotations back). Where the model
+    tells places, hypotheses are whole poses: positions are the object's centre in that camera's frame, in radii of its
+    sphere.
     """
 
     def __init__(self, model: ScoreModel, device: torch.device | str = "cpu", known: Catalogue | None = None) -> None:

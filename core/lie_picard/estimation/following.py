@@ -248,10 +248,15 @@ class Following:
         """What of the proposals counts, under the names that are free; the surest first, as one thing is one object."""
         taken = {target.object_id for target, _ in kept}
         result: list[tuple[Target, ObjectPoses]] = []
-        for one, poses in sorted(searched, key=lambda pair: -_confidence(*pair)):
+        sure = [(one, poses) for one, poses in searched
+                if not poses.hypotheses.likeness < _LEAST_LIKENESS and _sure(one, poses, least)]  # fmt: skip
+        for one, poses in sorted(sure, key=lambda pair: -_confidence(*pair)):
             name = one.target.sought
             free = [target for target in targets if target.sought == name and target.object_id not in taken]
-            if not free or poses.hypotheses.likeness < _LEAST_LIKENESS or not _sure(one, poses, least):
+            # Which of two names a thing has, as a solid's with a mark or without, the pose model tells best.
+            better = any(two.target.sought != name and other.hypotheses.likeness > poses.hypotheses.likeness
+                         and _one_thing(poses, other, _BESIDE) for two, other in sure)  # fmt: skip
+            if not free or better:
                 continue
             if any(_one_thing(poses, other, _limit(name, two)) for two, other in (*kept, *result)):
                 continue
