@@ -53,7 +53,10 @@ class Candidate(NamedTuple):
 
 
 class Missing(NamedTuple):
-    """A target that is not there: what the best proposal's score or the presence at the last place was, and why."""
+    """A target that is not there, and why.
+
+    presence: at its last place, or how likely the best proposal is it by locator and pose model; NaN: there was none.
+    """
 
     target: Target
     presence: float
@@ -197,9 +200,9 @@ class Following:
         kept: list[tuple[Target, ObjectPoses]] = []
         unseen = f"the locator did not see it in {_DOUBTS} searches"
         why: dict[str, tuple[float, str]] = dict.fromkeys(self._dropped, (math.nan, unseen))
-        for one, poses in zip(candidates, found, strict=True):
-            if one.state != FOLLOWED:
-                continue
+        followed = [(one, poses) for one, poses in zip(candidates, found, strict=True) if one.state == FOLLOWED]
+        # Where two become one, as when they pass each other, it is the one that was expected there.
+        for one, poses in sorted(followed, key=lambda pair: self._surprise(pair[0], pair[1], stamp)):
             name, presence = one.target.object_id, poses.hypotheses.presence
             known, place = self._there[name], _centre(poses)
             if presence < least:
@@ -237,6 +240,11 @@ class Following:
         lost = [Missing(one, *why.get(one.object_id, (math.nan, "not searched in this image"))) for one in targets
                 if one.object_id not in there]  # fmt: skip
         return [poses for _, poses in kept], lost
+
+    def _surprise(self, one: Candidate, poses: ObjectPoses, stamp: float) -> float:
+        """How far from where it should be a followed object is seen, in its distances."""
+        expected, place = self._there[one.target.object_id].at(stamp), _centre(poses)
+        return 0.0 if place is None else float(np.linalg.norm(place - expected) / np.linalg.norm(expected))
 
     def _new(
         self,
@@ -281,7 +289,7 @@ class Following:
         least: float,
         camera: Camera,
     ) -> tuple[float, str]:
-        """The highest presence, and why an object that was searched is not there."""
+        """How likely it is there at best, and why an object that was searched is not."""
         score = self._best.get(name, 0.0)
         highest = max((poses.hypotheses.presence for _, poses in mine), default=math.nan)
         why = f"the locator's highest score is {score:.2f}"
@@ -301,7 +309,9 @@ class Following:
         least_px = SMALLEST_PX * max(camera.width, camera.height) / 640
         if small < least_px:
             why += f"; what looks like it is {small:.0f} pixels wide: below {least_px:.0f} little is found, go nearer"
-        return highest, why
+        sure = [min(poses.hypotheses.presence, _confidence(one, poses)) for one, poses in mine]
+        likely = max(sure, default=math.nan)
+        return likely, why
 
 
 def confidence(score: float, presence: float, likeness: float) -> float:
