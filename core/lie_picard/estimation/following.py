@@ -36,6 +36,9 @@ _SPARE = 1  # proposals of each object that are looked at beyond those that are 
 _SAME = 0.5  # overlap of regions from which two finds are one
 _BESIDE = 0.6  # the same of objects of different names, which may stand before one another
 _JUMP = 0.6  # of the region's side: farther from where it should be, it is another instance
+_JUMP_MOVING = 0.3  # the same, where its velocity is known
+_REACH = 1.0  # m/s: how fast something moves that is found again elsewhere
+_FOOLED = 3  # images for which the place of another instance that was taken for one is not its own
 _RESIZED = 1.6  # the same, of its distance
 _MEMORY_S = 0.5  # after which a velocity says nothing any more
 _SMOOTH = 0.5  # share of the newest velocity
@@ -109,6 +112,7 @@ class Following:
         self._brightness = math.nan  # of that image
         self._checked = 0  # image in which the locator was last asked about those that are followed
         self._doubts: dict[str, int] = {}  # times that it has not seen one since
+        self._fooled: dict[str, int] = {}  # image in which another instance was taken for one
         self._dropped: set[str] = set()  # those that are lost for that, in this image
 
     def candidates(
@@ -209,10 +213,12 @@ class Following:
                 why[name] = presence, f"presence fell to {presence:.2f} (at least {least:g})"
             elif poses.hypotheses.likeness < _LEAST_LIKENESS:
                 why[name] = presence, "what is there looks like another object"
-            elif place is not None and _jumped(known.at(stamp), place, one.target, camera):
+            elif place is not None and _jumped(known, stamp, place, one.target, camera):
                 why[name] = presence, "it is not where it should be: what is seen there is another instance"
+                self._fooled[name] = self._image
             elif any(_one_thing(poses, other) and two.sought == one.target.sought for two, other in kept):
                 why[name] = presence, "it became one with another instance"
+                self._fooled[name] = self._image
             else:
                 kept.append((one.target, dataclasses.replace(poses, state=FOLLOWED)))
                 continue
@@ -220,7 +226,7 @@ class Following:
             self._doubts.pop(name, None)
             self._lost_at[name] = self._image
         searched = [(one, poses) for one, poses in zip(candidates, found, strict=True) if one.state == LOCATED]
-        kept += self._new(searched, kept, targets, least)
+        kept += self._new(searched, kept, targets, least, stamp)
         there = {target.object_id for target, _ in kept}
         for target in targets:
             if target.object_id not in there and target.object_id not in why:
@@ -252,6 +258,7 @@ class Following:
         kept: Sequence[tuple[Target, ObjectPoses]],
         targets: Sequence[Target],
         least: float,
+        stamp: float,
     ) -> list[tuple[Target, ObjectPoses]]:
         """What of the proposals counts, under the names that are free; the surest first, as one thing is one object."""
         taken = {target.object_id for target, _ in kept}
@@ -268,19 +275,30 @@ class Following:
                 continue
             if any(_one_thing(poses, other, _limit(name, two)) for two, other in (*kept, *result)):
                 continue
-            target = self._nearest(free, _centre(poses))
+            target = self._nearest(free, _centre(poses), stamp)
             taken.add(target.object_id)
             seen = dataclasses.replace(poses, object_id=target.object_id, state=LOCATED, score=one.score)
             result.append((target, seen))
         return result
 
-    def _nearest(self, free: Sequence[Target], place: Array | None) -> Target:
-        """The instance that was last seen nearest to a place; the first of those never seen, where none was."""
+    def _nearest(self, free: Sequence[Target], place: Array | None, stamp: float) -> Target:
+        """The instance that was last seen nearest to a place, and can have come there; else one that was never seen."""
         if place is None:
             return free[0]
-        far = lambda one: float(np.linalg.norm(self._last[one.object_id].position - place))  # noqa: E731
+
+        def far(one: Target) -> float:
+            return float(np.linalg.norm(self._last[one.object_id].position - place))
+
+        def near(one: Target) -> bool:
+            # What was seen in its stead a moment ago is not it.
+            fooled = self._image - self._fooled.get(one.object_id, -(10**9)) <= _FOOLED
+            return not fooled and far(one) <= one.diameter + _REACH * abs(stamp - self._last[one.object_id].stamp)
+
         seen = [one for one in free if one.object_id in self._last]
-        return min(seen, key=far) if seen else free[0]
+        if possible := [one for one in seen if near(one)]:
+            return min(possible, key=far)
+        never = [one for one in free if one.object_id not in self._last]
+        return never[0] if never else min(seen, key=far)
 
     def _unfound(
         self,
@@ -359,12 +377,13 @@ def _one_thing(poses: ObjectPoses, other: ObjectPoses, limit: float = _SAME) -> 
     return poses.region is not None and other.region is not None and overlap(poses.region, other.region) > limit
 
 
-def _jumped(expected: Array, place: Array, target: Target, camera: Camera) -> bool:
+def _jumped(known: _Known, stamp: float, place: Array, target: Target, camera: Camera) -> bool:
     """Whether a place is too far from where the object should be for it to have come there."""
+    expected, limit = known.at(stamp), _JUMP if known.velocity is None else _JUMP_MOVING
     before, after = (region_of(camera, one, target.diameter / 2) for one in (expected, place))
     if before is None or after is None:
         return True
     off = max(abs(after.x + after.width / 2 - before.x - before.width / 2),
               abs(after.y + after.height / 2 - before.y - before.height / 2))  # fmt: skip
     ratio = float(np.linalg.norm(place) / np.linalg.norm(expected))
-    return off > _JUMP * max(before.width, before.height) or not 1 / _RESIZED < ratio < _RESIZED
+    return off > limit * max(before.width, before.height) or not 1 / _RESIZED < ratio < _RESIZED
