@@ -49,17 +49,14 @@ def run(args: argparse.Namespace) -> None:
     """Measure, and write what was asked for."""
     estimator = PoseEstimator.from_checkpoint(args.checkpoint, args.device)
     result: dict[str, Any]
-    if args.scenes:
-        with tqdm(total=args.images, unit="image", disable=None) as bar:
-            rows = locating.evaluate(estimator, args.images, args.seed, on_images=bar.update)
+    if args.scenes or args.videos:
+        look, columns = (locating, tables.LOCATING_COLUMNS) if args.scenes else (videos, tables.VIDEO_COLUMNS)
+        count = args.images if args.scenes else args.videos
+        total = count if args.scenes else count * len(estimator.locates) * videos.IMAGES
+        with tqdm(total=total, unit="image", disable=None) as bar:
+            rows = look.evaluate(estimator, count, args.seed, on_images=bar.update)
         result = {"machine": machine.describe(estimator.device), "checkpoint": str(args.checkpoint), "rows": rows}
-        report(args, result, tables.LOCATING_COLUMNS, rows)
-        return
-    if args.videos:
-        with tqdm(total=args.videos * len(estimator.locates) * videos.IMAGES, unit="image", disable=None) as bar:
-            rows = videos.evaluate(estimator, args.videos, args.seed, on_images=bar.update)
-        result = {"machine": machine.describe(estimator.device), "checkpoint": str(args.checkpoint), "rows": rows}
-        report(args, result, tables.VIDEO_COLUMNS, rows)
+        report(args, result, columns, rows)
         return
     if args.data is not None:
         shapes = args.solids or [shape.shape for shape in symsol_files.read(args.data, "test")]

@@ -115,10 +115,10 @@ def run(args: argparse.Namespace) -> None:
     if minutes is None and not said and (own or args.until):
         minutes = _MOST_MINUTES if args.until else _OWN_MINUTES
     locator_minutes = args.locator_minutes
-    if locator_minutes is None and minutes is not None:
-        locator_minutes = _LOCATOR_SHARE * min(minutes, _OWN_MINUTES)
-    if not own and args.locator_minutes is None:
+    if locator_minutes is None and not own:
         locator_minutes = 0.0
+    elif locator_minutes is None and minutes is not None:
+        locator_minutes = _LOCATOR_SHARE * min(minutes, _OWN_MINUTES)
     if minutes is not None and locator_minutes and not args.until:
         minutes -= locator_minutes
         if minutes <= 0:

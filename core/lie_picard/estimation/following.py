@@ -139,8 +139,8 @@ class Following:
             if region is not None and _centre_inside(region, camera):
                 found.append(Candidate(dataclasses.replace(target, region=region), FOLLOWED, math.nan))
             else:
-                if self._there.pop(target.object_id, None) is not None:
-                    self._lost_at[target.object_id] = self._image
+                if target.object_id in self._there:
+                    self._lose(target.object_id)
                 missing.append(target)
         self._dropped.clear()
         seen = {one.target.sought for one in found}
@@ -155,7 +155,7 @@ class Following:
         proposals, self._brightness = locate(image, names), float(image[::8, ::8].mean())
         if self._image - self._checked >= every:
             self._checked = self._image
-            self._check(found, proposals, SMALLEST_PX * max(camera.width, camera.height) / 640)
+            self._check(found, proposals, _smallest(camera))
             missing += [one.target for one in found if one.target.object_id in self._dropped]
             found = [one for one in found if one.target.object_id not in self._dropped]
         followed = list(found)
@@ -182,9 +182,14 @@ class Following:
                 continue
             self._doubts[name] = self._doubts.get(name, 0) + 1
             if self._doubts[name] >= _DOUBTS:
-                del self._doubts[name], self._there[name]
-                self._lost_at[name] = self._image
+                self._lose(name)
                 self._dropped.add(name)
+
+    def _lose(self, name: str) -> None:
+        """It is no longer followed."""
+        del self._there[name]
+        self._doubts.pop(name, None)
+        self._lost_at[name] = self._image
 
     def learned(
         self,
@@ -222,9 +227,7 @@ class Following:
             else:
                 kept.append((one.target, dataclasses.replace(poses, state=FOLLOWED)))
                 continue
-            del self._there[name]
-            self._doubts.pop(name, None)
-            self._lost_at[name] = self._image
+            self._lose(name)
         searched = [(one, poses) for one, poses in zip(candidates, found, strict=True) if one.state == LOCATED]
         kept += self._new(searched, kept, targets, least, stamp)
         there = {target.object_id for target, _ in kept}
@@ -324,7 +327,7 @@ class Following:
         if (doubt := camera.doubt) is not None:
             why += f"; the calibration hardly fits the image: {doubt}"
         small = min((one.target.region.width for one, _ in mine if one.target.region is not None), default=math.inf)
-        least_px = SMALLEST_PX * max(camera.width, camera.height) / 640
+        least_px = _smallest(camera)
         if small < least_px:
             why += f"; what looks like it is {small:.0f} pixels wide: below {least_px:.0f} little is found, go nearer"
         sure = [min(poses.hypotheses.presence, _confidence(one, poses)) for one, poses in mine]
@@ -360,6 +363,11 @@ def _sure(one: Candidate, poses: ObjectPoses, least: float) -> bool:
 
 def _limit(name: str, other: Target) -> float:
     return _SAME if other.sought == name else _BESIDE
+
+
+def _smallest(camera: Camera) -> float:
+    """Side of a region below which little is found in a camera's images, pixels."""
+    return SMALLEST_PX * max(camera.width, camera.height) / 640
 
 
 def _centre(poses: ObjectPoses) -> Array | None:

