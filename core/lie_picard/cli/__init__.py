@@ -16,6 +16,7 @@ COMMANDS = {
     "render": "Render objects: a data set in SYMSOL's or BOP's format, or a recording.",
     "train": "Train a score model on images rendered on the fly.",
     "locator": "Give a checkpoint what finds its objects in whole images.",
+    "distil": "Give a checkpoint a flow map, which samples in one, two or four evaluations (--method map).",
     "average": "The mean of several models' weights, which is mostly better than any of them.",
     "evaluate": "Precision and recall on images that training has never seen.",
     "calibrate": "Calibrate the covariances of the hypotheses; written into the checkpoint.",

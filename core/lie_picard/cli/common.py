@@ -14,6 +14,7 @@ from rich.table import Table
 from lie_picard import machine
 from lie_picard.evaluation.tables import cell
 from lie_picard.sampling import INTEGRATORS, METHODS, SamplerOptions
+from lie_picard.sampling.options import FEW, STEPS
 
 _WIDE = 200
 
@@ -37,15 +38,23 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 def add_sampler_arguments(parser: argparse.ArgumentParser) -> None:
     """How to sample."""
     default = SamplerOptions()
-    parser.add_argument("--steps", type=positive, default=default.steps, help="noise levels")
-    parser.add_argument("--method", choices=METHODS, default="ode", help="how the steps are solved")
+    parser.add_argument("--steps", type=positive, default=argparse.SUPPRESS,
+                        help=f"noise levels, default: {STEPS}; of method map {FEW}")  # fmt: skip
+    parser.add_argument(
+        "--method",
+        choices=METHODS,
+        default="ode",
+        help="how the steps are solved; map: by a flow map (lie-picard distil)",
+    )
     parser.add_argument("--integrator", choices=sorted(INTEGRATORS), default=default.integrator, help="of the ODE")
     parser.add_argument("--restarts", type=int, default=default.restarts, help="of samples that end between two poses")
 
 
 def sampler_of(args: argparse.Namespace) -> SamplerOptions:
     """The options that these arguments ask for."""
-    return SamplerOptions(args.method, args.steps, args.window, args.tolerance, args.integrator, args.restarts)
+    return SamplerOptions(
+        args.method, getattr(args, "steps", 0), args.window, args.tolerance, args.integrator, args.restarts
+    )
 
 
 def wrote_json(args: argparse.Namespace, result: dict[str, Any]) -> bool:

@@ -19,6 +19,7 @@ TRAIN_STREAMS = (
     "bop",  # the same in BOP's format
     "parts",  # random shapes, by their number
     "scenes",  # whole images for the locator
+    "distillation",  # starts and pairs of points, by step
 )
 TEST_STREAMS = (
     "evaluate",  # images, starts and many samples of `lie-picard evaluate`, by object

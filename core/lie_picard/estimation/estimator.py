@@ -119,7 +119,7 @@ class PoseEstimator(Locates):
         Raises:
             torch.OutOfMemoryError: not even `_FEWEST_ROWS` samples fit.
         """
-        with self._one_thread(options.method == "ode"):
+        with self._one_thread(options.method in ("ode", "map")):
             while True:
                 rows = min(self._most_rows or len(start), len(start))
                 try:
@@ -173,11 +173,13 @@ class PoseEstimator(Locates):
             names: of the object that is asked for in each image; None: any.
 
         Raises:
-            ValueError: the model knows no object of that name, or the images do not fit it.
+            ValueError: the model knows no object of that name, has no flow map, or the images do not fit it.
         """
         options = options or SamplerOptions()
+        options.check(self.config.flow_map)
         plan, asked = self.plan(options), None if names is None else self.indices(names)
-        return Encoded(self.model.condition(images.to(self.device), plan.noise, asked), plan, options, len(images))
+        score = self.model.condition(images.to(self.device), plan.noise, asked, options.method == "map")
+        return Encoded(score, plan, options, len(images))
 
     def walk_noise(self, encoded: Encoded, samples: int, generator: torch.Generator) -> Tensor | None:
         """The random walk's noise (T, samples, 3); None for the ODE, which draws its starts alone."""

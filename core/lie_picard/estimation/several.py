@@ -73,7 +73,8 @@ class SeveralEstimators:
                         f"checkpoints {names[self._of[name]]} and {names[index]} both know '{name}': give one of them"
                     )
                 self._of[name] = index
-        self.config = dataclasses.replace(first, objects=tuple(self._of))
+        maps = all(part.config.flow_map for part in parts)
+        self.config = dataclasses.replace(first, objects=tuple(self._of), flow_map=maps)
         self.catalogue = parts[0].catalogue
         for part in parts[1:]:
             self.catalogue = self.catalogue.joined(part.catalogue)

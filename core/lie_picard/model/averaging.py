@@ -21,7 +21,7 @@ _BODY = "encoder.", "head."
 
 
 def averaged(models: Sequence[ScoreModel], weights: Sequence[float], heads: ScoreModel | None = None) -> ScoreModel:
-    """A model whose every weight is the weighted mean of theirs. It is not calibrated.
+    """A model whose every weight is the weighted mean of theirs. It is not calibrated, and has no flow map.
 
     Args:
         heads: takes recognition and position from this model instead.
@@ -32,14 +32,16 @@ def averaged(models: Sequence[ScoreModel], weights: Sequence[float], heads: Scor
     if not models or len(models) != len(weights) or not all(weight > 0 for weight in weights):
         raise ValueError("an average needs models, and a weight above 0 for each")
     first = models[0]
+    plain = dataclasses.replace(first.config, flow_map=False)  # a map belongs to one score: distil again
     for other in [*models, *([] if heads is None else [heads])]:
         if (difference := _difference(first.config, other.config)) or first.catalogue != other.catalogue:
             raise ValueError(f"the models are of different kinds ({difference or 'catalogue'}): their mean is none")
     total = sum(weights)
-    mean = _mean([model.state_dict() for model in models], [weight / total for weight in weights])
+    states = [{k: v for k, v in model.state_dict().items() if not k.startswith("flow_map.")} for model in models]
+    mean = _mean(states, [weight / total for weight in weights])
     if heads is not None:
-        mean |= {name: one for name, one in heads.state_dict().items() if not name.startswith(_BODY)}
-    found = ScoreModel(first.config)
+        mean |= {name: one for name, one in heads.state_dict().items() if not name.startswith((*_BODY, "flow_map."))}
+    found = ScoreModel(plain)
     found.load_state_dict(mean)
     found.catalogue, found.known, found.calibration = first.catalogue, first.known, Calibration()
     # Locators are networks of their own; that of the first model that has one is as good as any.
@@ -69,5 +71,5 @@ def _mean(states: Sequence[dict[str, Tensor]], shares: Sequence[float]) -> dict[
 
 def _difference(one: ModelConfig, other: ModelConfig) -> str:
     mine, theirs = (dataclasses.asdict(config) for config in (one, other))
-    names: list[Any] = [name for name in mine if mine[name] != theirs[name]]
+    names: list[Any] = [name for name in mine if mine[name] != theirs[name] and name != "flow_map"]
     return ", ".join(names)

@@ -281,6 +281,8 @@ def _check_sizes(path: str | Path, stored: _Stored) -> None:
         wanted["head.coefficients.weight"] = (config.copies * (config.degree + 1) ** 2, features)
     if config.named:
         wanted["recognition.classify.weight"] = (len(config.objects) + 1, features)
+    if config.flow_map:
+        wanted["flow_map.head.mlp.image.weight"] = wanted["head.mlp.image.weight"]
     if config.position:
         wanted["position.image.weight"] = (POSITION_WIDTH, features)
     for name, shape in wanted.items():

@@ -30,6 +30,7 @@ class ModelConfig:
         named: whether one of them can be asked for by name, and the model says which of them an image shows, or none.
         position: whether the model tells where the object is (`position.PositionHead`). Its rotations are then those
             seen along the ray to the object's centre: R = turn_z_to(centre) R_model. Without, R = R_model.
+        flow_map: whether the model has a flow map beside its score (`flow_map.FlowMap`): samples in few evaluations.
     """
 
     encoder: str = "slim"
@@ -48,6 +49,7 @@ class ModelConfig:
     objects: tuple[str, ...] = field(default=())
     named: bool = False
     position: bool = False
+    flow_map: bool = False
 
     def __post_init__(self) -> None:
         if self.head not in HEADS:

@@ -56,7 +56,7 @@ class ConditionedMLP(nn.Module):
         self.leave = nn.Linear(width, 3)
         self.image = nn.Linear(config.features, config.depth * width)
         self.time = nn.Sequential(
-            nn.Linear(_TIME_FEATURES, width), nn.SiLU(), nn.Linear(width, 2 * config.depth * width)
+            nn.Linear(TIME_FEATURES, width), nn.SiLU(), nn.Linear(width, 2 * config.depth * width)
         )
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
@@ -67,7 +67,7 @@ class ConditionedMLP(nn.Module):
 
     def time_terms(self, sigmas: Tensor) -> Tensor:
         """(...) noise levels in radians -> (..., depth, 2, width): gains around 1 and shifts."""
-        scale, shift = self.time(_time_features(sigmas)).unflatten(-1, (self.depth, 2, -1)).unbind(-2)
+        scale, shift = self.time(time_features(sigmas)).unflatten(-1, (self.depth, 2, -1)).unbind(-2)
         return torch.stack([1 + scale, shift], -2)
 
     def forward(self, inputs: Tensor, shift: Tensor, time: Tensor) -> Tensor:
@@ -130,12 +130,12 @@ class FourierHead(nn.Module):
         return self.mlp(torch.cat([phase.sin(), phase.cos()], -1).flatten(-2), image.shift, time)
 
 
-_TIME_FEATURES = 32
+TIME_FEATURES = 32
 _ROTATION_FREQUENCIES = 128
 
 
-def _time_features(sigmas: Tensor) -> Tensor:
+def time_features(sigmas: Tensor) -> Tensor:
     """Sines and cosines of log sigma at 16 frequencies. (...) -> (..., 32)."""
-    frequencies = torch.arange(1, _TIME_FEATURES // 2 + 1, device=sigmas.device) * (math.pi / 12)
+    frequencies = torch.arange(1, TIME_FEATURES // 2 + 1, device=sigmas.device) * (math.pi / 12)
     phase = sigmas.log()[..., None] * frequencies
     return torch.cat([phase.sin(), phase.cos()], -1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from lie_picard import so3
 from lie_picard.model.config import ModelConfig
 from lie_picard.model.encoders import Encoder
+from lie_picard.model.flow_map import FlowMap
 from lie_picard.model.heads import EquivariantHead, FourierHead, ImageTerms
 from lie_picard.model.locator import StoredLocator
 from lie_picard.model.position import PositionHead
@@ -42,17 +44,25 @@ class ScoreModel(nn.Module):
         self.head = _HEADS[config.head](config)
         self.recognition = Recognition(config.features, len(config.objects)) if config.named else None
         self.position = PositionHead(config) if config.position else None
+        self.flow_map = FlowMap(config, _HEADS[config.head]) if config.flow_map else None
         self.calibration = Calibration()
         self.catalogue = ""  # of its objects; "": their names are all that is known
         self.known: Catalogue | None = None  # of its objects, as a checkpoint carries them or training knows them
         self.auxiliary: dict[str, Tensor] = {}  # readings of training's other losses, for a training that goes on
         self.locator: StoredLocator | None = None  # finds the objects in whole images; none of this network's parts
         self.runtime: Runtime | None = None  # None: eager
-        self._times: WeakKeyDictionary[NoiseSchedule, Tensor] = WeakKeyDictionary()
+        self._times: WeakKeyDictionary[NoiseSchedule, dict[bool, Tensor]] = WeakKeyDictionary()
 
     def to_device(self, device: torch.device | str) -> ScoreModel:
         """The model on a device, its convolutions in the memory layout that is fastest on CPUs and GPUs."""
         return self.to(device=device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    def add_flow_map(self) -> None:
+        """Give the model a flow map that begins at its score, where it has none."""
+        if self.flow_map is None:
+            self.config = dataclasses.replace(self.config, flow_map=True)
+            self.flow_map = FlowMap(self.config, type(self.head)).to(self._device())
+            self.flow_map.begin_at(self.head)
 
     def features(self, images: Tensor) -> Tensor:
         """(B, S, S) grey or (B, S, S, 3) RGB uint8 images of the configured size -> (B, F).
@@ -95,7 +105,7 @@ class ScoreModel(nn.Module):
             return self.runtime.name
         if not onnx.available():
             return "eager"
-        size, terms, score = self.config.image_size, _ImageTerms(self), _Scores(self.head)
+        size, terms = self.config.image_size, _ImageTerms(self)
         example = {"images": torch.zeros(2, size, size, *([3] if self.config.channels == 3 else []), dtype=torch.uint8)}
         if self.recognition is not None:
             example["objects"] = torch.zeros(2, dtype=torch.int64)
@@ -103,65 +113,95 @@ class ScoreModel(nn.Module):
             tables = {"rotations": torch.eye(3).repeat(2, 1, 1), "time": self.head.time_terms(torch.ones(2))}
             names = ("shift", "coefficients") if self.config.head == "equivariant" else ("shift",)
             tables |= dict(zip(names, terms(*example.values()), strict=False))
-        module, scores = onnx.OnnxModule(terms, example), onnx.OnnxModule(score, tables, alone=_ALONE)
-        if self.config.head != "equivariant":
-            self.runtime = Runtime("onnx", module, scores)
-            return self.runtime.name
-        loop = onnx_loop.OnnxLoop(_Step(score), tables["time"], [tables[name] for name in names])
+        module = onnx.OnnxModule(terms, example)
 
-        def solver(scheme: Scheme) -> Callable[..., tuple[Tensor, ...]]:
-            def solve(start: Tensor, time: Tensor, *terms: Tensor) -> tuple[Tensor, ...]:
-                rotations, recent = loop(start, scheme.weights, time[scheme.level], terms)
-                return rotations, (scheme.score_slope @ recent).norm(dim=-1)
+        def runtime(head: nn.Module) -> Runtime:
+            score = _Scores(head)
+            scores = onnx.OnnxModule(score, tables, alone=_ALONE)
+            if self.config.head != "equivariant":
+                return Runtime("onnx", module, scores)
+            loop = onnx_loop.OnnxLoop(_Step(score), tables["time"], [tables[name] for name in names])
 
-            return solve
+            def solver(scheme: Scheme) -> Callable[..., tuple[Tensor, ...]]:
+                def solve(start: Tensor, time: Tensor, *terms: Tensor) -> tuple[Tensor, ...]:
+                    rotations, recent = loop(start, scheme.weights, time[scheme.level], terms)
+                    return rotations, (scheme.score_slope @ recent).norm(dim=-1)
 
-        self.runtime = Runtime("onnx", module, scores, solver, True)
+                return solve
+
+            return Runtime("onnx", module, scores, solver, True)
+
+        self.runtime = self._with_map(runtime)
         return self.runtime.name
+
+    def _with_map(self, runtime: Callable[[nn.Module], Runtime]) -> Runtime:
+        """The head's runtime, and beside it that of the flow map, where there is one."""
+        found = runtime(self.head)
+        return found if self.flow_map is None else found._replace(flow_map=runtime(self.flow_map.head))
 
     def recorded(self, record: graphs.Recorder) -> Runtime:
         """A runtime of recordings; the sequential samplers are recorded whole."""
-        score = _Scores(self.head)
+        terms = graphs.Graphed(_ImageTerms(self), record)
 
-        @functools.lru_cache(maxsize=8)
-        def solver(scheme: Scheme) -> graphs.Graphed:
-            def solve(start: Tensor, time: Tensor, *terms: Tensor) -> tuple[Tensor, ...]:
-                return integrate(ImageScore(score, terms, time), start, scheme)
+        def runtime(head: nn.Module) -> Runtime:
+            score = _Scores(head)
 
-            return graphs.Graphed(solve, record, batched=1)
+            @functools.lru_cache(maxsize=8)
+            def solver(scheme: Scheme) -> graphs.Graphed:
+                def solve(start: Tensor, time: Tensor, *terms: Tensor) -> tuple[Tensor, ...]:
+                    return integrate(ImageScore(score, terms, time), start, scheme)
 
-        return Runtime("cuda-graphs", graphs.Graphed(_ImageTerms(self), record), graphs.Graphed(score, record), solver)
+                return graphs.Graphed(solve, record, batched=1)
+
+            return Runtime("cuda-graphs", terms, graphs.Graphed(score, record), solver)
+
+        return self._with_map(runtime)
 
     @torch.inference_mode()
-    def condition(self, images: Tensor, noise: NoiseSchedule, objects: Tensor | None = None) -> ImageScore:
+    def condition(
+        self, images: Tensor, noise: NoiseSchedule, objects: Tensor | None = None, flow_map: bool = False
+    ) -> ImageScore:
         """Encode images once and hoist all that does not depend on the rotation. -> a callable for the samplers.
 
         Args:
             objects: (B,) index of the object that is asked for in each image, len(config.objects) for any; None: any.
+            flow_map: whether the score is the averaged one of the flow map, from each level to the next.
         """
-        runtime = self.runtime or Runtime("eager", _ImageTerms(self), _Scores(self.head))
-        time, recognised, places = self._time_terms(noise), None, None
+        assert not flow_map or self.flow_map is not None
+        runtime = self.runtime or self._with_map(lambda head: Runtime("eager", _ImageTerms(self), _Scores(head)))
+        time, recognised, places = self._time_terms(noise, flow_map), None, None
         if self.recognition is None:
             terms = list(runtime.terms(images))
         else:
             if objects is None:
                 objects = torch.full((len(images),), self.recognition.unnamed, device=images.device)
             terms = list(runtime.terms(images, objects))
+        if self.flow_map is not None:
+            few = 2 if self.config.head == "equivariant" else 1
+            terms, own = terms[:-few], terms[-few:]
         if self.position is not None:
             places = Places(self.position, terms.pop())
         if self.recognition is not None:
             recognised = terms.pop().softmax(-1)
+        if flow_map:
+            assert runtime.flow_map is not None
+            runtime, terms = runtime.flow_map, own
         if runtime.solver is not None and (runtime.solves_many or len(images) == 1):
             return SolvedScore(runtime.score, tuple(terms), time, recognised, runtime.solver, places)
         return ImageScore(runtime.score, tuple(terms), time, recognised, places)
 
-    def _time_terms(self, noise: NoiseSchedule) -> Tensor:
-        """What the head needs of the noise levels; kept from call to call once the weights are final."""
-        if self.runtime is None:
-            return self.head.time_terms(noise.sigmas.to(self._device()))
-        if noise not in self._times:
-            self._times[noise] = self.head.time_terms(noise.sigmas.to(self._device()))
-        return self._times[noise]
+    def _time_terms(self, noise: NoiseSchedule, flow_map: bool) -> Tensor:
+        """What the head, or the map, needs of the noise levels; kept from call to call once the weights are final."""
+        if self.runtime is not None and (found := self._times.get(noise, {}).get(flow_map)) is not None:
+            return found
+        sigmas = noise.sigmas.to(self._device())
+        if flow_map and self.flow_map is not None:
+            found = self.flow_map.time_terms(sigmas, torch.cat([sigmas[1:], sigmas.new_zeros(1)]))
+        else:
+            found = self.head.time_terms(sigmas)
+        if self.runtime is not None:
+            self._times.setdefault(noise, {})[flow_map] = found
+        return found
 
     def _device(self) -> torch.device:
         return next(self.parameters()).device
@@ -175,6 +215,7 @@ class Runtime(NamedTuple):
         terms: images -> the head's terms. score: rotations, time terms and image terms -> scores.
         solver: scheme -> (start, time terms, image terms -> rotations, score_slope), where samplers can be run whole.
         solves_many: whether the image terms may be those of several images, one row for each start.
+        flow_map: the same for the model's flow map; None: it has none.
     """
 
     name: str
@@ -182,10 +223,12 @@ class Runtime(NamedTuple):
     score: Callable[..., tuple[Tensor, ...]]
     solver: Callable[[Scheme], Callable[..., tuple[Tensor, ...]]] | None = None
     solves_many: bool = False
+    flow_map: Runtime | None = None
 
 
 class _ImageTerms(nn.Module):
-    """(B, S, S[, 3]) images[, (B,) objects] -> the head's terms[, logits][, the position's term], (B, ...) each."""
+    """(B, S, S[, 3]) images[, (B,) objects] -> the head's terms[, logits][, the position's term][, the flow map's
+    terms], (B, ...) each."""
 
     def __init__(self, model: ScoreModel) -> None:
         super().__init__()
@@ -200,13 +243,16 @@ class _ImageTerms(nn.Module):
             found.append(self.model.recognition.classify(features))
         if self.model.position is not None:
             found.append(self.model.position.image_terms(conditioned))
+        if self.model.flow_map is not None:
+            terms = self.model.flow_map.image_terms(conditioned)
+            found += [terms.shift] if terms.coefficients is None else [terms.shift, terms.coefficients]
         return tuple(found)
 
 
 class _Scores(nn.Module):
     """A head whose arguments and results are plain tensors."""
 
-    def __init__(self, head: EquivariantHead | FourierHead) -> None:
+    def __init__(self, head: nn.Module) -> None:
         super().__init__()
         self.head = head
 

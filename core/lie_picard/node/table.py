@@ -78,10 +78,12 @@ TABLE: dict[str, Entry] = {
     "method": Entry(
         "auto",
         "How the steps are solved: one after another (ode), in parallel (picard, newton), whichever is fastest here "
-        "(auto), or as a random walk (walk).",
+        "(auto), as a random walk (walk), or by a flow map in very few (map; of a checkpoint that has one).",
     ),
     "integrator": Entry("multistep", f"Integrator of the ODE: {', '.join(INTEGRATORS)}."),
-    "steps": Entry(8, "Noise levels; 8 for multistep are as good as 100 for euler.", 2, 1000),
+    "steps": Entry(
+        0, "Noise levels; 0: the method's own, 8 (of multistep as good as 100 of euler) or, of map, 4.", 0, 1000
+    ),
     "window": Entry(0, "Evaluations in flight of picard and newton; 0: their own choice.", 0, 1000),
     "tolerance": Entry(0.03, "Tolerance of picard and newton, relative to the noise level.", 0.0, 1.0),
     "restarts": Entry(3, "How often a sample that ends between two poses starts again.", 0, 100),

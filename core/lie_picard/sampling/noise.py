@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+_FEW_RATIO = 0.45
+
 
 @dataclass(frozen=True, eq=False)
 class NoiseSchedule:
@@ -75,6 +77,17 @@ def geometric(steps: int, sigma_max: float = 2.0, sigma_min: float = 0.01, skip:
     _check(steps - skip, sigma_max, sigma_min)
     high, low = math.log(sigma_max), math.log(sigma_min)
     return NoiseSchedule(torch.linspace(high, low, steps, dtype=torch.float64)[skip:].exp().float())
+
+
+def few(steps: int, sigma_max: float = 2.0, sigma_min: float = 0.01) -> NoiseSchedule:
+    """Levels for the T steps of a flow map, the first at sigma_max.
+
+    Fewer steps take longer ones, down from the same start.
+    """
+    _check(steps, sigma_max, sigma_min)
+    if steps == 1:
+        return NoiseSchedule(torch.tensor([sigma_max]))
+    return geometric(steps, sigma_max, max(sigma_min, sigma_max * _FEW_RATIO ** (steps - 1)))
 
 
 def _check(steps: int, sigma_max: float, sigma_min: float) -> None:

@@ -83,6 +83,17 @@ def euler(noise: NoiseSchedule) -> Scheme:
     return _scheme(torch.arange(noise.steps), noise, torch.zeros_like(advance), advance, score_slope)
 
 
+def flow_map(noise: NoiseSchedule) -> Scheme:
+    """Steps of a flow map (`model.flow_map`): B_kk = sigma_k - sigma_{k+1}, as its score is the mean along the way."""
+    eye = torch.eye(noise.steps, dtype=torch.float64)
+    sigmas = noise.sigmas.double()
+    advance = eye * (sigmas - torch.cat([sigmas[1:], sigmas.new_zeros(1)]))[:, None]
+    slope = torch.zeros(noise.steps, dtype=torch.float64)
+    if noise.steps > 1:
+        slope = (eye[-1] - eye[-2]) / _ratio(sigmas[-2:]).log()
+    return _scheme(torch.arange(noise.steps), noise, torch.zeros_like(advance), advance, slope)
+
+
 def heun(noise: NoiseSchedule) -> Scheme:
     """Heun's method in sigma (Karras et al., 2022, algorithm 1; on a group: Runge-Kutta-Munthe-Kaas of order 2).
 

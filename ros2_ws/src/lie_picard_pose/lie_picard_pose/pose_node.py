@@ -199,7 +199,7 @@ class PoseNode(LifecycleNode):
             pipeline.rehearse(settings)
         self.get_logger().info(
             f"ready: checkpoint '{settings.checkpoint}' on {pipeline.estimator.device}, {settings.samples} samples, "
-            f"method {settings.options.method}, {settings.options.steps} {settings.options.integrator} steps, "
+            f"method {settings.options.method}, {settings.options.steps} {settings.options.steps_of} steps, "
             f"objects {', '.join(t.object_id for t in settings.targets)}, warm after {time.monotonic() - began:.1f} s"
         )
         return pipeline
@@ -312,6 +312,8 @@ class PoseNode(LifecycleNode):
             version = versions_of(self._checked.checkpoint)
             if self._pipeline and "checkpoint" in names and version != self._loaded:
                 self._candidate = result_of(self._worker.call(self._load, self._checked), rclpy.ok)
+            elif self._pipeline:
+                self._checked.options.check(self._pipeline.estimator.config.flow_map)
         except Exception as error:  # whatever loading a model may raise, the node goes on with the one it has
             return SetParametersResult(successful=False, reason=str(error) or type(error).__name__)
         return SetParametersResult(successful=True)

@@ -1,0 +1,77 @@
+"""`lie-picard distil`: give a checkpoint a flow map, which samples in one, two or four evaluations (`--method map`)."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+from tqdm import tqdm
+
+from lie_picard.cli.common import report
+from lie_picard.model import checkpoint
+from lie_picard.model.score_model import ScoreModel
+from lie_picard.objects import BUILT_IN
+from lie_picard.training import recipe as recipes
+from lie_picard.training.distillation import Distillation, DistillationOptions
+from lie_picard.training.fabric import make_fabric
+from lie_picard.training.sources import batches_of, known_objects
+
+_MINUTES = 30.0
+# Images of 32 batches are mixed, each shown four times with other starts: on a CPU rendering costs as much as the rest.
+_TOGETHER, _REPEATS = 128, 4
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("--checkpoint", default="default", help="file, or 'default'")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="checkpoint to write, with a map")
+    parser.add_argument("--minutes", type=float, default=_MINUTES, help="how long to train")
+    parser.add_argument("--recipe", metavar="NAME|FILE",
+                        help="whose images it is trained on; default: what the checkpoint was trained on")  # fmt: skip
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--half", action="store_true", help="write matrices in half precision: half the file")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Distil a checkpoint's score into its flow map, beginning at the map it has."""
+    options = DistillationOptions(args.minutes, seed=args.seed)
+    model = checkpoint.load(args.checkpoint)
+    _, note = checkpoint.read_metadata(args.checkpoint)
+    if args.recipe is None and "recipe" not in note:
+        raise ValueError(f"{args.checkpoint} does not say what it was trained on: give --recipe")
+    recipe = recipes.Recipe.from_dict(note["recipe"]) if args.recipe is None else recipes.read(args.recipe)
+    images = distil(model, recipe, options, args.device)
+    checkpoint.save(model, args.output, note | {"flow_map": {"minutes": args.minutes, "images": images}}, args.half)
+    report(args, {"output": str(args.output), "images": images, "minutes": args.minutes})
+
+
+def distil(model: ScoreModel, recipe: recipes.Recipe, options: DistillationOptions, device: str = "auto") -> int:
+    """Give a model a flow map, trained on a recipe's images; the number of images shown.
+
+    Raises:
+        UnknownObjectError, DatasetError: what the recipe shows is not there.
+    """
+    fabric = make_fabric(device)
+    known = checkpoint.catalogue_for(model.known, model.catalogue or BUILT_IN)
+    data = recipe.data
+    if fabric.device.type == "cpu":
+        data = dataclasses.replace(data, together=_TOGETHER, repeats=_REPEATS)
+    shown = dataclasses.replace(
+        recipe,
+        model=dataclasses.replace(model.config, flow_map=False),
+        data=data,
+        training=dataclasses.replace(recipe.training, batch=options.images, seed=options.seed),
+    )
+    model.to_device(fabric.device).add_flow_map()
+    training = Distillation(model, options)
+    whole = round(60 * options.minutes)
+    with tqdm(total=whole, unit="s", desc="flow map", mininterval=1, disable=None) as bar:
+
+        def show(step: int, seconds: float, loss: float) -> None:
+            bar.set_postfix({"step": step, "loss": f"{loss:.3f}"}, refresh=False)
+            bar.update(min(whole, int(seconds)) - bar.n)
+
+        images = training.run(batches_of(shown, fabric, 0, known_objects(shown, known)), show)
+    model.eval()
+    return images
