@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from lie_picard.cli.common import report
 from lie_picard.data.scenes import SceneOptions
-from lie_picard.estimation.estimator import pick_device
+from lie_picard.machine import pick_device
 from lie_picard.model import checkpoint
 from lie_picard.model.locator import StoredLocator
 from lie_picard.model.mobile import imagenet_weights

@@ -19,6 +19,7 @@ from lie_picard.estimation.draws import Drawn, Encoded
 from lie_picard.estimation.locate import Locates
 from lie_picard.estimation.places import centres, drawn, in_camera, placed, training_half_tangent
 from lie_picard.geometry.camera import fit
+from lie_picard.machine import pick_device
 from lie_picard.model import checkpoint
 from lie_picard.model.runtimes import graphs
 from lie_picard.model.score_model import ImageScore, ScoreModel
@@ -43,25 +44,6 @@ _FEWEST_ROWS = 32  # samples at a time below which a GPU without memory is given
 
 class ImageError(ValueError):
     """An image that cannot be used; the message says why and what to give."""
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of that name; "auto" is CUDA where there is one.
-
-    Raises:
-        ValueError: the name is unknown, or CUDA is not available.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise ValueError(f"unknown device '{name}': use auto, cpu or cuda")
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device 'cuda' was asked for, but torch finds no GPU: use device 'auto' or 'cpu'")
-    return device
 
 
 class PoseEstimator(Locates):

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lie_picard import machine
-from lie_picard.estimation.estimator import pick_device
 from lie_picard.evaluation import metrics
+from lie_picard.machine import pick_device
 from lie_picard.messages.images import to_rgb
 from lie_picard.messages.read import camera_of
 from lie_picard.node.pipeline import Frame, MessageBuilder, Result, Shot

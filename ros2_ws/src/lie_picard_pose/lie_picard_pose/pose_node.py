@@ -23,9 +23,10 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.time import Time
 from std_srvs.srv import Trigger
 
-from lie_picard.estimation.estimator import ImageError, pick_device
+from lie_picard.estimation.estimator import ImageError
 from lie_picard.estimation.several import estimator_of, versions_of
 from lie_picard.geometry.camera import CameraError
+from lie_picard.machine import pick_device
 from lie_picard.node.pipeline import Frame, Pipeline
 from lie_picard_msgs.srv import EstimatePose, SetObject
 from lie_picard_pose import announcement, diagnostics, parameters, service_requests
