@@ -46,7 +46,11 @@ def run(args: argparse.Namespace) -> None:
     sampler = SamplerOptions(window=args.window, tolerance=args.tolerance)
     common: dict[str, Any] = {"sampler": sampler, "repeats": args.repeats, "seed": args.seed}
     images = args.frontier_images
-    total = len(args.steps) * len(args.samples) + len(args.windows) + (len(frontier.PLANS) if images else 0)
+    total = (
+        len(args.steps) * len(args.samples)
+        + len(args.windows)
+        + (len(frontier.plans(estimator.config.flow_map)) if images else 0)
+    )
     result: dict[str, Any] = {
         "machine": machine.describe(estimator.device),
         "runtime": estimator.runtime,

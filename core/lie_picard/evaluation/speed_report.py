@@ -14,8 +14,9 @@ _WINDOW_COLUMNS = {
     "plan": "plan", "window": "window", "speedup": "speed-up", "rounds": "rounds", "inefficiency": "inefficiency",
 }  # fmt: skip
 _FRONTIER_COLUMNS = {
-    "plan": "plan", "evaluations": "evaluations", "ms": "ms", "mean_deg": "D mean", "median_deg": "D median",
-    "beyond_5deg": "beyond 5 deg",
+    "plan": "plan", "evaluations": "evaluations", "mean_deg": "D mean", "median_deg": "D median",
+    "beyond_5deg": "beyond 5 deg", "modes_reached": "recall", "chi2_per_freedom": "chi-square / freedom",
+    "ms_of_1": "ms of 1", "ms_of_16": "16", "ms_of_100": "100", "ms_of_2000": "2,000 samples",
 }  # fmt: skip
 _EXTRA = {
     "inefficiency": "inefficiency", "angle_to_sequential_median_deg": "apart, median deg",
@@ -125,15 +126,20 @@ def _plot_windows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 def _plot_frontier(rows: Sequence[Mapping[str, Any]], where: Mapping[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 4.4), layout="constrained")
-    panels = (("mean_deg", "mean angle to the nearest true pose [deg]"), ("beyond_5deg", "share beyond 5 deg [%]"))
-    for axes, (key, label) in zip(figure.subplots(1, 2), panels, strict=True):
+    figure = Figure(figsize=(15, 4.6), layout="constrained")
+    panels = (
+        ("mean_deg", "mean angle to the nearest true pose [deg]"),
+        ("beyond_5deg", "share beyond 5 deg [%]"),
+        ("missed", "true poses missed by 200 samples [%]"),
+    )
+    rows = [{**row, "missed": max(1 - row["modes_reached"], 1e-4)} for row in rows]
+    for axes, (key, label) in zip(figure.subplots(1, 3), panels, strict=True):
         families: dict[str, list[Mapping[str, Any]]] = {}
         for row in rows:
             name, _, rest = row["plan"].partition(" ")
             families.setdefault(name + (", restarts" if "restarts" in rest else ""), []).append(row)
-        for (name, members), marker in zip(families.items(), "ovs*PdX", strict=False):
-            scale = 100 if key == "beyond_5deg" else 1
+        for (name, members), marker in zip(families.items(), "ovs*PdX^<", strict=False):
+            scale = 1 if key == "mean_deg" else 100
             x, y = [row["ms"] for row in members], [scale * row[key] for row in members]
             (line,) = axes.plot(x, y, marker=marker, markersize=9 if marker == "*" else 6, label=name)
             for row, across, up in zip(members, x, y, strict=True):
