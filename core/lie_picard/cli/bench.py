@@ -25,8 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(p)
     p.add_argument("--steps", type=positive, nargs="+", default=[100, 50], help="denoising steps")
     p.add_argument("--samples", type=positive, nargs="+", default=[1, 10, 50, 100, 2000], help="samples an image")
-    p.add_argument("--plans", nargs="+", choices=PLANS, default=["picard", "newton", "best"], help="compared with the "
-                   "sequential sampler; best: what is done where nothing is asked for")  # fmt: skip
+    p.add_argument("--plans", nargs="+", choices=PLANS, default=["picard", "newton", "best", "map"], help="compared "
+                   "with the sequential sampler; best: what is done where nothing is asked for; map: where the model "
+                   "has a flow map")  # fmt: skip
     p.add_argument("--windows", type=positive, nargs="*", default=[], help="windows of an ablation with one sample")
     p.add_argument("--frontier-images", type=int, default=0, help="test images of each solid for quality against time; "
                    "0: none")  # fmt: skip

@@ -24,7 +24,7 @@ from lie_picard.rendering.clean import Crop, render
 from lie_picard.sampling import SamplerOptions, Solution
 
 WARM_UP = 2
-PLANS = ("picard", "newton", "walk", "best")
+PLANS = ("picard", "newton", "walk", "best", "map")
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ def benchmark(
     """One row for each number of steps and samples and each plan.
 
     The sequential sampler of T Euler steps is the baseline, with the score run eagerly and by the fastest runtime; the
-    plans use the fastest runtime too. "best" is what `SamplerOptions()` does; it has its own number of steps. Each
+    plans use the fastest runtime too. "best" is what `SamplerOptions()` does, "map" goes by the flow map in four
+    evaluations, and is left out where the model has none; they have their own number of steps. Each
     repeat is another image; all plans run on it one after the other from the same start. Times are medians with the
     10th and 90th percentile, of the sampler alone; the encoder, which all share, and a single evaluation of the head
     for all samples have columns of their own.
@@ -58,6 +59,7 @@ def benchmark(
         on_row: called with all rows so far when a setting is done, so that a run that is cut leaves something.
     """
     rows = []
+    plans = [one for one in plans if one != "map" or estimator.config.flow_map]
     for count in steps:
         for number in samples:
             rows += _rows(estimator, count, number, plans, sampler, repeats, seed)
@@ -97,7 +99,8 @@ def _rows(
     base = dataclasses.replace(sampler, method="ode", steps=steps, integrator="euler", restarts=0)
     options = {"eager": base, "sequential": base}
     for plan in plans:
-        options[plan] = SamplerOptions() if plan == "best" else dataclasses.replace(base, method=plan)
+        own = {"best": SamplerOptions(), "map": SamplerOptions("map")}
+        options[plan] = own.get(plan) or dataclasses.replace(base, method=plan)
     times: dict[str, list[float]] = {f"{part}{how}": [] for part in ("encoder", "head") for how in ("_eager", "")}
     times |= {name: [] for name in options}
     found: dict[str, list[tuple[Solution, Scene]]] = {name: [] for name in options}
