@@ -46,6 +46,7 @@ from lie_picard.messages.read import nanoseconds_of
 from lie_picard.objects import BUILT_IN, catalogue
 from lie_picard.recording.message_types import typestore
 from lie_picard.recording.rendered import CAMERA_FRAME
+from lie_picard.sampling import METHODS
 from lie_picard_msgs.msg import PoseHypothesisArray
 from lie_picard_pose import transport
 from lie_picard_pose.demo_recording import CAMERA, DIAMETER
@@ -208,7 +209,9 @@ def figures(test: LoadTest, begin: float) -> dict[str, Any]:
 
 def report(found: dict[str, Any], floors: dict[str, dict[str, Any]], args: argparse.Namespace) -> str:
     """The figures for people."""
-    lines = [f"{args.rate:g} images/s of 640 x 480, {args.samples} hypotheses each, {args.seconds:g} s"]
+    lines = [
+        f"{args.rate:g} images/s of 640 x 480, {args.samples} hypotheses each, method {args.method}, {args.seconds:g} s"
+    ]
     lines.append(f"answered         {found['images_answered']} of {found['images_sent']} images")
     rows = [("image stamp to result", found["age_ms"]), ("of it in the node's work", found["processing_ms"])]
     rows += [(f"floor: {name}", floor["age_ms"]) for name, floor in floors.items()]
@@ -252,7 +255,7 @@ def arguments_of(args: argparse.Namespace) -> list[str]:
     r = placed(args.object).region(CAMERA)
     values = {
         "objects": f"[{args.object}]", "diameters": f"[{DIAMETER}]", "samples": args.samples, "threads": args.threads,
-        "regions": f"[{r.x}, {r.y}, {r.width}, {r.height}]",
+        "method": args.method, "regions": f"[{r.x}, {r.y}, {r.width}, {r.height}]",
     }  # fmt: skip
     return ["--ros-args", *(a for name, value in values.items() for a in ("-p", f"{name}:={value}"))]
 
@@ -264,6 +267,7 @@ def main() -> int:
     )
     parser.add_argument("--rate", type=float, default=30.0, help="images a second")
     parser.add_argument("--samples", type=int, default=100, help="hypotheses an image")
+    parser.add_argument("--method", default="auto", choices=METHODS, help="the node's parameter `method`")
     parser.add_argument("--seconds", type=float, default=30.0, help="how long, after 3 s of warming up")
     parser.add_argument("--hours", type=float, help="the same in hours: a soak")
     parser.add_argument("--object", default="cube", help="solid in the images")
