@@ -1,6 +1,8 @@
 """The command line: every command runs, writes its JSON, and answers bad input with one line."""
 
 import json
+import os
+import shlex
 import subprocess
 import sys
 
@@ -15,13 +17,42 @@ def run(*arguments):
     )
 
 
-@pytest.mark.parametrize("command", ["render", "train", "evaluate", "calibrate", "bench", "info"])
+def test_the_overview_names_every_command_by_what_it_is_for(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["--help"])
+    text = capsys.readouterr().out
+    assert exit_.value.code == 0 and all(f"\n  {name} " in text for name in cli.COMMANDS)
+    assert all(f"{group}:" in text for group in cli.GROUPS) and max(map(len, text.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("line", [one for command in cli.COMMANDS.values() for one in command.examples])
+def test_every_example_is_understood(line):
+    words = shlex.split(line)
+    assert words[0] == "lie-picard"
+    args = cli._parser(words[1:]).parse_args(words[1:])
+    assert args.command == words[1] and callable(args.run)
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"), [("lie-picard eval", "evaluate-bag"), ("lie-picard evaluate --met", "--method"),
+                          ("lie-picard evaluate --method m", "map")],
+)  # fmt: skip
+def test_a_shell_completes_commands_options_and_choices(line, offered, tmp_path):
+    pytest.importorskip("argcomplete")
+    found = tmp_path / "found"
+    asked = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "COMP_TYPE": "9",
+             "_ARGCOMPLETE_IFS": "\n", "_ARGCOMPLETE_STDOUT_FILENAME": str(found)}  # fmt: skip
+    subprocess.run([sys.executable, "-m", "lie_picard.cli"], env=os.environ | asked, check=True)
+    assert offered in found.read_text().replace(" ", "\n").split()
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
 def test_help_explains_every_option(command, capsys):
     with pytest.raises(SystemExit) as exit_:
         cli.main([command, "--help"])
     assert exit_.value.code == 0
     text = capsys.readouterr().out
-    assert "--json" in text and "--seed" in text
+    assert "--json" in text and "--seed" in text and "\nexamples:\n  lie-picard " in text
 
 
 def test_train_evaluate_bench_and_info_on_a_model_of_ones_own(tmp_path):

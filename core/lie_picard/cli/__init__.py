@@ -3,30 +3,112 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
+import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from lie_picard import __version__
 
-# In the order of --help. The module of each has `add_arguments(parser)` and `run(args)`, which may give an exit status.
-COMMANDS = {
-    "object": "Make objects of mesh files: units, symmetry, a folder that everything else reads.",
-    "render": "Render objects: a data set in SYMSOL's or BOP's format, or a recording.",
-    "train": "Train a score model on images rendered on the fly.",
-    "locator": "Give a checkpoint what finds its objects in whole images.",
-    "distil": "Give a checkpoint a flow map, which samples in one, two or four evaluations (--method map).",
-    "average": "The mean of several models' weights, which is mostly better than any of them.",
-    "evaluate": "Precision and recall on images that training has never seen.",
-    "calibrate": "Calibrate the covariances of the hypotheses; written into the checkpoint.",
-    "bench": "Time the samplers against the sequential one.",
-    "evaluate-bag": "Score recordings of a camera (rosbag2, no ROS needed) with the pose node's own estimator, against "
-    "true poses.",
-    "evaluate-bop": "Score a BOP data set: BOP's errors and average recall, and the hypotheses as a distribution.",
-    "compare": "Compare two reports of evaluate-bag: what got better or worse, with confidence intervals.",
-    "info": "Show a checkpoint's configuration and how it was trained.",
+
+class Command(NamedTuple):
+    """A command as `--help` shows it. Its module here has `add_arguments(parser)` and `run(args)`, which may give an
+    exit status.
+
+    Attributes:
+        text: what it does. examples: lines, as they are typed.
+    """
+
+    text: str
+    examples: tuple[str, ...]
+
+
+# In the order of --help, by what one wants to do.
+GROUPS: dict[str, dict[str, Command]] = {
+    "Prepare objects and images": {
+        "object": Command(
+            "Make objects of mesh files: units, symmetry, a folder that everything else reads.",
+            ("lie-picard object add bracket.stl --unit mm", "lie-picard object show bracket"),
+        ),
+        "render": Command(
+            "Render objects: a data set in SYMSOL's or BOP's format, or a recording.",
+            (
+                "lie-picard render data --split test --images 100",
+                "lie-picard render trial --format bag --solids bracket",
+            ),
+        ),
+    },
+    "Train": {
+        "train": Command(
+            "Train a score model on images rendered on the fly.",
+            (
+                "lie-picard train --object bracket --output bracket.safetensors",
+                "lie-picard train --object bracket --until median=2 --output bracket.safetensors",
+                "lie-picard train --output solids.safetensors --solids cube cyl --resume",
+            ),
+        ),
+        "calibrate": Command(
+            "Calibrate the covariances of the hypotheses; written into the checkpoint.",
+            (
+                "lie-picard calibrate --checkpoint solids.safetensors",
+                "lie-picard calibrate --check --plot coverage.png",
+            ),
+        ),
+        "locator": Command(
+            "Give a checkpoint what finds its objects in whole images.",
+            ("lie-picard locator --checkpoint solids.safetensors --minutes 30 --output solids.safetensors",),
+        ),
+        "distil": Command(
+            "Give a checkpoint a flow map, which samples in one, two or four evaluations (--method map).",
+            ("lie-picard distil --checkpoint bracket.safetensors --output bracket.safetensors --minutes 20",),
+        ),
+        "average": Command(
+            "The mean of several models' weights, which is mostly better than any of them.",
+            ("lie-picard average first.safetensors=2 second.safetensors --output mean.safetensors",),
+        ),
+    },
+    "Measure": {
+        "evaluate": Command(
+            "Precision and recall on images that training has never seen.",
+            (
+                "lie-picard evaluate --checkpoint bracket.safetensors --randomised",
+                "lie-picard evaluate --method map --steps 2 --images 100",
+                "lie-picard evaluate --output report",
+            ),
+        ),
+        "bench": Command(
+            "Time the samplers against the sequential one.",
+            (
+                "lie-picard bench --samples 1 10 100",
+                "lie-picard bench --frontier-images 100 --output report",
+            ),
+        ),
+        "evaluate-bag": Command(
+            "Score recordings of a camera (rosbag2, no ROS needed) with the pose node's own estimator, against true "
+            "poses.",
+            ("lie-picard evaluate-bag recording --params my_objects.yaml --output report",),
+        ),
+        "evaluate-bop": Command(
+            "Score a BOP data set: BOP's errors and average recall, and the hypotheses as a distribution.",
+            ("lie-picard evaluate-bop lmo --checkpoint lmo.safetensors",),
+        ),
+        "compare": Command(
+            "Compare two reports of evaluate-bag: what got better or worse, with confidence intervals.",
+            ("lie-picard compare before/report.json after/report.json",),
+        ),
+    },
+    "Look": {
+        "info": Command(
+            "Show a checkpoint's configuration and how it was trained.", ("lie-picard info bracket.safetensors",)
+        ),
+    },
 }
+COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
+_COMPLETION = 'Completion in shells: eval "$(register-python-argcomplete lie-picard)"'
 _OWN_SEED = "train", "evaluate-bag"  # whose seed is otherwise a recipe's or a parameter's
 
 
@@ -35,7 +117,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     interrupted."""
     words = sys.argv[1:] if argv is None else list(argv)
     try:
-        args = _parser(words).parse_args(words)
+        parser = _parser(_completed() or words)
+        with contextlib.suppress(ImportError):
+            import argcomplete
+
+            argcomplete.autocomplete(parser)
+        args = parser.parse_args(words)
         if args.threads < 0:
             raise ValueError(f"--threads must be at least 0, got {args.threads}")
         if args.threads:
@@ -56,15 +143,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
+def _completed() -> list[str]:
+    """The words that a shell asks to be completed; none where it does not."""
+    return os.environ.get("COMP_LINE", "").split()[1:] if "_ARGCOMPLETE" in os.environ else []
+
+
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     """The parser of a command line. Only the command in it has its arguments, so that the others import nothing."""
-    parser = argparse.ArgumentParser(prog="lie-picard", description="Pose hypotheses by diffusion on SO(3).")
+    parser = argparse.ArgumentParser(
+        prog="lie-picard", description="Pose hypotheses by diffusion on SO(3).", epilog=_overview(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", help=argparse.SUPPRESS)
     asked = next((word for word in words if not word.startswith("-")), None)
-    for name, text in COMMANDS.items():
+    for name, (text, examples) in COMMANDS.items():
         sub = commands.add_parser(
-            name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+            name, description=text, formatter_class=_Formatter, epilog="\n  ".join(["examples:", *examples])
         )
         if name != asked:
             continue
@@ -76,3 +171,23 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         sub.add_argument("--threads", type=int, default=0, help="CPU threads; 0: torch decides")
         module.add_arguments(sub)
     return parser
+
+
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Options with their defaults; the examples line by line."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        """Without a default where there is none."""
+        return action.help if action.default in (None, False, []) else super()._get_help_string(action)
+
+
+def _overview() -> str:
+    """The commands, by what one wants to do."""
+    lines = []
+    for group, commands in GROUPS.items():
+        lines.append(f"{group}:")
+        for name, command in commands.items():
+            first, *more = textwrap.wrap(command.text, 62)
+            lines += [f"  {name:14}{first}", *(" " * 16 + line for line in more)]
+        lines.append("")
+    return "\n".join([*lines, "Options and examples of one: lie-picard COMMAND --help", _COMPLETION])

@@ -40,12 +40,9 @@ def add_sampler_arguments(parser: argparse.ArgumentParser) -> None:
     default = SamplerOptions()
     parser.add_argument("--steps", type=positive, default=argparse.SUPPRESS,
                         help=f"noise levels, default: {STEPS}; of method map {FEW}")  # fmt: skip
-    parser.add_argument(
-        "--method",
-        choices=METHODS,
-        default="ode",
-        help="how the steps are solved; map: by a flow map (lie-picard distil)",
-    )
+    parser.add_argument("--method", choices=METHODS, default=default.method,
+                        help="how the steps are solved; auto: here ode, so that no result depends on a stopwatch; "
+                        "map: by a flow map (lie-picard distil)")  # fmt: skip
     parser.add_argument("--integrator", choices=sorted(INTEGRATORS), default=default.integrator, help="of the ODE")
     parser.add_argument("--restarts", type=int, default=default.restarts, help="of samples that end between two poses")
 

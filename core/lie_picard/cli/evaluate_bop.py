@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
@@ -47,11 +46,8 @@ def run(args: argparse.Namespace) -> None:
     stem = bop_results.file_stem(args.method_name, args.data.resolve().name, args.split or "test")
     if not 0 < args.delta < 1000:
         raise ValueError(f"--delta is a length above 0, in millimetres, got {args.delta}")
-    sampler = sampler_of(args)
-    if sampler.method == "auto":  # which a stopwatch would choose
-        sampler = dataclasses.replace(sampler, method="ode")
     options = bop.Options(
-        split=args.split, sensor=args.sensor, regions=args.regions, samples=args.samples, sampler=sampler,
+        split=args.split, sensor=args.sensor, regions=args.regions, samples=args.samples, sampler=sampler_of(args),
         seed=args.seed, depth=args.depth, delta=args.delta * 1e-3, images=args.images,
     )  # fmt: skip
     dataset = Dataset(args.data, object_names(args.object))
