@@ -38,7 +38,7 @@ GROUPS: dict[str, dict[str, Command]] = {
             "Render objects: a data set in SYMSOL's or BOP's format, or a recording.",
             (
                 "lie-picard render data --split test --images 100",
-                "lie-picard render trial --format bag --solids bracket",
+                "lie-picard render trial --format bag --solids cube",
             ),
         ),
     },
