@@ -26,11 +26,6 @@ def test_every_parameter_is_described():
     assert all(entry.description for entry in parameters.TABLE.values())
 
 
-def test_every_parameter_is_in_the_documentation():
-    text = (Path(__file__).parents[2] / "docs" / "node.md").read_text()
-    assert [name for name in parameters.TABLE if f"`{name}`" not in text] == []
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
