@@ -1,7 +1,5 @@
 """Parameters: one table, one YAML, checked together."""
 
-from pathlib import Path
-
 import pytest
 import yaml
 from helpers import SHARE

@@ -35,9 +35,9 @@ TABLE: dict[str, Entry] = {
     "threads": Entry(0, "CPU threads of the computation; 0 leaves it to torch.", 0, 256, read_only=True),
     "objects": Entry(
         ["object"],
-        "Name of each object in messages and TF. One of the model's own names (`lie-picard info`) is looked for as such, "
-        "any other name as any of them, with a warning. Left as it is, with a checkpoint that carries its objects: "
-        "these.",
+        "Name of each object in messages and TF. One of the model's own names (`lie-picard info`) is looked for as "
+        "such, any other name as any of them, with a warning. Left as it is, with a checkpoint that carries its "
+        "objects: these.",
     ),
     "diameters": Entry(
         [0.1],
@@ -66,21 +66,21 @@ TABLE: dict[str, Entry] = {
     "sync_tolerance": Entry(0.02, "Stamps of image, depth, mask and detections may differ by this [s].", 0.0, 10.0),
     "symmetries": Entry(
         "",
-        "File of symmetries, BOP's models_info.json by object name or BOP's number (5, obj_000005); lengths in the unit "
-        "in which its diameter fits, mm without one. Empty: those of the model's own objects, and of objects that were "
-        "added by these names.",
+        "File of symmetries, BOP's models_info.json by object name or BOP's number (5, obj_000005); lengths in the "
+        "unit in which its diameter fits, mm without one. Empty: those of the model's own objects, and of objects that "
+        "were added by these names.",
     ),
     "meshes": Entry(
         [""],
-        "Mesh file (PLY, OBJ, STL) of each object, around its centre, for pictures and markers, in metres or in the unit "
-        "(mm, cm, inches) in which it fits the diameter within 10%. Empty: the embedded solid of the object's name, the "
-        "object that the checkpoint carries or that was added by that name, or none.",
+        "Mesh file (PLY, OBJ, STL) of each object, around its centre, for pictures and markers, in metres or in the "
+        "unit (mm, cm, inches) in which it fits the diameter within 10%. Empty: the embedded solid of the object's "
+        "name, the object that the checkpoint carries or that was added by that name, or none.",
     ),
     "rectified": Entry(False, "The image is rectified (image_rect): use P of camera_info and no distortion."),
     "image_bits": Entry(
         0,
-        "Bits that mono16, 16UC1, Bayer and colour images of 16 bits use, such as 12; 0: found from the brightest pixels "
-        "so far.",
+        "Bits that mono16, 16UC1, Bayer and colour images of 16 bits use, such as 12; 0: found from the brightest "
+        "pixels so far.",
         0,
         16,
     ),
@@ -88,7 +88,8 @@ TABLE: dict[str, Entry] = {
     "method": Entry(
         "auto",
         "How the steps are solved: one after another (ode), in parallel (picard, newton), whichever is fastest here "
-        "(auto; measured once, kept in ~/.cache/lie_picard), as a random walk (walk), or by a flow map in very few (map; of a checkpoint that has one).",
+        "(auto; measured once, kept in ~/.cache/lie_picard), as a random walk (walk), or by a flow map in very few "
+        "(map; of a checkpoint that has one).",
     ),
     "integrator": Entry("multistep", f"Integrator of the ODE: {', '.join(INTEGRATORS)}."),
     "steps": Entry(

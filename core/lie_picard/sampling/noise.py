@@ -80,9 +80,9 @@ def geometric(steps: int, sigma_max: float = 2.0, sigma_min: float = 0.01, skip:
 
 
 def few(steps: int, sigma_max: float = 2.0, sigma_min: float = 0.01) -> NoiseSchedule:
-    """Levels for the T steps of a flow map: of constant ratio, from sigma_max down to 0.25 rad for two and 0.08 for four.
+    """Levels for the T steps of a flow map: of constant ratio, from sigma_max to 0.25 rad for two, 0.08 for four.
 
-    The last step goes to the denoised rotation from there. Its error grows with the level, so more steps begin it lower.
+    The last step goes to the denoised rotation from there. Its error grows with the level: more steps begin it lower.
     """
     _check(steps, sigma_max, sigma_min)
     if steps == 1:
