@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -141,10 +142,15 @@ def test_plots_show_any_name(result, plain, name, monkeypatch):
     assert any(text.strip().startswith(html._printable(name)) for text in legends)
 
 
-def test_the_report_lets_no_browser_run_or_load_anything(result):
+def test_the_report_lets_a_browser_run_one_script_alone_and_load_nothing(result):
     text = html.render(result, [])
-    assert "script" not in {tag for tag, _ in parsed(text).elements}
+    assert "script" not in {tag for tag, _ in parsed(text).elements}  # nothing to turn
     assert "default-src 'none'" in text[: text.index("<title>")]
+    worst = [Picture(result["frames"][0], 1.0, *[np.zeros((4, 4, 3), np.uint8)] * 2, {"caption": EVIL[0]})]
+    text = html.render(result, worst)
+    assert [tag for tag, _ in parsed(text).elements].count("script") == 1
+    allowed = re.findall(r"script-src ([^;\"]*)", text)
+    assert len(allowed) == 1 and re.fullmatch(r"'sha256-[A-Za-z0-9+/=]+'", allowed[0])
 
 
 def test_a_run_with_evil_names_writes_a_report_without_their_elements(tmp_path, result):
@@ -162,7 +168,8 @@ def test_a_run_with_evil_names_writes_a_report_without_their_elements(tmp_path, 
     scored = json.loads((output / "report.json").read_text())["frames"]
     assert [record["object"] for record in scored] == ["../../cube", evil] * 2
     found = parsed((output / "report.html").read_text())
-    assert not {"script", "b", "svg"} & {tag for tag, _ in found.elements} and evil in "".join(found.text)
+    tags = [tag for tag, _ in found.elements]
+    assert not {"b", "svg"} & set(tags) and tags.count("script") == 1 and evil in "".join(found.text)
     assert {path for path in everything(tmp_path) - before if output not in path.parents} <= {output, output.parent}
     assert [path.name for path in output.glob("*-annotated")]
 

@@ -102,6 +102,15 @@ GROUPS: dict[str, dict[str, Command]] = {
         ),
     },
     "Look": {
+        "view": Command(
+            "Show hypotheses in the browser, of images, a recording, or a running node: image, posterior that can be "
+            "turned, weights.",
+            (
+                "lie-picard view photo.jpg --checkpoint bracket.safetensors --fov 50",
+                "lie-picard view recording --params my_objects.yaml",
+                "lie-picard view --topic /pose_node/hypotheses --params my_objects.yaml",
+            ),
+        ),
         "info": Command(
             "Show a checkpoint's configuration and how it was trained.", ("lie-picard info bracket.safetensors",)
         ),

@@ -34,11 +34,16 @@ def rotation_coordinates(rotations: Tensor) -> tuple[NDArray[Any], NDArray[Any],
 
     R P = Rz(longitude) Ry(-latitude) Rx(turn): two angles place a point on the globe, the third is its hue.
     """
-    r = rotations.double() @ _POINTER
+    r = rotations.double().cpu() @ _POINTER
     longitude = torch.atan2(r[:, 1, 0], r[:, 0, 0])
     latitude = torch.asin(r[:, 2, 0].clamp(-1, 1))
     turn = torch.atan2(r[:, 2, 1], r[:, 2, 2])
     return longitude.numpy(), latitude.numpy(), turn.numpy()
+
+
+def pointed(rotations: Tensor) -> Tensor:
+    """Where the object's pointer points. (N, 3, 3) -> (N, 3) unit vectors, in the axes that the rotations turn to."""
+    return (rotations.double().cpu() @ _POINTER)[:, :, 0]
 
 
 def hues(turn: NDArray[Any]) -> NDArray[np.float64]:

@@ -39,7 +39,7 @@ def overlay(shot: Shot, result: Result, settings: Settings, truth: Mapping[str, 
     items, boxes = [], []
     for poses, tracked in zip(result.poses, result.tracked, strict=True):
         name, modes = poses.object_id, poses.hypotheses.modes
-        item = drawn(poses, tracked, settings.meshes.get(name) or _ball(sizes[name]), colours[name])
+        item = drawn(poses, tracked, settings.meshes.get(name), colours[name], sizes[name])
         note = f"{len(modes)} mode{'s' if len(modes) > 1 else ''}, {modes[0].weight:.0%}"
         items.append(dataclasses.replace(item, truth=(truth or {}).get(name), note=note))
         if poses.state != GIVEN and poses.region is not None:
@@ -48,8 +48,9 @@ def overlay(shot: Shot, result: Result, settings: Settings, truth: Mapping[str, 
     return draw_regions(shown, boxes, [f"{one.object_id}: not found" for one in result.missing])
 
 
-def drawn(poses: ObjectPoses, tracked: Tracked, mesh: Mesh, colour: Colour) -> Drawn:
-    """An object's modes and the pose that is followed, to be drawn."""
+def drawn(poses: ObjectPoses, tracked: Tracked, mesh: Mesh | None, colour: Colour, diameter: float = 0.0) -> Drawn:
+    """An object's modes and the pose that is followed, to be drawn; as a ball of this diameter where it has no mesh."""
+    mesh = mesh or _ball(diameter)
     rotations, positions, _ = poses.modes()
     best = np.eye(4)
     best[:3, :3], best[:3, 3] = tracked.best, poses.followed(tracked)[0]
@@ -78,11 +79,16 @@ def distribution(poses: ObjectPoses, truth: Array | None = None, size: tuple[int
         f"{poses.object_id}: {len(found.rotations)} samples, {count} mode{'s' if count > 1 else ''}, "
         f"{found.ambiguity.value}"
     )
-    equal = None
-    if truth is not None and not poses.symmetry.is_ball:
-        equal = poses.symmetry.equivalents(torch.from_numpy(truth[:3, :3]), _TRUE_STEP_DEG)
+    equal = None if truth is None else true_rotations(poses, truth)
     means = torch.stack([mode.rotation for mode in found.modes])
     return distribution_image(found.rotations, means, [mode.weight for mode in found.modes], equal, title, size)
+
+
+def true_rotations(poses: ObjectPoses, truth: Array) -> torch.Tensor | None:
+    """All rotations (N, 3, 3) that look like the true pose (4, 4); None of a ball, which has no others."""
+    if poses.symmetry.is_ball:
+        return None
+    return poses.symmetry.equivalents(torch.from_numpy(truth[:3, :3]), _TRUE_STEP_DEG)
 
 
 def jpeg(image: Image, quality: int = 85) -> Any:
@@ -101,4 +107,4 @@ def _ball(diameter: float) -> Mesh:
     return Mesh.ball(diameter)
 
 
-__all__ = ["distribution", "distributions", "drawn", "jpeg", "overlay"]
+__all__ = ["distribution", "distributions", "drawn", "jpeg", "overlay", "true_rotations"]

@@ -78,12 +78,8 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
             f"{len(objects)} objects need {len(objects)} diameters and {4 * len(objects)} numbers in regions, "
             f"got {len(diameters)} and {len(flat)}"
         )
-    # What the model knows by a name counts before what was added by it on this machine.
     file = values["checkpoint"]
-    known = Catalogue("", {})
-    for one in checkpoints(file):
-        known = known.joined(checkpoint.catalogue_for(carried_by(one), checkpoint.catalogue_of(one)))
-    known = known.joined(catalogue(OWN))
+    known = known_to(file)
     source, instances = values["regions_from"], values["instances"]
     if source == "auto" and any(flat):
         source = "parameters"
@@ -172,6 +168,14 @@ def carried_by(file: str) -> Catalogue | None:
 @functools.lru_cache(maxsize=16)
 def _carried(file: str, version: tuple[int, int]) -> Catalogue | None:
     return checkpoint.carried_by(file)
+
+
+def known_to(file: str) -> Catalogue:
+    """The objects that can be asked for by name: the checkpoints', and those that were added on this machine."""
+    known = Catalogue("", {})
+    for one in checkpoints(file):  # what the model knows by a name counts first
+        known = known.joined(checkpoint.catalogue_for(carried_by(one), checkpoint.catalogue_of(one)))
+    return known.joined(catalogue(OWN))
 
 
 def _own_diameter(name: str, known: Catalogue, file: str) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,6 +134,24 @@ def checked(values: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: one is not.
     """
     return {name: _typed(name, value, TABLE[name]) for name, value in values.items()}
+
+
+def changed(values: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """Values with changes NAME=VALUE, as a command line gives them; a value is JSON, or text.
+
+    Raises:
+        ValueError: one is not of this form, or there is no such parameter.
+    """
+    result = dict(values)
+    for change in changes:
+        name, equals, text = change.partition("=")
+        if not equals or name not in TABLE:
+            raise ValueError(f"--set {change}: give NAME=VALUE, of a parameter in docs/node.md")
+        try:
+            result[name] = json.loads(text)
+        except ValueError:
+            result[name] = text
+    return result
 
 
 def _typed(name: str, value: Any, entry: Entry) -> Any:

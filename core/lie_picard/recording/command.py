@@ -142,15 +142,7 @@ class _Asked:
 
 
 def _options(args: argparse.Namespace) -> evaluate.Options:
-    values = settings.read_values(args.params, args.node)
-    for change in args.set:
-        name, equals, text = change.partition("=")
-        if not equals or name not in table.TABLE:
-            raise ValueError(f"--set {change}: give NAME=VALUE, of a parameter in docs/node.md")
-        try:
-            values[name] = json.loads(text)
-        except ValueError:
-            values[name] = text
+    values = table.changed(settings.read_values(args.params, args.node), args.set)
     if args.models_info:
         values["symmetries"] = str(args.models_info)
     chosen = settings.settings_of(table.checked(values))

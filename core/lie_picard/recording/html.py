@@ -12,6 +12,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -20,6 +21,7 @@ from lie_picard.evaluation.calibration import LEVELS
 from lie_picard.evaluation.tables import cell, plain_ticks
 from lie_picard.node.pictures import jpeg
 from lie_picard.recording.worst import Picture
+from lie_picard.view import page
 
 _TABLES = {
     "Rotation": {
@@ -73,7 +75,13 @@ def render(result: Mapping[str, Any], worst: Sequence[Picture]) -> str:
         tables=_TABLES,
         cell=cell,
         plots=[(title, *_drawn(note, draw)) for title, note, draw in _plots(result, scored)],
-        worst=[(one, _jpeg(one.overlay), _jpeg(one.distribution)) for one in worst],
+        worst=[
+            (one, _jpeg(one.overlay), _jpeg(one.distribution), page.scenes_json([one.scene] if one.scene else []))
+            for one in worst
+        ],
+        style=Markup(page.style()),
+        script=Markup(page.script()),
+        policy=Markup(page.policy()),
     )
 
 

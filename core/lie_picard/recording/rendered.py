@@ -91,12 +91,13 @@ def write_images(
                 writer().transform_stamped(header, f"truth/{name}", writer().pose_of(pose[:3, :3], pose[:3, 3]))
                 for name, pose in poses.items()
             ]
-            recording.write("/camera_info", stamp_ns, _camera_info(header, camera))
+            recording.write("/camera_info", stamp_ns, camera_info(header, camera))
             recording.write("/tf", stamp_ns, t.TFMessage(transforms=truth))
             recording.write(topic, stamp_ns, image)
 
 
-def _camera_info(header: Any, camera: Camera) -> Any:
+def camera_info(header: Any, camera: Camera) -> Any:
+    """The CameraInfo of an ideal camera: its distortion is left out."""
     matrix = camera.matrix
     return types().CameraInfo(
         header=header,

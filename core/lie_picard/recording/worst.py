@@ -17,6 +17,7 @@ from lie_picard.node import pictures
 from lie_picard.node.pipeline import Shot
 from lie_picard.node.settings import Settings
 from lie_picard.recording.scoring import Image, Recording
+from lie_picard.view.scene import Scene, scene
 
 _EACH = 3  # of one object
 _SIDE_PX = 520  # of the picture, about
@@ -30,12 +31,14 @@ class Picture:
     Attributes:
         record: of the object in question. seconds: since the recording's begin.
         overlay: (H, W, 3) RGB, the part around the object. distribution: (H, W, 3) RGB.
+        scene: the same to be turned in a browser.
     """
 
     record: dict[str, Any]
     seconds: float
     overlay: NDArray[np.uint8]
     distribution: NDArray[np.uint8]
+    scene: Scene = field(default_factory=dict)
 
 
 @dataclass(order=True)
@@ -99,4 +102,6 @@ class Worst:
         half, centre = int(factor * max(8.0, right - x)), (np.array([x, y]) * factor).astype(int)
         low = np.clip(centre - half, 0, None)
         part = overlay[low[1] : centre[1] + half, low[0] : centre[0] + half]
-        return Picture(entry.record, entry.seconds, part, pictures.distribution(poses, image.truth[name]))
+        known, around = self._settings, (float(x), float(y), float(right - x))
+        shown = scene(image.shot, image.result, known.targets, known.meshes, image.truth, only=name, around=around)
+        return Picture(entry.record, entry.seconds, part, pictures.distribution(poses, image.truth[name]), shown)
