@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import platform
 import time
 from collections.abc import Callable
@@ -42,6 +43,22 @@ def pick_device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError("device 'cuda' was asked for, but torch finds no GPU: use device 'auto' or 'cpu'")
     return device
+
+
+@functools.cache
+def computes_bfloat16(kind: str) -> bool:
+    """Whether a device of this kind ("cpu", "cuda") has instructions for bfloat16.
+
+    Without them torch computes the same numbers many times more slowly than in float32: x86 processors need AVX512-BF16
+    or AMX, which most laptops' have not.
+    """
+    if kind == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    # torch has no public name for it.
+    told = (getattr(torch.cpu, name, bool) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(ask() for ask in told)
 
 
 def one_line(machine: dict[str, Any]) -> str:

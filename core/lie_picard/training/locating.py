@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from lie_picard import machine
 from lie_picard.data.scenes import Scene, SceneObject, SceneOptions, SceneStream
 from lie_picard.data.seeds import train_generator
 from lie_picard.files import atomic_write
@@ -207,7 +208,8 @@ class LocatorTrainer:
         made = targets([one.objects for one in scenes], self.scenes.side, len(self.objects), self.alike)
         wanted = Targets(*(one.to(self.device) for one in made))
         images = torch.from_numpy(np.stack([one.image for one in scenes])).to(self.device).permute(0, 3, 1, 2)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        kind = self.device.type
+        with torch.autocast(kind, torch.bfloat16, enabled=machine.computes_bfloat16(kind)):
             maps = self.model((images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last))
         parts = loss(Maps(maps.heat.float(), maps.box.float()), wanted)
         self.optimizer.zero_grad(set_to_none=True)

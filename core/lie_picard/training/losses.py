@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lie_picard import so3
+from lie_picard import machine, so3
 from lie_picard.model.position import log_density
 from lie_picard.model.score_model import ScoreModel
 from lie_picard.objects import Catalogue
@@ -89,7 +89,8 @@ class Denoising(nn.Module):
         """
         model = self.model
         # The convolutions alone: Fabric's own mixed precision would round the rotations as well.
-        with torch.autocast(truth.device.type, torch.bfloat16, enabled=self.options.bfloat16):
+        kind = truth.device.type
+        with torch.autocast(kind, torch.bfloat16, enabled=self.options.bfloat16 and machine.computes_bfloat16(kind)):
             features = model.features(images)
         conditioned = model.name_conditioned(features, asked)
         known = labels < len(model.config.objects)

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lie_picard import machine
+
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic iteration towards singular values about 1
 _STEPS = 5
 _LONG = 3  # times as long as wide
@@ -93,7 +95,7 @@ def orthogonal(matrix: Tensor) -> Tensor:
     x = matrix.mT if tall else matrix
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     if x.shape[-1] < _LONG * x.shape[-2]:
-        x = x.bfloat16()
+        x = x.to(_rounded(x))
         for _ in range(_STEPS):
             gram = x @ x.mT
             x = a * x + (b * gram + c * gram @ gram) @ x
@@ -105,5 +107,11 @@ def orthogonal(matrix: Tensor) -> Tensor:
             factor.diagonal(dim1=-2, dim2=-1).add_(a)
             product = factor if product is None else factor @ product
             gram = factor @ gram @ factor
-        x = product.bfloat16() @ x.bfloat16()  # type: ignore[union-attr]
+        assert product is not None
+        x = product.to(_rounded(x)) @ x.to(_rounded(x))
     return (x.mT if tall else x).to(matrix)
+
+
+def _rounded(matrix: Tensor) -> torch.dtype:
+    """What products that bear rounding are computed in."""
+    return torch.bfloat16 if machine.computes_bfloat16(matrix.device.type) else matrix.dtype

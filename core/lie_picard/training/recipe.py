@@ -103,8 +103,8 @@ class TrainingOptions:
         averaged_target: whether the score is regressed on the mean over poses that look the same (`training.targets`).
         recognition, moments, position, descriptions: weights of the other losses (`losses.Denoising`) beside the
             score's; 0: without.
-        bfloat16: whether the convolutions run in it (two to three times faster, also on CPUs that know it); the head
-            and all rotations stay in float32.
+        bfloat16: whether the convolutions run in it where the device has instructions for it (two to three times
+            faster, also on CPUs; `machine.computes_bfloat16`); the head and all rotations stay in float32.
         minutes: length of the run; `images` then says nothing, and the learning rate falls over the time instead of the
             steps. None: the run is as long as its images.
     """
