@@ -3,12 +3,24 @@
 import pytest
 import torch
 
+from lie_picard import machine, so3
+from lie_picard.model.score_model import ScoreModel
+from lie_picard.objects import BUILT_IN, catalogue
+from lie_picard.training import recipe
+from lie_picard.training.losses import Denoising
 from lie_picard.training.optimizers import Muon, orthogonal
+
+
+@pytest.fixture(params=[True, False], ids=["bfloat16", "float32"])
+def bfloat16(request, monkeypatch):
+    """As on a processor with instructions for bfloat16, and on one without."""
+    monkeypatch.setattr(machine, "computes_bfloat16", lambda kind: request.param)
+    return request.param
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (48, 96), (96, 48), (32, 512), (512, 32)])
 @pytest.mark.parametrize("rank", [1, 7, 1000])
-def test_an_update_has_singular_values_about_one_where_the_matrix_has_any(shape, rank, generator):
+def test_an_update_has_singular_values_about_one_where_the_matrix_has_any(shape, rank, generator, bfloat16):
     inner = min(rank, *shape)
     matrix = torch.randn(shape[0], inner, generator=generator) @ torch.randn(inner, shape[1], generator=generator)
     found = orthogonal(matrix * 1e-4)
@@ -16,6 +28,20 @@ def test_an_update_has_singular_values_about_one_where_the_matrix_has_any(shape,
     assert found.shape == matrix.shape and values.max() < 1.3
     assert values[: max(1, inner // 2)].min() > 0.5
     assert (found * matrix).sum() > 0  # downhill
+
+
+def test_nothing_is_rounded_where_the_processor_would_emulate_it(generator, bfloat16):
+    """Emulated, a step takes nine times as long."""
+    chosen = recipe.read("compact")
+    model = ScoreModel(chosen.model)
+    kinds = set()
+    for layer in model.encoder.modules():
+        layer.register_forward_hook(lambda *found: kinds.add(found[-1].dtype))
+    losses = Denoising(model, chosen.training, catalogue(BUILT_IN))
+    images = torch.randint(0, 255, (2, 64, 64, 3), dtype=torch.uint8, generator=generator)
+    labels, sigmas = torch.tensor([0, 1]), torch.full((2, 4), 0.3)
+    losses(images, so3.uniform(2, generator=generator), labels, labels, sigmas, torch.zeros(2, 4, 3))
+    assert (torch.bfloat16 in kinds) == bfloat16
 
 
 def test_a_zero_gradient_changes_nothing_but_the_weight_decay():

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from tqdm import tqdm
 
 from lie_picard import machine
 from lie_picard.evaluation.tables import cell
@@ -52,6 +53,31 @@ def sampler_of(args: argparse.Namespace) -> SamplerOptions:
     return SamplerOptions(
         args.method, getattr(args, "steps", 0), args.window, args.tolerance, args.integrator, args.restarts
     )
+
+
+class SecondsBar:
+    """A progress bar over the time of a run whose number of steps is not known, with time left and losses."""
+
+    def __init__(self, minutes: float, title: str = "", every_s: float | None = None, shown: bool = True) -> None:
+        """`every_s`: how often it is written; None: each second on a terminal, twice a minute into a file."""
+        if every_s is None:
+            every_s = 1.0 if sys.stderr.isatty() else 30.0
+        form = "{desc}{percentage:3.0f}%|{bar}| {elapsed}, {remaining} left{postfix}"
+        self._bar = tqdm(total=round(60 * minutes), desc=title, bar_format=form, mininterval=every_s, maxinterval=60,
+                         disable=not shown)  # fmt: skip
+
+    def __enter__(self) -> SecondsBar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def show(self, step: int, seconds: float, losses: Mapping[str, float]) -> None:
+        """After so many steps and seconds; with no losses those before stay."""
+        if losses:
+            told = {name.removeprefix("loss/"): f"{value:.3f}" for name, value in losses.items()}
+            self._bar.set_postfix({"step": step} | told, refresh=False)
+        self._bar.update(min(round(self._bar.total), int(seconds)) - self._bar.n)
 
 
 def wrote_json(args: argparse.Namespace, result: dict[str, Any]) -> bool:

@@ -6,9 +6,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from tqdm import tqdm
-
-from lie_picard.cli.common import report
+from lie_picard.cli.common import SecondsBar, report
 from lie_picard.model import checkpoint
 from lie_picard.model.score_model import ScoreModel
 from lie_picard.objects import BUILT_IN
@@ -65,12 +63,10 @@ def distil(model: ScoreModel, recipe: recipes.Recipe, options: DistillationOptio
     )
     model.to_device(fabric.device).add_flow_map()
     training = Distillation(model, options)
-    whole = round(60 * options.minutes)
-    with tqdm(total=whole, unit="s", desc="flow map", mininterval=1, disable=None) as bar:
+    with SecondsBar(options.minutes, "flow map") as bar:
 
         def show(step: int, seconds: float, loss: float) -> None:
-            bar.set_postfix({"step": step, "loss": f"{loss:.3f}"}, refresh=False)
-            bar.update(min(whole, int(seconds)) - bar.n)
+            bar.show(step, seconds, {"loss": loss})
 
         images = training.run(batches_of(shown, fabric, 0, known_objects(shown, known)), show)
     model.eval()

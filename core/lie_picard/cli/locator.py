@@ -8,9 +8,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from lie_picard.cli.common import report
+from lie_picard.cli.common import SecondsBar, report
 from lie_picard.data.scenes import SceneOptions
 from lie_picard.machine import pick_device
 from lie_picard.model import checkpoint
@@ -69,12 +68,6 @@ def trained(
     if resume and state.is_file():
         trainer.resume(state)
     output.parent.mkdir(parents=True, exist_ok=True)
-    whole = round(60 * minutes)
-    with tqdm(total=whole, initial=min(whole, int(trainer.seconds)), unit="s", desc="locator", mininterval=1) as bar:
-
-        def show(step: int, seconds: float, losses: Mapping[str, float]) -> None:
-            bar.set_postfix({name: f"{value:.3f}" for name, value in losses.items()}, refresh=False)
-            bar.update(min(whole, int(seconds)) - bar.n)
-
-        found = trainer.run(state, show)
+    with SecondsBar(minutes, "locator") as bar:
+        found = trainer.run(state, bar.show)
     return found, trainer.images

@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from tqdm import tqdm
 
 from lie_picard.cli.common import wrote_json
 from lie_picard.geometry.mesh_import import FORMATS
@@ -82,7 +83,7 @@ def _colour(text: str) -> tuple[float, float, float]:
 
 def _add(args: argparse.Namespace) -> int:
     from lie_picard.objects import BUILT_IN, catalogue
-    from lie_picard.objects.adding import Wishes, made
+    from lie_picard.objects.adding import STAGES, Wishes, made
 
     name = folder.checked_name(args.id or re.sub(r"\W+", "_", args.mesh.stem, flags=re.ASCII).strip("_"))
     root = folder.store(args.store)
@@ -99,9 +100,20 @@ def _add(args: argparse.Namespace) -> int:
         args.unit, args.diameter, args.colour, tuple(args.symmetry), listed, args.no_symmetry,
         args.symmetry_tolerance, args.ignore_colour,
     )  # fmt: skip
-    added = made(args.mesh, name, wishes, input if sys.stdin.isatty() else None)
-    folder.write(added.part, root / name)
-    _write_picture(root / name)
+    with tqdm(total=len(STAGES) + 1, disable=None, leave=False, bar_format="{desc} {bar} {n}/{total}") as bar:
+
+        def stage(text: str) -> None:
+            bar.set_description_str(f"{text:30}")
+            bar.update()
+
+        def ask(question: str) -> str:
+            bar.clear()
+            return input(question)
+
+        added = made(args.mesh, name, wishes, ask if sys.stdin.isatty() else None, stage)
+        folder.write(added.part, root / name)
+        stage("drawing")
+        _write_picture(root / name)
     return _show(argparse.Namespace(**{**vars(args), "object": str(root / name)}))
 
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from lie_picard import machine
 from lie_picard.cli import locator
-from lie_picard.cli.common import positive, report
+from lie_picard.cli.common import SecondsBar, positive, report
 from lie_picard.data.bop import Dataset, object_names
 from lie_picard.data.scenes import SceneOptions
 from lie_picard.estimation.estimator import PoseEstimator
@@ -217,24 +217,30 @@ class _Bar:
     """A progress bar over the steps, or over the time of a run of so many minutes, with time left and losses."""
 
     def __init__(self, recipe: recipes.Recipe, every_s: float, shown: bool) -> None:
-        self._minutes = recipe.training.minutes  # how many steps they hold is not known
-        whole = recipe.training.steps if self._minutes is None else round(60 * self._minutes)
-        unit = "step" if self._minutes is None else "s"
-        self._bar = tqdm(total=whole, unit=unit, mininterval=every_s, maxinterval=60, disable=not shown)
+        minutes = recipe.training.minutes
+        self._timed = None if minutes is None else SecondsBar(minutes, "", every_s, shown)
+        # Of a run by time nobody knows how many steps it holds.
+        self._bar = tqdm(total=recipe.training.steps, unit="step", mininterval=every_s, maxinterval=60,
+                         disable=minutes is not None or not shown)  # fmt: skip
 
     def __enter__(self) -> _Bar:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
+        if self._timed is not None:
+            self._timed.__exit__()
 
     def show(self, step: int, losses: Mapping[str, float], seconds: float) -> None:
         """After each step."""
-        if step % 20 == 0:  # to read them at each step would keep a GPU waiting
-            shown = {name.removeprefix("loss/"): f"{value:.3f}" for name, value in losses.items()}
-            self._bar.set_postfix({"step": step} | shown if self._minutes else shown, refresh=False)
-        done = step if self._minutes is None else min(int(seconds), round(60 * self._minutes))
-        self._bar.update(done - self._bar.n)
+        read = step % 20 == 0  # to read them at each step would keep a GPU waiting
+        if self._timed is not None:
+            self._timed.show(step, seconds, losses if read else {})
+            return
+        if read:
+            told = {name.removeprefix("loss/"): f"{value:.3f}" for name, value in losses.items()}
+            self._bar.set_postfix(told, refresh=False)
+        self._bar.update(step - self._bar.n)
 
 
 def look(recipe: recipes.Recipe, model: ScoreModel) -> dict[str, float]:

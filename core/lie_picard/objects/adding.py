@@ -68,17 +68,29 @@ class Added:
     nearly: tuple[Nearly, ...]
 
 
-def made(path: Path, name: str, wishes: Wishes, ask: Callable[[str], str] | None = None) -> Added:
+STAGES = "reading", "mending", "simplifying", "searching symmetries", "searching partial symmetries"
+
+
+def made(
+    path: Path,
+    name: str,
+    wishes: Wishes,
+    ask: Callable[[str], str] | None = None,
+    on_stage: Callable[[str], object] = lambda stage: None,
+) -> Added:
     """An object of a mesh file.
 
     Args:
         ask: puts a question to the user; None: there is nobody, and what is not known is an error.
+        on_stage: called with each of `STAGES` as it begins.
 
     Raises:
         MeshError, FolderError, SymmetryError: one line with the remedy.
     """
     checked_name(name)
+    on_stage(STAGES[0])
     imported = load(path)
+    on_stage(STAGES[1])
     try:
         surface, found = mended(imported.surface)
     except MeshError as error:
@@ -97,6 +109,7 @@ def made(path: Path, name: str, wishes: Wishes, ask: Callable[[str], str] | None
         colours = np.broadcast_to(np.asarray(wishes.colour, np.float32), (len(surface.triangles), 3, 3)).copy()
         surface = Surface(surface.vertices, surface.triangles, colours)
     diameter = size * scale
+    on_stage(STAGES[2])
     limit = {} if wishes.triangles is None else {"triangles": wishes.triangles}
     training, distance = simplified(surface, diameter, **limit)
     if training is not surface:
@@ -104,9 +117,11 @@ def made(path: Path, name: str, wishes: Wishes, ask: Callable[[str], str] | None
             f"{len(training.triangles)} of {len(surface.triangles)} triangles for training, {100 * distance:.2g}% of "
             "the diameter apart"
         )
+    on_stage(STAGES[3])
     symmetry, shape, group, nearly = _symmetry(surface, wishes, -centre * scale, scale)
     partial: tuple[PartialSymmetry, ...] = ()
     if not (shape.is_ball or wishes.no_symmetry or wishes.symmetries or wishes.listed):
+        on_stage(STAGES[4])
         partial = tuple(partial_symmetries(surface, PARTIAL_SHARE))
     notes = {
         "group": group,
