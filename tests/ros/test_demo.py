@@ -3,10 +3,11 @@
 import json
 import os
 import subprocess
+import time
 
 import cv2
 import pytest
-from helpers import PROGRAMS, SHARE
+from helpers import PATIENCE_S, PROGRAMS, SHARE, Process
 from rosbags.highlevel import AnyReader
 
 from lie_picard_pose.demo_recording import OBJECTS
@@ -45,6 +46,16 @@ def test_what_moves_is_found_by_the_camera_alone(tmp_path, domain):
     assert rows["cube"]["not_found"] > 0  # it leaves the image
     assert cv2.imread(str(tmp_path / "demo_moving.png")).shape[1] >= 1000
     assert "the camera alone" in done.stdout and "lost" in done.stdout
+
+
+def test_ctrl_c_in_the_first_part_ends_both(tmp_path, domain):
+    demo = Process("demo", "--picture", str(tmp_path / "demo.png"))
+    deadline = time.monotonic() + PATIENCE_S
+    while "Ctrl-C stops all" not in demo.output:
+        assert demo.alive and time.monotonic() < deadline, demo.output
+        time.sleep(0.1)
+    assert demo.stop() == 0, demo.output
+    assert "2 of 2" not in demo.output
 
 
 @pytest.mark.parametrize("seconds", [0.3])

@@ -64,11 +64,12 @@ def _parameters(names: list[str]) -> list[str]:
     return [a for name, value in values.items() for a in ("-p", f"{name}:=[{value}]")]
 
 
-def _show(part: _Part, parameters: list[str], args: argparse.Namespace) -> int:
-    """Run one recording through the node. Returns the exit status."""
+def _show(part: _Part, parameters: list[str], args: argparse.Namespace) -> tuple[int, bool]:
+    """Run one recording through the node. Returns the exit status, and whether it was shown to its end."""
     name = "lie_picard_pose"
     share, programs = Path(get_package_share_directory(name)), Path(get_package_prefix(name)) / "lib" / name
     files = [a for f in ("pose", part.config) for a in ("--params-file", str(share / "config" / f"{f}.yaml"))]
+    ended: list[bool] = []
     with tempfile.TemporaryDirectory() as folder:
         logs = {program: Path(folder) / f"{program}.log" for program in ("pose_node", "bag_player")}
         # Two listeners: the node, which subscribes once its model is loaded, and the view.
@@ -79,14 +80,15 @@ def _show(part: _Part, parameters: list[str], args: argparse.Namespace) -> int:
         processes = [_start(programs / program, arguments, logs[program]) for program, arguments in commands.items()]
         try:
             # The player ends with the recording; the node must not.
-            status = demo_view.show(args, lambda: processes[0].poll() is None and processes[1].poll() in (None, 0))
+            alive = lambda: processes[0].poll() is None and processes[1].poll() in (None, 0)  # noqa: E731
+            status = demo_view.show(args, alive, lambda: ended.append(True))
         finally:
             for process in processes:
                 _stop(process)
         if status:
             for program, log in logs.items():
                 print(f"--- last words of {program}:\n{log.read_text(errors='replace')[-2000:]}", file=sys.stderr)
-    return status
+    return status, bool(ended)
 
 
 def _second(file: Path | None) -> Path | None:
@@ -111,7 +113,11 @@ def main() -> int:
         print("starting pose_node (loads the model) and the player; Ctrl-C stops all", flush=True)
         if name == "moving":
             args.picture, args.json = _second(args.picture), _second(args.json)
-        if status := _show(_PARTS[name], _parameters(args.objects) if name == "turning" else [], args):
+        try:
+            status, ended = _show(_PARTS[name], _parameters(args.objects) if name == "turning" else [], args)
+        except KeyboardInterrupt:  # before the view had begun
+            return 0
+        if status or not ended:  # Ctrl-C ends all
             return status
         print(flush=True)
     return 0

@@ -275,18 +275,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timeout", type=float, default=60.0, help="give up without results after this [s]")
 
 
-def show(args: argparse.Namespace, alive: Callable[[], bool] = lambda: True) -> int:
-    """Watch a recording to its end. Gives up when what it watches is no longer alive. Returns the exit status."""
+def show(
+    args: argparse.Namespace, alive: Callable[[], bool] = lambda: True, on_end: Callable[[], None] = lambda: None
+) -> int:
+    """Watch a recording to its end. Gives up when what it watches is no longer alive. Returns the exit status.
+
+    Args:
+        on_end: called when the end was reached; not where a signal came before.
+    """
     console = Console(width=None if sys.stdout.isatty() else 130)
 
     def watch() -> int:
         view = DemoView()
-        if not _watch(view, console, args.timeout, alive):
-            if view.scores:
-                console.print("demo: nothing was found: /diagnostics says why")
-            else:
-                console.print("demo: no hypotheses arrived: is pose_node running, with the same ROS_DOMAIN_ID?")
-            return 1
+        try:
+            if not _watch(view, console, args.timeout, alive):
+                if view.scores:
+                    console.print("demo: nothing was found: /diagnostics says why")
+                else:
+                    console.print("demo: no hypotheses arrived: is pose_node running, with the same ROS_DOMAIN_ID?")
+                return 1
+        finally:
+            view.destroy_node()  # a player would take it for a listener of the next recording
         console.print()
         summary = view.summary()
         _print_summary(console, summary)
@@ -294,6 +303,7 @@ def show(args: argparse.Namespace, alive: Callable[[], bool] = lambda: True) -> 
             args.json.write_text(json.dumps(summary, indent=1))
         save_picture(args.picture, view.info, view.picture)
         console.print(f"picture: {args.picture}")
+        on_end()
         return 0
 
     return run("demo_view", watch)
