@@ -31,6 +31,7 @@ SHORT = {
     "evaluate": "--images 2 --samples 4 --recall-images 1",
     "render": "--images 3 --width 96 --height 96",
     "evaluate-bag": "--set samples=8",
+    "view": "--samples 8 --no-open",
 }
 
 
@@ -70,7 +71,7 @@ def test_every_command_of_the_page_does_what_it_says(bracket, monkeypatch, capsy
         assert cli.main([*words, *shlex.split(SHORT.get(words[0], ""))]) == 0, line
         done.append(words[0])
         capsys.readouterr()
-    assert {"object", "train", "evaluate", "render", "evaluate-bag"} == set(done)
+    assert {"object", "train", "evaluate", "render", "evaluate-bag", "view"} == set(done)
     assert (bracket / "objects" / "bracket" / "part.png").is_file() and (bracket / "bracket.live.png").is_file()
     frames = json.loads((bracket / "report" / "report.json").read_text())["frames"]
     assert len(frames) == 3 and all(frame["state"] == "scored" for frame in frames)
