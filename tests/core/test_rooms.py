@@ -10,7 +10,7 @@ import lie_picard
 CORE = Path(lie_picard.__file__).parent
 FIRST = ("so3", "machine", "files")
 ROOMS = (*FIRST, "geometry", "rendering", "objects", "sampling", "posterior", "model", "data", "training", "estimation",
-         "evaluation", "drawing", "messages", "node", "recording", "grasps", "cli")  # fmt: skip
+         "evaluation", "drawing", "messages", "node", "view", "recording", "grasps", "cli")  # fmt: skip
 FILES = sorted(path for path in CORE.rglob("*.py") if path != CORE / "__init__.py")
 SYMSOLS = {"tet", "icosa", "cyl", "tetX", "cylO", "sphereX", "SOLIDS"}
 ROS = {"rclpy", "cv_bridge", "tf2_ros", "ament_index_python", "sensor_msgs", "geometry_msgs", "std_msgs",

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", help="file, or 'default'; otherwise what --params says")
     parser.add_argument("--object", nargs="+", metavar="NAME", help="what to look for; default: what --params says, or "
                         "what the checkpoint carries")  # fmt: skip
-    parser.add_argument("--diameter", type=float, metavar="M", help="of the circumscribed spheres, metres; default: "
+    parser.add_argument("--diameter", type=float, metavar="M", help="of all circumscribed spheres, metres; default: "
                         f"--params's, the checkpoint's, or {_DIAMETER_M:g}")  # fmt: skip
     parser.add_argument("--whole", action="store_true", help="the object fills the image: it is not searched in it")
     parser.add_argument("--samples", type=positive, help="of each object; default: --params's, or 100")
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
         _live(args)
         return
     settings = _settings(args)
-    from lie_picard.view import sources
+    from lie_picard.recording import scenes as sources
     from lie_picard.view.page import page
 
     settings = sources.one_by_one(settings, args.seed)
@@ -112,16 +112,19 @@ def _settings(args: argparse.Namespace) -> Settings:
     values = _values(args)
     if args.samples is not None:
         values["samples"] = args.samples
+    carried = carried_by(values["checkpoint"])
     if args.object is not None:
-        values |= {"objects": args.object, "diameters": [0.0] * len(args.object)}
-        if args.diameter is None:
-            values["diameters"] = [_known(name, values) for name in args.object]
+        values |= {"objects": args.object, "diameters": [_known(name, values) for name in args.object]}
+    elif values["objects"] == table.TABLE["objects"].default:
+        if carried is None:
+            raise ValueError(
+                "say what to look for: --object NAME (lie-picard info lists the model's), or --params FILE"
+            )
+        values |= {"objects": list(carried), "diameters": [0.0] * len(list(carried))}
     if args.diameter is not None:
         values["diameters"] = [args.diameter] * len(values["objects"])
     if args.whole:
         values |= {"regions_from": "parameters", "regions": table.TABLE["regions"].default}
-    if values["objects"] == table.TABLE["objects"].default and carried_by(values["checkpoint"]) is None:
-        raise ValueError("say what to look for: --object NAME (lie-picard info lists the model's), or --params FILE")
     return settings_of(table.checked(values))
 
 

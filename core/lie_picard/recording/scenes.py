@@ -1,4 +1,4 @@
-"""Images in, scenes out, by the node's own code: image files, and recordings."""
+"""Images in, scenes for `lie-picard view` out, by the node's own code: image files, and recordings."""
 
 from __future__ import annotations
 
