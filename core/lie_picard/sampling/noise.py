@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_LAST_OF_FOUR, _FALLS = 0.08, 1.64  # the best of some on validation images (docs/performance.md)
+# Of a flow map's steps: the best of some on validation images (docs/performance.md).
+_FOUR = 0.9, 0.4, 0.12
+_LAST_OF_TWO = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,14 +82,18 @@ def geometric(steps: int, sigma_max: float = 2.0, sigma_min: float = 0.01, skip:
 
 
 def few(steps: int, sigma_max: float = 2.0, sigma_min: float = 0.01) -> NoiseSchedule:
-    """Levels for the T steps of a flow map: of constant ratio, from sigma_max to 0.25 rad for two, 0.08 for four.
+    """Levels for the T steps of a flow map.
 
-    The last step goes to the denoised rotation from there. Its error grows with the level: more steps begin it lower.
+    The last step goes to the denoised rotation. Its error grows with the level that it begins at, so more steps begin
+    it lower. Before it, four steps stay higher than at a constant ratio: poses are chosen there.
     """
     _check(steps, sigma_max, sigma_min)
     if steps == 1:
         return NoiseSchedule(torch.tensor([sigma_max]))
-    return geometric(steps, sigma_max, max(sigma_min, _LAST_OF_FOUR * (4 / steps) ** _FALLS))
+    if steps == 4 and sigma_max > _FOUR[0] and sigma_min < _FOUR[-1]:
+        return NoiseSchedule(torch.tensor([sigma_max, *_FOUR]))
+    last = min(max(sigma_min, _LAST_OF_TWO * 2 / steps), sigma_max / 2)
+    return geometric(steps, sigma_max, last)
 
 
 def _check(steps: int, sigma_max: float, sigma_min: float) -> None:

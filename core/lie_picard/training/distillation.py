@@ -7,6 +7,7 @@ teacher's own errors, and are left out.
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -22,11 +23,13 @@ from lie_picard.data.stream import Batch
 from lie_picard.model.flow_map import FlowMap, moved
 from lie_picard.model.heads import ImageTerms
 from lie_picard.model.score_model import ScoreModel
-from lie_picard.sampling.noise import geometric
+from lie_picard.sampling.noise import few, geometric
 from lie_picard.sampling.options import LAST_SIGMA
 from lie_picard.sampling.scheme import Scheme, multistep
 from lie_picard.sampling.solution import UNSETTLED
 from lie_picard.training.optimizers import Muon
+
+_TAKEN = 2, 4  # numbers of steps that the map is for
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,8 @@ class DistillationOptions:
     Attributes:
         minutes: how long. images: a step. starts: of each image. pairs: of each path. steps: of the teacher.
         learning_rate: after `warmup_steps`; it falls to zero along half a cosine. ema: decay of the averaged weights.
-        from_start, to_end: share of the pairs that begin at the uniform start, and that end at the denoised rotation.
+        used: share of the pairs that are a step of `noise.few`'s two or four, which sampling takes.
+        from_start, to_end: share of the others that begin at the uniform start, and that end at the denoised rotation.
         huber: error, in units of the score, from which on it counts linearly: at the border between two poses' basins
             the map jumps, and a mean of squares would blur more than the border.
         seed: of everything.
@@ -51,6 +55,7 @@ class DistillationOptions:
     warmup_steps: int = 50
     ema: float = 0.998
     weight_decay: float = 0.01
+    used: float = 0.6
     from_start: float = 0.3
     to_end: float = 0.4
     huber: float = 0.1
@@ -105,7 +110,17 @@ class Distillation:
         self.scheme = multistep(noise, prior=config.sigma_max).to(noise.sigmas)
         self.sigmas = noise.sigmas
         self.levels = torch.cat([noise.sigmas.new_tensor([config.sigma_max]), noise.sigmas, noise.sigmas.new_zeros(1)])
+        self.used = self._used()
         self.step = 0
+
+    def _used(self) -> Tensor:
+        """Pairs (S, 2) of the teacher's levels that are nearest to those of the map's steps."""
+        config, levels, pairs = self.model.config, self.levels.cpu(), []
+        for steps in _TAKEN:
+            wanted = [*few(steps, config.sigma_max, max(config.sigma_min, LAST_SIGMA)).sigmas.tolist(), 0.0]
+            near = [int((levels - level).abs().argmin()) for level in wanted]
+            pairs += [pair for pair in itertools.pairwise(near) if pair[0] < pair[1]]
+        return torch.tensor(pairs)
 
     def pairs(self, rows: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Indices (rows,) of the levels at which a pair begins and ends, the first above the second."""
@@ -115,6 +130,9 @@ class Distillation:
         left = last - first
         second = first + 1 + (torch.rand(rows, generator=generator) * left).long().clamp_max(left - 1)
         second = torch.where(torch.rand(rows, generator=generator) < self.options.to_end, last, second)
+        used = self.used[torch.randint(0, len(self.used), (rows,), generator=generator)]
+        taken = torch.rand(rows, generator=generator) < self.options.used
+        first, second = torch.where(taken, used[:, 0], first), torch.where(taken, used[:, 1], second)
         return first.to(self.levels.device), second.to(self.levels.device)
 
     def loss(self, terms: ImageTerms, paths: Paths, generator: torch.Generator) -> Tensor:
