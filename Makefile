@@ -20,7 +20,7 @@ ros2_ws/install/.complete: .venv/.complete $(PACKAGES) scripts/build.sh scripts/
 	@echo "== building the ROS workspace"
 	@scripts/build.sh
 
-demo: setup  ## replay the demo recording through the pose node and show what it publishes
+demo: setup  ## replay two recordings through the pose node and show what it publishes; DEMO="--recording moving" for one
 	@source scripts/env.sh && $(PROGRAMS)/demo $(DEMO)
 
 test: setup  ## all tests

@@ -30,4 +30,6 @@ else
   unset _libraries _prefixes _packages _dir _site
 fi
 export PATH=$VIRTUAL_ENV/bin:$PATH
+# The wheels have no `ros2`: the package's programs are commands by their own names (pose_node, bag_player, ...).
+[ -z "${LIE_PICARD_WHEELS:-}" ] || export PATH=$PATH:$_root/ros2_ws/install/lie_picard_pose/lib/lie_picard_pose
 unset _root _ros

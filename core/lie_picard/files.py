@@ -22,6 +22,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
     partial = path.with_name(path.name + ".partial")
     partial.unlink(missing_ok=True)  # a link would lead elsewhere
     yield partial
+    mask = os.umask(0)
+    os.umask(mask)
+    partial.chmod(0o666 & ~mask)  # safetensors writes files that nobody else may read
     os.replace(partial, path)
 
 

@@ -170,10 +170,13 @@ def _lines(head: Any) -> list[str]:
         f"colours: {mesh.get('colours', '?')}",
         f"from {source.get('file', '?')}, {source.get('unit', '?')}; its origin is at {x:g}, {y:g}, {z:g} mm here",
         *mesh.get("said", []),
-        f"symmetry: {head.get('group', '?')}",
+        "symmetry: none (C1)" if head.get("group") == "C1" else f"symmetry: {head.get('group', '?')}",
         *(one["text"] + _remedy(one) for one in _worth(head)),
     ]
-    lines += [f"{len(head['partial_symmetry'])} partial symmetries"] if head.get("partial_symmetry") else []
+    if head.get("partial_symmetry"):
+        lines.append(
+            f"{len(head['partial_symmetry'])} turns look the same from some sides; training takes them into account"
+        )
     return lines
 
 

@@ -177,6 +177,7 @@ def run(args: argparse.Namespace) -> None:
     if not own:
         report(args, result)
         return
+    tqdm.write(f"{args.output} is written and may be used; what follows calibrates and tests it", file=sys.stderr)
     rows = finish(args.output, recipe, args.device)
     found = [] if locator_minutes <= 0 else _find(args.output, recipe, args.device)
     result |= {"machine": machine.describe(fabric.device), "rows": rows, "finding": found}

@@ -69,9 +69,10 @@
       this.bar = html("div", "bar");
       if (this.scenes.length > 1) this.browse();
       this.bar.append(reset, save);
+      const truth = this.scenes.some((scene) => scene.objects.some((object) => object.truth.length));
       const key = html("p", "key", "Globe: where a pointer on the object points, seen by the camera; colour: the turn " +
-        "about it. Discs: modes, as large as their weight; dots: samples; rings: true poses. Drag it, or use the arrow " +
-        "keys, to turn it. Point at a mode in the image, on the globe or in the list to see it in the others.");
+        `about it. Discs: modes, as large as their weight; dots: samples${truth ? "; rings: true poses" : ""}. ` +
+        "Drag it, or use the arrow keys, to turn it. Point at a mode in the image, on the globe or in the list to see it in the others.");
       root.replaceChildren(this.caption, html("div", "panels", this.image, this.globe), this.bar, key, this.lists);
       this.listen();
       if (this.scenes.length) this.show(this.scenes[0]);
