@@ -1,5 +1,7 @@
 """The embedded checkpoint on images that it has never seen: accuracy, coverage, and the same answer every time."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -26,7 +28,9 @@ def test_the_embedded_checkpoint_is_small_and_says_how_it_was_made():
     assert checkpoint.DEFAULT.stat().st_size < 20e6
     config, note = checkpoint.read_metadata("default")
     assert config.objects == SOLIDS
-    assert len(note["average_of"]) > 1 and Recipe.from_dict(note["recipe"]).model == config
+    assert len(note["average_of"]) > 1 and Recipe.from_dict(note["recipe"]).model == dataclasses.replace(
+        config, flow_map=False
+    )
 
 
 @pytest.mark.parametrize(

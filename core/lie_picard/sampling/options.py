@@ -14,7 +14,7 @@ from lie_picard.sampling.noise import NoiseSchedule, few, geometric, power_law
 from lie_picard.sampling.ode import sample_ode
 from lie_picard.sampling.picard import sample_picard
 from lie_picard.sampling.scheme import INTEGRATORS, Scheme, flow_map, multistep
-from lie_picard.sampling.solution import UNSETTLED, Score, Solution, Status
+from lie_picard.sampling.solution import UNSETTLED, UNSETTLED_BY_MAP, Score, Solution, Status
 from lie_picard.sampling.walk import sample_walk
 
 METHODS = ("auto", "ode", "picard", "newton", "walk", "map")
@@ -150,9 +150,10 @@ def sample(
             score, start, plan.noise, walk_noise=walk_noise, condition=condition, keep_trajectory=keep_trajectory
         )
     found = _solve(score, start, plan.noise, plan.scheme, options, condition, guess, keep_trajectory)
+    settled = UNSETTLED_BY_MAP if options.method == "map" else UNSETTLED
     for _ in range(options.restarts):
         assert found.score_slope is not None
-        restless = (found.score_slope > UNSETTLED).nonzero()[:, 0]
+        restless = (found.score_slope > settled).nonzero()[:, 0]
         if not len(restless) or found.status is Status.NOT_FINITE:
             break
         chosen = None if condition is None else condition[restless]

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# score(rotations (M, 3, 3), step (M,)[, condition (M,)]) -> (M, 3): sigma * grad log p in the body frame.
+# score(rotations (M, 3, 3), step (M,)[, condition (M,)]) -> (M, 3): the mean of the noise, turned, in the body frame
+# (docs/method.md); sigma * grad log p where the noise is small.
 Score = Callable[..., Tensor]
 
 # A sample whose score still changes by this much per e-fold of noise at the end was caught between two poses.
 UNSETTLED = 0.7
+# From which a flow map's samples start again. Its steps are long: what ends beside a pose shows it less.
+UNSETTLED_BY_MAP = 0.35
 
 
 class Status(enum.Enum):
