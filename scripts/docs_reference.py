@@ -1,7 +1,7 @@
 """A hook of MkDocs: the pages that are made of something else than a file in docs/, and what links become.
 
 - reference/parameters.md of the table of the node's parameters, reference/messages.md of the .msg and .srv files;
-- contributing.md of CONTRIBUTING.md; files/... of what pages link to outside docs/;
+- contributing.md of CONTRIBUTING.md; files/... of what pages link to outside docs/; notebooks (`docs_notebook`);
 - api/...: what mkdocstrings is to take from docstrings.
 
 A link out of docs/ leads to the page that holds the file. Where there is none, it becomes the file's path.
@@ -9,6 +9,7 @@ A link out of docs/ leads to the page that holds the file. Where there is none, 
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import docs_markdown
+import docs_notebook
 from docs_markdown import plain
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -70,8 +72,8 @@ def on_files(files: Any, config: Any, **_: Any) -> Any:
     """MkDocs' event: the generated pages join those of docs/."""
     from mkdocs.structure.files import File
 
-    for path, text in generated().items():
-        files.append(File.generated(config, path, content=text))
+    for path, content in itertools.chain(generated().items(), docs_notebook.pages()):
+        files.append(File.generated(config, path, content=content))
     return files
 
 
@@ -119,7 +121,7 @@ def page_of(file: str) -> tuple[str, str]:
     """The page of the site, if there is one, that holds a file of the repository, and the place on it."""
     path = Path(file)
     if path.parts[0] == "docs":
-        return file.removeprefix("docs/"), ""
+        return docs_notebook.page_of(file.removeprefix("docs/")), ""
     if file.startswith(INTERFACES) and path.suffix in (".msg", ".srv"):
         return "reference/messages.md", path.stem.lower()
     known = {"CONTRIBUTING.md": "contributing.md", "core/lie_picard/node/table.py": "reference/parameters.md",
@@ -130,8 +132,8 @@ def page_of(file: str) -> tuple[str, str]:
 def _linked_files() -> set[str]:
     """Files outside docs/ that its pages link to, and that a page can show."""
     found = set()
-    for page in DOCS.rglob("*.md"):
-        for path, _ in docs_markdown.links(page.read_text()):
+    for page in (*DOCS.rglob("*.md"), *docs_notebook.NOTEBOOKS):
+        for path, _ in docs_markdown.links(docs_notebook.text_of(page)):
             file = os.path.relpath((page.parent / path).resolve(), ROOT)
             shown = (ROOT / file).is_file() and Path(file).suffix in (".md", *_SHOWN)
             if shown and page_of(file)[0].startswith("files/"):

@@ -1,5 +1,6 @@
 """The documentation: pages have their places, links lead somewhere, examples are Python, references are whole."""
 
+import json
 import os
 import re
 import sys
@@ -12,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import docs_markdown  # noqa: E402
+import docs_notebook  # noqa: E402
 import docs_reference  # noqa: E402
 
 from lie_picard.node.table import TABLE  # noqa: E402
@@ -44,19 +46,22 @@ def anchors(markdown):
 
 def test_every_page_is_in_the_navigation_once(generated):
     nav = list(paths(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]))
-    written = {str(page.relative_to(DOCS)) for page in PAGES}
+    written = {docs_notebook.page_of(str(page.relative_to(DOCS))) for page in (*PAGES, *docs_notebook.NOTEBOOKS)}
     assert not written & generated.keys()
     assert sorted(nav) == sorted(written | {name for name in generated if not name.startswith("files/")})
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page",
+    [*PAGES, *docs_notebook.NOTEBOOKS, ROOT / "README.md", ROOT / "CONTRIBUTING.md"],
+    ids=lambda page: page.stem,
+)
 def test_every_link_leads_to_a_file_and_to_a_heading(page):
-    text = page.read_text()
-    for path, anchor in docs_markdown.links(text):
+    for path, anchor in docs_markdown.links(docs_notebook.text_of(page)):
         target = (page.parent / path).resolve() if path else page
         assert target.exists(), path
         if anchor:
-            assert anchor in anchors(target.read_text()), f"{path}#{anchor}"
+            assert anchor in anchors(docs_notebook.text_of(target)), f"{path}#{anchor}"
 
 
 @each_page
@@ -67,6 +72,44 @@ def test_python_on_a_page_is_python(page):
         compile(block, str(page), "exec")
 
 
+@pytest.mark.parametrize("notebook", docs_notebook.NOTEBOOKS, ids=lambda page: page.stem)
+def test_a_notebook_is_kept_without_outputs(notebook):
+    kept = json.loads(notebook.read_text())
+    assert (kept["nbformat"], kept["nbformat_minor"]) == (4, 5)
+    assert set(kept["metadata"]) <= {"kernelspec", "language_info"}
+    assert kept["metadata"]["kernelspec"]["name"] == "python3"
+    names = [cell["id"] for cell in kept["cells"]]
+    assert len(set(names)) == len(names)
+    for cell in kept["cells"]:
+        assert not cell["metadata"]
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == [] and cell["execution_count"] is None
+
+
+def test_a_notebook_as_a_page_shows_what_its_cells_gave():
+    def code(source, *outputs):
+        return {"cell_type": "code", "source": source, "outputs": list(outputs)}
+
+    def data(**kinds):
+        return {"output_type": "display_data", "data": {kind.replace("_", "/"): text for kind, text in kinds.items()}}
+
+    printed = [{"output_type": "stream", "text": text} for text in ("10%\r", "\x1b[1m99%\x1b[0m\n```\n", "[a](b)\n")]
+    cells = [
+        {"cell_type": "markdown", "source": ["# Title\n", "\n", "About."]},
+        code("f()", *printed, data(image_png="QUI=", text_plain="<Figure>")),
+        code("g()", data(text_markdown=["| a |\n", "|---|"], text_plain="...")),
+        code("h()", data(image_png="Q0Q=")),
+        code("pass"),
+    ]
+    pictures = {}
+    page = docs_notebook._page({"cells": cells}, Path("tutorials/one.ipynb"), pictures)
+    assert pictures == {"tutorials/one_1.png": b"AB", "tutorials/one_2.png": b"CD"}
+    assert page.index("About.") < page.index('href="one.ipynb"') < page.index("```python\nf()\n```")
+    assert "{ .text .no-copy .notebook-output }\n99%\n```\n[a](b)\n````\n" in page
+    assert "\n\n| a |\n|---|\n\n" in page and "(one_1.png)" in page and "(one_2.png)" in page
+    assert "<Figure>" not in page and not list(docs_markdown.links(page.replace("one_", "http:")))
+
+
 def test_links_out_of_docs_lead_to_pages_that_hold_the_file(generated):
     shown = [name for name in generated if name.startswith("files/")]
     for name in shown:
@@ -75,8 +118,8 @@ def test_links_out_of_docs_lead_to_pages_that_hold_the_file(generated):
         assert (ROOT / file).read_text().strip() in generated[name]
     linked = {
         os.path.relpath((page.parent / path).resolve(), ROOT)
-        for page in PAGES
-        for path, _ in docs_markdown.links(page.read_text())
+        for page in (*PAGES, *docs_notebook.NOTEBOOKS)
+        for path, _ in docs_markdown.links(docs_notebook.text_of(page))
         if path.endswith((".yaml", ".toml", ".py"))
     }
     assert linked and {docs_reference.page_of(file)[0] for file in linked} <= generated.keys()
