@@ -11,6 +11,7 @@ from helpers import PATIENCE_S, PROGRAMS, SHARE, Process
 from rosbags.highlevel import AnyReader
 
 from lie_picard_pose.demo_recording import OBJECTS
+from lie_picard_pose.demo_view import _too_slow
 
 
 def test_the_demo_shows_poses_that_match_the_truth(tmp_path, domain):
@@ -46,6 +47,13 @@ def test_what_moves_is_found_by_the_camera_alone(tmp_path, domain):
     assert rows["cube"]["not_found"] > 0  # it leaves the image
     assert cv2.imread(str(tmp_path / "demo_moving.png")).shape[1] >= 1000
     assert "the camera alone" in done.stdout and "lost" in done.stdout
+
+
+def test_where_most_images_were_dropped_it_says_so():
+    row = {"frames": 5, "not_found": 1, "node_p50_ms": 1900.0}
+    said = _too_slow({"images": 100, "rows": [row]})
+    assert "6 of 100" in said and "1900 ms" in said
+    assert not _too_slow({"images": 100, "rows": [row | {"frames": 80}]}) and not _too_slow({"images": 0, "rows": []})
 
 
 def test_ctrl_c_in_the_first_part_ends_both(tmp_path, domain):

@@ -103,9 +103,16 @@ def _in_markdown(value: Any) -> str:
     return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|") if isinstance(value, str) else text
 
 
+_SHORT = 5.0  # a logarithmic axis over less than this factor
+
+
 def plain_ticks(axis: Axis) -> None:
-    """Plain numbers along a logarithmic axis, at 1, 2 and 5."""
+    """Plain numbers along a logarithmic axis, at 1, 2 and 5, and at all digits where it is short."""
     from matplotlib.ticker import FuncFormatter
 
+    def minor(value: float, _: object) -> str:
+        low, high = axis.get_view_interval()
+        return f"{value:g}" if f"{value:e}"[0] in "25" or high < _SHORT * low else ""
+
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else ""))
+    axis.set_minor_formatter(FuncFormatter(minor))

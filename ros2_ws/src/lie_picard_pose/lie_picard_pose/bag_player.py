@@ -6,6 +6,7 @@ Messages keep their recorded stamps; with `clock`, simulated time goes along. Pl
 from __future__ import annotations
 
 import importlib
+import math
 import shutil
 import signal
 import subprocess
@@ -31,6 +32,7 @@ from lie_picard_pose.parameters import Entry, declare
 from lie_picard_pose.running import run
 
 _WAIT_S = 60.0
+_PATIENT_S = 3.0  # then it says what it waits for
 _TICK_S = 0.02  # of simulated time, between messages
 
 TABLE = {
@@ -131,8 +133,12 @@ class BagPlayer(Node):
         def listeners(topic: str) -> int:
             return publishers[topic].get_subscription_count() if topic in publishers else self.count_subscribers(topic)
 
-        deadline = time.monotonic() + _WAIT_S
+        deadline, patient_until = time.monotonic() + _WAIT_S, time.monotonic() + _PATIENT_S
         while any(listeners(topic) < count for topic, count in topics.items()):
+            if time.monotonic() > patient_until:
+                patient_until = math.inf
+                lacking = ", ".join(topic for topic, count in topics.items() if listeners(topic) < count)
+                self.get_logger().info(f"waiting for somebody who listens to {lacking}, at most a minute")
             if time.monotonic() > deadline:
                 self.get_logger().warning("nobody listens: playing anyway")
                 return

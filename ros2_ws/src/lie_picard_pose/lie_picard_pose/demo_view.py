@@ -8,9 +8,10 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rclpy
@@ -238,6 +239,19 @@ def _watch(view: DemoView, console: Console, timeout: float, alive: Callable[[],
     return bool(view.picture)
 
 
+def _too_slow(summary: Mapping[str, Any]) -> str:
+    """What to say where most images were dropped; else nothing."""
+    rows = summary["rows"]
+    estimated = max((row["frames"] + row["not_found"] for row in rows), default=0)
+    if not rows or 2 * estimated >= summary["images"]:
+        return ""
+    took = max(row["node_p50_ms"] for row in rows)
+    return (
+        f"Only {estimated} of {summary['images']} images were estimated: one takes {took:.0f} ms here. What moves far "
+        "between two of them is lost more easily: close other programs."
+    )
+
+
 def _print_summary(console: Console, summary: dict[str, object]) -> None:
     table = Table(title=f"summary of {summary['images']} images", title_justify="left")
     columns = {
@@ -299,6 +313,8 @@ def show(
         console.print()
         summary = view.summary()
         _print_summary(console, summary)
+        if remark := _too_slow(summary):
+            console.print(remark)
         if args.json:
             args.json.write_text(json.dumps(summary, indent=1))
         save_picture(args.picture, view.info, view.picture)
