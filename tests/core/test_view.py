@@ -131,6 +131,20 @@ def test_a_calibration_turns_pixels_into_rays(photo, tmp_path):
     assert view(*words, "--camera-calibration", file) == 2
 
 
+def test_a_lens_that_bends_lines_bends_outlines(photo, tmp_path):
+    matrix, bent = [200.0, 0, 79.5, 0, 200.0, 79.5, 0, 0, 1], [0.4, 0, 0, 0, 0]
+    rims = []
+    for k, numbers in enumerate(([0.0] * 5, bent)):
+        file, output = tmp_path / f"{k}.yaml", tmp_path / f"{k}.html"
+        given = {"image_width": 160, "image_height": 160, "camera_matrix": {"data": matrix},
+                 "distortion_coefficients": {"data": numbers}, "distortion_model": "plumb_bob"}  # fmt: skip
+        file.write_text(yaml.safe_dump(given))
+        words = [photo, "--object", "cube", "--whole", "--samples", 8, "--output", output]
+        assert view(*words, "--camera-calibration", file) == 0
+        rims.append(scenes_of(output.read_text())[0]["objects"][0]["modes"][0]["rim"])
+    assert rims[0] != rims[1]
+
+
 @pytest.mark.parametrize(
     ("words", "remedy"),
     [

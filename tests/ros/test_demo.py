@@ -7,7 +7,7 @@ import time
 
 import cv2
 import pytest
-from helpers import PATIENCE_S, PROGRAMS, SHARE, Process
+from helpers import PATIENCE_S, PROGRAMS, SHARE
 from rosbags.highlevel import AnyReader
 
 from lie_picard_pose.demo_recording import OBJECTS
@@ -41,9 +41,7 @@ def test_what_moves_is_found_by_the_camera_alone(tmp_path, domain):
     rows = {row["object"]: row for row in summary["rows"]}
     assert set(rows) == {"cube", "cone", "tet"}
     for row in rows.values():
-        assert row["frames"] >= 1
-        if row["frames"] < 10:  # a machine that others keep busy: too few images a second to follow what moves
-            continue
+        assert row["frames"] >= 10
         assert row["best_median_deg"] < 10
         assert row["position_median_mm"] < 60  # of 900
     assert rows["cube"]["not_found"] > 0  # it leaves the image
@@ -58,8 +56,8 @@ def test_where_most_images_were_dropped_it_says_so():
     assert not _too_slow({"images": 100, "rows": [row | {"frames": 80}]}) and not _too_slow({"images": 0, "rows": []})
 
 
-def test_ctrl_c_in_the_first_part_ends_both(tmp_path, domain):
-    demo = Process("demo", "--picture", str(tmp_path / "demo.png"))
+def test_ctrl_c_in_the_first_part_ends_both(tmp_path, start):
+    demo = start("demo", "--picture", str(tmp_path / "demo.png"))
     deadline = time.monotonic() + PATIENCE_S
     while "Ctrl-C stops all" not in demo.output:
         assert demo.alive and time.monotonic() < deadline, demo.output

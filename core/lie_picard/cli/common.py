@@ -55,18 +55,32 @@ def sampler_of(args: argparse.Namespace) -> SamplerOptions:
     )
 
 
-class SecondsBar:
-    """A progress bar over the time of a run whose number of steps is not known, with time left and losses."""
+class RunBar:
+    """A progress bar over the time of a run of so many minutes, or over the steps of another, with losses."""
 
-    def __init__(self, minutes: float, title: str = "", every_s: float | None = None, shown: bool = True) -> None:
-        """`every_s`: how often it is written; None: each second on a terminal, twice a minute into a file."""
+    def __init__(
+        self,
+        minutes: float | None,
+        title: str = "",
+        steps: int = 0,
+        every_s: float | None = None,
+        shown: bool = True,
+        done_s: float = 0.0,
+    ) -> None:
+        """`minutes`: None: the run is of `steps`. `every_s`: how often it is written; None: each second on a terminal,
+        twice a minute into a file. `done_s`: seconds that a resumed run had before."""
         if every_s is None:
             every_s = 1.0 if sys.stderr.isatty() else 30.0
-        form = "{desc}{percentage:3.0f}%|{bar}| {elapsed}, {remaining} left{postfix}"
-        self._bar = tqdm(total=round(60 * minutes), desc=title, bar_format=form, mininterval=every_s, maxinterval=60,
-                         disable=not shown)  # fmt: skip
+        common: dict[str, Any] = {"mininterval": every_s, "maxinterval": 60, "disable": not shown}
+        self._timed = minutes is not None
+        if minutes is None:
+            self._bar = tqdm(total=steps, unit="step", desc=title or None, **common)
+        else:  # how many steps they hold is not known
+            whole = round(60 * minutes)
+            form = f"{title}{': ' if title else ''}" + "{percentage:3.0f}%|{bar}| {elapsed}, {remaining} left{postfix}"
+            self._bar = tqdm(total=whole, initial=min(whole, int(done_s)), bar_format=form, **common)
 
-    def __enter__(self) -> SecondsBar:
+    def __enter__(self) -> RunBar:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -75,9 +89,10 @@ class SecondsBar:
     def show(self, step: int, seconds: float, losses: Mapping[str, float]) -> None:
         """After so many steps and seconds; with no losses those before stay."""
         if losses:
-            told = {name.removeprefix("loss/"): f"{value:.3f}" for name, value in losses.items()}
-            self._bar.set_postfix({"step": step} | told, refresh=False)
-        self._bar.update(min(round(self._bar.total), int(seconds)) - self._bar.n)
+            told: dict[str, Any] = {name.removeprefix("loss/"): f"{value:.3f}" for name, value in losses.items()}
+            self._bar.set_postfix({"step": step} | told if self._timed else told, refresh=False)
+        done = min(self._bar.total, int(seconds)) if self._timed else step
+        self._bar.update(done - self._bar.n)
 
 
 def wrote_json(args: argparse.Namespace, result: dict[str, Any]) -> bool:

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from lie_picard.cli.common import SecondsBar, report
+from lie_picard.cli.common import RunBar, report
 from lie_picard.model import checkpoint
 from lie_picard.model.score_model import ScoreModel
 from lie_picard.objects import BUILT_IN
@@ -63,7 +63,7 @@ def distil(model: ScoreModel, recipe: recipes.Recipe, options: DistillationOptio
     )
     model.to_device(fabric.device).add_flow_map()
     training = Distillation(model, options)
-    with SecondsBar(options.minutes, "flow map") as bar:
+    with RunBar(options.minutes, "flow map") as bar:
 
         def show(step: int, seconds: float, loss: float) -> None:
             bar.show(step, seconds, {"loss": loss})

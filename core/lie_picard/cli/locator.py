@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lie_picard.cli.common import SecondsBar, report
+from lie_picard.cli.common import RunBar, report
 from lie_picard.data.scenes import SceneOptions
 from lie_picard.machine import pick_device
 from lie_picard.model import checkpoint
@@ -68,6 +68,6 @@ def trained(
     if resume and state.is_file():
         trainer.resume(state)
     output.parent.mkdir(parents=True, exist_ok=True)
-    with SecondsBar(minutes, "locator") as bar:
+    with RunBar(minutes, "locator", done_s=trainer.seconds) as bar:
         found = trainer.run(state, bar.show)
     return found, trainer.images

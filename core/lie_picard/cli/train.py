@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from lie_picard import machine
 from lie_picard.cli import locator
-from lie_picard.cli.common import SecondsBar, positive, report
+from lie_picard.cli.common import RunBar, positive, report
 from lie_picard.data.bop import Dataset, object_names
 from lie_picard.data.scenes import SceneOptions
 from lie_picard.estimation.estimator import PoseEstimator
@@ -151,7 +151,12 @@ def run(args: argparse.Namespace) -> None:
     watched = live.Live(args.output.with_suffix(".live.json"), goals, tqdm.write) if own or goals else None
     if watched is not None and args.resume:
         watched.resume()
-    with _Bar(recipe, args.progress_s, fabric.is_global_zero) as bar:
+    training = recipe.training
+    with RunBar(training.minutes, "", training.steps, args.progress_s, fabric.is_global_zero) as bar:
+
+        def show(step: int, losses: Mapping[str, float], seconds: float) -> None:
+            bar.show(step, seconds, losses if step % 20 == 0 else {})  # to read them each time would keep a GPU waiting
+
         validation, watch, every_s = None, None, None
         if watched is not None and args.validate_every != 0:
             validation, watch = functools.partial(look, recipe), watched.add
@@ -160,7 +165,7 @@ def run(args: argparse.Namespace) -> None:
             validation = functools.partial(validate, recipe)
         every = args.validate_every or (2000 if args.validate_every is None else recipe.training.steps)
         enough = watched.enough if watched is not None and goals else None
-        train(recipe, args.output, fabric, args.resume, command, bar.show, validation, every, known, every_s, watch,
+        train(recipe, args.output, fabric, args.resume, command, show, validation, every, known, every_s, watch,
               enough)  # fmt: skip
     if not fabric.is_global_zero:
         return
@@ -212,36 +217,6 @@ def _parts(names: Sequence[str], appearance: str | None) -> Catalogue:
     if appearance == "unknown":
         found = [one.unpainted() if isinstance(one, MeshObject) else one for one in found]
     return Catalogue.of(OWN, *found)
-
-
-class _Bar:
-    """A progress bar over the steps, or over the time of a run of so many minutes, with time left and losses."""
-
-    def __init__(self, recipe: recipes.Recipe, every_s: float, shown: bool) -> None:
-        minutes = recipe.training.minutes
-        self._timed = None if minutes is None else SecondsBar(minutes, "", every_s, shown)
-        # Of a run by time nobody knows how many steps it holds.
-        self._bar = tqdm(total=recipe.training.steps, unit="step", mininterval=every_s, maxinterval=60,
-                         disable=minutes is not None or not shown)  # fmt: skip
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-        if self._timed is not None:
-            self._timed.__exit__()
-
-    def show(self, step: int, losses: Mapping[str, float], seconds: float) -> None:
-        """After each step."""
-        read = step % 20 == 0  # to read them at each step would keep a GPU waiting
-        if self._timed is not None:
-            self._timed.show(step, seconds, losses if read else {})
-            return
-        if read:
-            told = {name.removeprefix("loss/"): f"{value:.3f}" for name, value in losses.items()}
-            self._bar.set_postfix(told, refresh=False)
-        self._bar.update(step - self._bar.n)
 
 
 def look(recipe: recipes.Recipe, model: ScoreModel) -> dict[str, float]:

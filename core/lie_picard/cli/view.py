@@ -64,10 +64,11 @@ def run(args: argparse.Namespace) -> None:
         _live(args)
         return
     settings = _settings(args)
+    from lie_picard.node.settings import on_its_own
     from lie_picard.recording import scenes as sources
     from lie_picard.view.page import page
 
-    settings = sources.one_by_one(settings, args.seed)
+    settings = on_its_own(settings, args.seed)
     bags = [one for one in args.source if one.is_dir() or one.suffix in (".mcap", ".db3")]
     if bags and len(args.source) > 1:
         raise ValueError("give image files, or one recording")

@@ -34,7 +34,7 @@ def rotation_coordinates(rotations: Tensor) -> tuple[NDArray[Any], NDArray[Any],
 
     R P = Rz(longitude) Ry(-latitude) Rx(turn): two angles place a point on the globe, the third is its hue.
     """
-    r = rotations.double().cpu() @ _POINTER
+    r = _with_pointer(rotations)
     longitude = torch.atan2(r[:, 1, 0], r[:, 0, 0])
     latitude = torch.asin(r[:, 2, 0].clamp(-1, 1))
     turn = torch.atan2(r[:, 2, 1], r[:, 2, 2])
@@ -43,7 +43,11 @@ def rotation_coordinates(rotations: Tensor) -> tuple[NDArray[Any], NDArray[Any],
 
 def pointed(rotations: Tensor) -> Tensor:
     """Where the object's pointer points. (N, 3, 3) -> (N, 3) unit vectors, in the axes that the rotations turn to."""
-    return (rotations.double().cpu() @ _POINTER)[:, :, 0]
+    return _with_pointer(rotations)[:, :, 0]
+
+
+def _with_pointer(rotations: Tensor) -> Tensor:
+    return rotations.double().cpu() @ _POINTER
 
 
 def hues(turn: NDArray[Any]) -> NDArray[np.float64]:

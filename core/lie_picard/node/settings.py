@@ -7,7 +7,7 @@ import functools
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +140,19 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
         tf_prefix=values["tf_prefix"],
         tf_modes=values["tf_modes"],
     )
+
+
+def on_its_own(settings: Settings, seed: int | None = None) -> Settings:
+    """The same for every image on its own and always the same way: nothing depends on its neighbours or a stopwatch.
+
+    Args:
+        seed: None: the settings' own, or 0 where they have none.
+    """
+    options = settings.options
+    if options.method == "auto":
+        options = replace(options, method="ode")
+    chosen = seed if seed is not None else settings.seed or 0
+    return replace(settings, options=options, warm_start=False, seed=chosen)
 
 
 def filled(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import json
 import signal
 import threading
@@ -145,13 +144,7 @@ def _options(args: argparse.Namespace) -> evaluate.Options:
     values = table.changed(settings.read_values(args.params, args.node), args.set)
     if args.models_info:
         values["symmetries"] = str(args.models_info)
-    chosen = settings.settings_of(table.checked(values))
-    # Every image on its own and always the same way: what depends on its neighbours or on a stopwatch is left out.
-    sampler = chosen.options
-    if sampler.method == "auto":
-        sampler = dataclasses.replace(sampler, method="ode")
-    seed = args.seed if args.seed is not None else chosen.seed or 0
-    chosen = dataclasses.replace(chosen, options=sampler, warm_start=False, seed=seed)
+    chosen = settings.on_its_own(settings.settings_of(table.checked(values)), args.seed)
     sizes = {target.object_id: target.diameter for target in chosen.targets}
     if args.results and len(args.bags) > 1:
         raise ValueError("--results are those of one recording: score the others one by one")

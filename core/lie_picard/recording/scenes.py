@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,7 +18,6 @@ from lie_picard.estimation.estimator import ImageError
 from lie_picard.estimation.several import estimator_of
 from lie_picard.files import read_at_most
 from lie_picard.geometry.camera import Camera, CameraError
-from lie_picard.messages.read import camera_of
 from lie_picard.node.pipeline import Frame, Pipeline
 from lie_picard.node.settings import Settings
 from lie_picard.recording.bag import find
@@ -25,7 +25,6 @@ from lie_picard.recording.frames import Topics, frames, resolve
 from lie_picard.recording.message_types import header_of, types, writer
 from lie_picard.recording.rendered import camera_info
 from lie_picard.rendering.clean import Crop
-from lie_picard.sampling import SamplerOptions
 from lie_picard.view.scene import Scene, scene
 
 _MAX_BYTES = 1 << 20  # of a calibration
@@ -43,8 +42,8 @@ class Lens:
     file: Path | None = None
     opening_deg: float | None = None
 
-    def camera(self, width: int, height: int, crop: Crop) -> Camera:
-        """Of images of this size.
+    def info(self, width: int, height: int, crop: Crop) -> Any:
+        """The CameraInfo of images of this size.
 
         Raises:
             ValueError: it does not fit them, or cannot be read.
@@ -58,7 +57,7 @@ class Lens:
             tangent = math.tan(math.radians(self.opening_deg) / 2)
         focal = min(width, height) / 2 / tangent
         matrix = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
-        return Camera(matrix, np.zeros(0), width, height)
+        return camera_info(types().Header(), Camera(matrix, np.zeros(0), width, height))
 
 
 def of_images(files: Sequence[Path], settings: Settings, lens: Lens, device: str = "auto") -> Iterator[Scene]:
@@ -72,13 +71,13 @@ def of_images(files: Sequence[Path], settings: Settings, lens: Lens, device: str
     for file in files:
         image = read_image(file)
         height, width = image.shape[:2]
-        camera = lens.camera(width, height, Crop(config.distance, config.fill))
+        info = lens.info(width, height, Crop(config.distance, config.fill))
         message = types().Image(
             header=header_of(0, "camera"), height=height, width=width, encoding="rgb8", step=3 * width,
             data=image.reshape(-1),
         )  # fmt: skip
         try:
-            result = pipeline(Frame(message, camera_info(message.header, camera)), settings, follow=False)
+            result = pipeline(Frame(message, info), settings, follow=False)
         except (ImageError, CameraError) as error:
             raise ValueError(f"{file}: {error}") from None
         assert result.shot is not None
@@ -133,15 +132,7 @@ def read_image(file: Path) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels[..., ::-1])
 
 
-def one_by_one(settings: Settings, seed: int) -> Settings:
-    """The same with nothing that depends on a stopwatch or on neighbours."""
-    options: SamplerOptions = settings.options
-    if options.method == "auto":
-        options = replace(options, method="ode")
-    return replace(settings, options=options, warm_start=False, seed=seed)
-
-
-def _calibrated(file: Path, width: int, height: int) -> Camera:
+def _calibrated(file: Path, width: int, height: int) -> Any:
     try:
         given = yaml.safe_load(read_at_most(file, _MAX_BYTES))
         parts = {name: [float(value) for value in given[key]["data"]]
@@ -159,4 +150,4 @@ def _calibrated(file: Path, width: int, height: int) -> Camera:
     info.d, info.k = np.array(parts["d"]), np.array(parts["k"])
     if info.k.size != 9:
         raise ValueError(f"{file}: camera_matrix has {info.k.size} numbers, not 9")
-    return camera_of(info, rectified=False)
+    return info

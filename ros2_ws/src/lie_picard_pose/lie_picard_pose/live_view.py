@@ -21,7 +21,7 @@ from lie_picard.geometry.camera import CameraError
 from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.messages.images import ImageError
 from lie_picard.messages.read import camera_of, check_size, nanoseconds_of, poses_of, symmetry_of, tracked_of
-from lie_picard.node.pipeline import Result, Shot
+from lie_picard.node.pipeline import Absent, Result, Shot
 from lie_picard.objects import Catalogue
 from lie_picard.view.scene import scene
 from lie_picard.view.server import SceneServer
@@ -147,11 +147,11 @@ class LiveView(Node):
         check_size(self._info, pixels.shape[1], pixels.shape[0])
         there = [found[one.object_id] for one in self._targets if found[one.object_id].hypotheses]
         poses = [poses_of(one, self._symmetries[one.object_id]) for one in there]
-        result = Result(poses, [tracked_of(one) for one in there], there, [])
+        lost = sorted(set(found) - {one.object_id for one in there})
+        missing = [Absent(name, found[name].presence, "") for name in lost]
+        result = Result(poses, [tracked_of(one) for one in there], there, [], missing=missing)
         caption = f"{image.header.stamp.sec}.{image.header.stamp.nanosec // 1_000_000:03d} s"
-        lost = [f"{name}: not found" for name in sorted(set(found) - {one.object_id for one in there})]
-        shown = scene(Shot(pixels, camera), result, self._targets, self._meshes, caption="; ".join([caption, *lost]))
-        self._server.show(shown)
+        self._server.show(scene(Shot(pixels, camera), result, self._targets, self._meshes, caption=caption))
 
 
 def run(
