@@ -205,7 +205,7 @@ def test_live_changes_take_effect_together_on_a_whole_frame(pose_node, bench):
     seen = lambda: {(len(m.sample_quaternions) // 4, m.statistics.steps) for m in bench.hypotheses}  # noqa: E731
     bench.ask(messages.image(CUBE), messages.camera_info(), until=lambda: (16, 9) in seen())
     assert seen() <= pairs
-    refused = bench.set_together([("samples", integer(32)), ("steps", integer(0))])
+    refused = bench.set_together([("samples", integer(32)), ("steps", integer(-1))])
     assert not refused.successful
     count = len(bench.hypotheses)
     bench.ask(messages.image(CUBE), messages.camera_info(), until=lambda: len(bench.hypotheses) > count + 1)
