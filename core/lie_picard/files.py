@@ -21,10 +21,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """A file to write instead of `path`, whose place it takes at the end; after an exception nothing has changed."""
     partial = path.with_name(path.name + ".partial")
     partial.unlink(missing_ok=True)  # a link would lead elsewhere
+    partial.touch()
+    usual = partial.stat().st_mode & 0o777
     yield partial
-    mask = os.umask(0)
-    os.umask(mask)
-    partial.chmod(0o666 & ~mask)  # safetensors writes files that nobody else may read
+    partial.chmod(usual)  # safetensors writes files that nobody else may read
     os.replace(partial, path)
 
 

@@ -134,9 +134,40 @@ def test_training_brings_the_map_to_the_flow_and_leaves_the_score_alone():
     before = {name: one.clone() for name, one in model.state_dict().items() if not name.startswith("flow_map")}
     training = Distillation(model, DistillationOptions(1.0, images=4, starts=16, steps=8, warmup_steps=1, ema=0.8))
     batch = batch_of(model)
-    losses = [training.advance(batch, 0.0) for _ in range(30)]
+    losses = [training.advance(batch) for _ in range(30)]
     assert sum(losses[-6:]) < 0.8 * sum(losses[:6])
     assert all(torch.equal(model.state_dict()[name], one) for name, one in before.items())
+
+
+def test_a_run_that_was_cut_goes_on_to_the_same_map(tmp_path):
+    options, state = DistillationOptions(1.0, images=4, starts=8, steps=6), tmp_path / "m.safetensors.map"
+    whole = Distillation(with_map(), options)
+    batch = batch_of(whole.model)
+    for step in range(4):
+        whole.advance(batch)
+        if step == 1:
+            whole.save(state)
+    resumed = Distillation(with_map(), dataclasses.replace(options, minutes=2.0))
+    resumed.resume(state)
+    assert resumed.step == 2
+    resumed.seconds = 0.0  # the learning rate is that of the clock, which stands still here
+    for _ in range(2):
+        resumed.advance(batch)
+    for mine, theirs in zip(resumed.average.parameters(), whole.average.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_a_state_of_another_run_or_model_is_refused(tmp_path):
+    options, state = DistillationOptions(1.0, images=4, starts=8, steps=6), tmp_path / "m.safetensors.map"
+    Distillation(with_map(), options).save(state)
+    other = with_map()
+    next(other.head.parameters()).data.add_(1.0)
+    for model, settings in ((with_map(), dataclasses.replace(options, steps=8)), (other, options)):
+        with pytest.raises(checkpoint.CheckpointError, match="other settings"):
+            Distillation(model, settings).resume(state)
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(checkpoint.CheckpointError, match="start afresh"):
+        Distillation(with_map(), options).resume(state)
 
 
 def batch_of(model):
@@ -144,9 +175,11 @@ def batch_of(model):
     from lie_picard.objects.symsol.solids import solid
     from lie_picard.rendering.clean import render
 
-    names = ["tet", "cube", "cone", "cyl"]
-    rotations = so3.uniform(4, generator=test_generator(5))
-    pictures = torch.cat([render(solid(one), rotations[k : k + 1], channels=3) for k, one in enumerate(names)])
+    names = [name for name in ("tet", "cube", "cone", "cyl") if name in model.config.objects]
+    rotations = so3.uniform(len(names), generator=test_generator(5))
+    pictures = torch.cat(
+        [render(solid(one), rotations[k : k + 1], model.config.image_size, channels=3) for k, one in enumerate(names)]
+    )
     return Batch(pictures, rotations, torch.tensor([model.config.objects.index(one) for one in names]))
 
 
@@ -198,5 +231,6 @@ def test_the_command_gives_a_checkpoint_a_map_and_keeps_the_rest(tmp_path, capsy
         str(recipe),
     ]
     assert main(command) == 0
+    assert main([*command, "--resume"]) == 0  # no time is left: the same map
     before, after = checkpoint.load(file).state_dict(), checkpoint.load(output)
     assert after.config.flow_map and all(torch.equal(after.state_dict()[name], one) for name, one in before.items())

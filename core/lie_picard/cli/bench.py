@@ -75,9 +75,7 @@ def run(args: argparse.Namespace) -> None:
         benchmark(estimator, args.steps, args.samples, args.plans, on_row=keep("rows"), **common)
         windows(estimator, args.windows, max(args.steps), on_row=keep("windows"), **common)
         if images:
-            result["frontier"] = frontier.frontier(estimator, images, args.repeats, args.seed, bar.update)
-    if args.output is not None:
-        speed_report.write_benchmark(args.output, result)
+            frontier.frontier(estimator, images, args.repeats, args.seed, keep("frontier"))
     report(args, result, tables.BENCH_COLUMNS)
 
 

@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", metavar="NAME|FILE",
                         help="whose images it is trained on; default: what the checkpoint was trained on")  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--resume", action="store_true", help="continue from OUTPUT.map where it exists")
     parser.add_argument("--half", action="store_true", help="write matrices in half precision: half the file")
 
 
@@ -39,16 +40,29 @@ def run(args: argparse.Namespace) -> None:
     if args.recipe is None and "recipe" not in note:
         raise ValueError(f"{args.checkpoint} does not say what it was trained on: give --recipe")
     recipe = recipes.Recipe.from_dict(note["recipe"]) if args.recipe is None else recipes.read(args.recipe)
-    images = distil(model, recipe, options, args.device)
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    state = args.output.with_name(args.output.name + ".map")
+    images = distil(model, recipe, options, args.device, state, args.resume)
     checkpoint.save(model, args.output, note | {"flow_map": {"minutes": args.minutes, "images": images}}, args.half)
     report(args, {"output": str(args.output), "images": images, "minutes": args.minutes})
 
 
-def distil(model: ScoreModel, recipe: recipes.Recipe, options: DistillationOptions, device: str = "auto") -> int:
+def distil(
+    model: ScoreModel,
+    recipe: recipes.Recipe,
+    options: DistillationOptions,
+    device: str = "auto",
+    state: Path | None = None,
+    resume: bool = False,
+) -> int:
     """Give a model a flow map, trained on a recipe's images; the number of images shown.
+
+    Args:
+        state: file that is kept up to date, from which an interrupted run goes on with `resume`.
 
     Raises:
         UnknownObjectError, DatasetError: what the recipe shows is not there.
+        CheckpointError: the state is damaged, or of another run.
     """
     fabric = make_fabric(device)
     known = checkpoint.catalogue_for(model.known, model.catalogue or BUILT_IN)
@@ -63,11 +77,9 @@ def distil(model: ScoreModel, recipe: recipes.Recipe, options: DistillationOptio
     )
     model.to_device(fabric.device).add_flow_map()
     training = Distillation(model, options)
-    with RunBar(options.minutes, "flow map") as bar:
-
-        def show(step: int, seconds: float, loss: float) -> None:
-            bar.show(step, seconds, {"loss": loss})
-
-        images = training.run(batches_of(shown, fabric, 0, known_objects(shown, known)), show)
+    if resume and state is not None and state.is_file():
+        training.resume(state)
+    with RunBar(options.minutes, "flow map", done_s=training.seconds) as bar:
+        training.run(batches_of(shown, fabric, training.step, known_objects(shown, known)), state, bar.show)
     model.eval()
-    return images
+    return training.images

@@ -41,16 +41,20 @@ def plans(has_flow_map: bool) -> dict[str, SamplerOptions]:
 
 
 def frontier(
-    estimator: PoseEstimator, images: int, repeats: int, seed: int, on_row: Callable[[], None] | None = None
+    estimator: PoseEstimator,
+    images: int,
+    repeats: int,
+    seed: int,
+    on_row: Callable[[list[dict[str, Any]]], None] | None = None,
 ) -> list[dict[str, Any]]:
     """One row a plan: quality on `images` test images of each solid, and times for one image's samples.
 
     Precision is of 16 samples an image, recall of 200 of each tenth image. For the times (`ms_of_N`) all plans run on
-    each image in turn, from the same start.
+    each image in turn, from the same start. `on_row` gets the rows so far whenever there is another one.
     """
     chosen = plans(estimator.config.flow_map)
     times = {count: _times(estimator, chosen, count, repeats, seed) for count in TIMED}
-    rows = []
+    rows: list[dict[str, Any]] = []
     quality = EvaluationOptions(images, SAMPLES, max(1, images // _RECALL_SHARE), RECALLED, seed)
     for name, options in chosen.items():
         measured = evaluate(estimator, estimator.config.objects, options, quality)
@@ -72,7 +76,7 @@ def frontier(
             }
         )
         if on_row:
-            on_row()
+            on_row(rows)
     return rows
 
 

@@ -7,12 +7,14 @@ teacher's own errors, and are left out.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +30,7 @@ from lie_picard.sampling.options import LAST_SIGMA
 from lie_picard.sampling.scheme import Scheme, multistep
 from lie_picard.sampling.solution import UNSETTLED
 from lie_picard.training.optimizers import Muon
+from lie_picard.training.states import SAVE_EVERY_S, load_state, save_state
 
 _TAKEN = 2, 4  # numbers of steps that the map is for
 
@@ -111,7 +114,7 @@ class Distillation:
         self.sigmas = noise.sigmas
         self.levels = torch.cat([noise.sigmas.new_tensor([config.sigma_max]), noise.sigmas, noise.sigmas.new_zeros(1)])
         self.used = self._used()
-        self.step = 0
+        self.step, self.seconds = 0, 0.0
 
     def _used(self) -> Tensor:
         """Pairs (S, 2) of the teacher's levels that are nearest to those of the map's steps."""
@@ -152,7 +155,7 @@ class Distillation:
         kept = paths.settled[:, path]
         return (error * kept).sum() / kept.sum().clamp_min(1)
 
-    def advance(self, batch: Batch, seconds: float) -> float:
+    def advance(self, batch: Batch) -> float:
         """One step of the optimiser; the loss before it."""
         options = self.options
         generator = train_generator("distillation", options.seed, self.step)
@@ -166,7 +169,7 @@ class Distillation:
         paths = solved(self.model.head, teacher, start, self.scheme, self.sigmas)
         loss = self.loss(self.map.image_terms(features), paths, generator)
         for group in self.optimizer.param_groups:
-            group["lr"] = options.rate(self.step, seconds)
+            group["lr"] = options.rate(self.step, self.seconds)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.map.parameters(), 1.0, error_if_nonfinite=True)
@@ -178,18 +181,60 @@ class Distillation:
                 mine.lerp_(theirs, 1 - decay)
         return float(loss.detach())
 
-    def run(self, batches: Iterator[Batch], on_step: Callable[[int, float, float], None] | None = None) -> int:
-        """Train for the options' minutes; the number of images seen. `model.flow_map` is the average.
+    def run(
+        self,
+        batches: Iterator[Batch],
+        state: Path | None = None,
+        on_step: Callable[[int, float, dict[str, float]], None] | None = None,
+    ) -> None:
+        """Train on until the options' minutes are over. `model.flow_map` is the average.
 
         Args:
-            on_step: called with (steps done, seconds, loss).
+            state: file that is kept up to date for `resume`, also when the run is interrupted.
+            on_step: called with (steps done, seconds, losses).
         """
         waiting = next(batches)  # photographs are cut, constants copied: not the training's time
-        begun, images = time.monotonic(), 0
-        while (seconds := time.monotonic() - begun) < 60 * self.options.minutes:
-            loss = self.advance(waiting, seconds)
-            images += len(waiting.labels)
-            if on_step is not None:
-                on_step(self.step, time.monotonic() - begun, loss)
-            waiting = next(batches)
-        return images
+        begun = saved = time.monotonic()
+        before = self.seconds
+        try:
+            while self.seconds < 60 * self.options.minutes:
+                loss = self.advance(waiting)
+                self.seconds = before + time.monotonic() - begun
+                if on_step is not None:
+                    on_step(self.step, self.seconds, {"loss": loss})
+                if state is not None and time.monotonic() - saved > SAVE_EVERY_S:
+                    self.save(state)
+                    saved = time.monotonic()
+                waiting = next(batches)
+        finally:
+            if state is not None:
+                self.save(state)
+
+    @property
+    def images(self) -> int:
+        """Images that were shown so far."""
+        return self.step * self.options.images
+
+    def save(self, path: Path) -> None:
+        """All that `resume` needs, as one file."""
+        note = {"step": self.step, "seconds": self.seconds}
+        save_state(path, "lie_picard_distillation", self._networks(), self.optimizer, self._run(), note)
+
+    def resume(self, path: Path) -> None:
+        """Continue where `save` stood; the run may be longer or shorter than it was meant to be.
+
+        Raises:
+            CheckpointError: the file is damaged, or belongs to a run with other settings or of another model.
+        """
+        note = load_state(path, self._networks(), self.optimizer, self._run())
+        self.step, self.seconds = int(note["step"]), float(note["seconds"])
+
+    def _networks(self) -> dict[str, nn.Module]:
+        return {"map": self.map, "average": self.average}
+
+    def _run(self) -> dict[str, Any]:
+        score = hashlib.sha256()
+        for one in self.model.head.parameters():
+            score.update(one.detach().cpu().numpy().tobytes())
+        settings = {name: value for name, value in asdict(self.options).items() if name != "minutes"}
+        return {"training": settings, "model": self.model.config.to_dict(), "score": score.hexdigest()}

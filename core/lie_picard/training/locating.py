@@ -13,20 +13,16 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from lie_picard import machine
 from lie_picard.data.scenes import Scene, SceneObject, SceneOptions, SceneStream
 from lie_picard.data.seeds import train_generator
-from lie_picard.files import atomic_write
-from lie_picard.model.checkpoint import CheckpointError
 from lie_picard.model.locator import STRIDE, Locator, LocatorConfig, Maps, StoredLocator
 from lie_picard.objects import Object
 from lie_picard.training.optimizers import Muon
+from lie_picard.training.states import SAVE_EVERY_S, load_state, save_state
 
-SAVE_EVERY_S = 120.0
 _ALIKE = 1e-3  # relative difference of area and volume up to which two objects are of one shape
 _TAUGHT = 0.4  # of the heat at an object's centre: where the box is taught
 _BOX = 2.0  # weight of the box beside the heat
@@ -231,13 +227,8 @@ class LocatorTrainer:
 
     def save(self, path: Path) -> None:
         """All that `resume` needs, as one file."""
-        tensors = {f"model.{name}": one.contiguous() for name, one in self.model.state_dict().items()}
-        tensors |= {f"average.{name}": one.contiguous() for name, one in self.average.state_dict().items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": one.contiguous() for name, one in state.items()}
-        note = {"step": self.step, "seconds": self.seconds, "run": self._run()}
-        with atomic_write(path) as partial:
-            save_file(tensors, str(partial), {"format": "lie_picard_locator_training", "state": json.dumps(note)})
+        note = {"step": self.step, "seconds": self.seconds}
+        save_state(path, "lie_picard_locator_training", self._networks(), self.optimizer, self._run(), note)
 
     def resume(self, path: Path) -> None:
         """Continue where `save` stood; other scenes follow.
@@ -245,27 +236,11 @@ class LocatorTrainer:
         Raises:
             CheckpointError: the file is damaged or belongs to a run with other settings.
         """
-        try:
-            with safe_open(str(path), "pt") as opened:
-                note = json.loads((opened.metadata() or {})["state"])
-                tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            if note["run"] != self._run():
-                raise CheckpointError(
-                    f"{path} belongs to a run with other settings; give the same ones, or remove it to start afresh"
-                )
-            pick = lambda prefix: {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}  # noqa: E731
-            self.model.load_state_dict(pick("model."))
-            self.average.load_state_dict(pick("average."))
-            state: dict[int, dict[str, Tensor]] = {}
-            for key, value in pick("optimizer.").items():
-                index, name = key.split(".", 1)
-                state.setdefault(int(index), {})[name] = value
-            self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
-            self.step, self.seconds = int(note["step"]), float(note["seconds"])
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            if isinstance(error, CheckpointError):
-                raise
-            raise CheckpointError(f"{path}: unreadable ({error}); remove it to start afresh") from error
+        note = load_state(path, self._networks(), self.optimizer, self._run())
+        self.step, self.seconds = int(note["step"]), float(note["seconds"])
+
+    def _networks(self) -> dict[str, nn.Module]:
+        return {"model": self.model, "average": self.average}
 
     def _run(self) -> dict[str, object]:
         return {
