@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import trimesh
 import yaml
+from few import few_scenes
 from rosbags.highlevel import AnyReader
 
 from lie_picard import cli
@@ -58,7 +59,7 @@ def test_every_command_of_the_page_does_what_it_says(bracket, monkeypatch, capsy
     monkeypatch.setattr(command, "_LOOK", few)
     monkeypatch.setattr(command, "_LAST", few)
     monkeypatch.setattr(command, "_CALIBRATION_IMAGES", 3)
-    monkeypatch.setattr(command, "_SCENES", 3)
+    few_scenes(monkeypatch)
     done = []
     for line in commands(PAGE.read_text()):
         name, *words = shlex.split(line)

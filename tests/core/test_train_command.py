@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import trimesh
+from few import few_scenes
 
 from lie_picard import PoseEstimator, cli
 from lie_picard.cli import train as command
@@ -40,7 +41,7 @@ def store(parts, tmp_path, monkeypatch):
     monkeypatch.setattr(command, "_LOOK", few)
     monkeypatch.setattr(command, "_LAST", few)
     monkeypatch.setattr(command, "_CALIBRATION_IMAGES", 3)
-    monkeypatch.setattr(command, "_SCENES", 3)
+    few_scenes(monkeypatch)
     return tmp_path
 
 

@@ -59,7 +59,7 @@ def fitted(
             if wide > _FAR:
                 away, near = samples.nearest_facing(turned + centre, facing @ turn.T)
             else:
-                away, near = samples.tree.query(turned + centre)
+                away, near = samples.tree.query(turned + centre, workers=-1)
             normal = samples.normals[near]
             offset = turned + centre - samples.points[near]
             residual = (offset * normal).sum(1)

@@ -70,7 +70,7 @@ def compared(samples: Samples, rotation: Array, centre: Array, chosen: Indices, 
 def _one_way(samples: Samples, rotation: Array, centre: Array, chosen: Indices) -> tuple[Array, Array, Array | None]:
     points = centre + (samples.points[chosen] - centre) @ rotation.T
     normals = samples.facing[chosen] @ rotation.T
-    _, near = samples.tree.query(points, NEIGHBOURS)
+    _, near = samples.tree.query(points, NEIGHBOURS, workers=-1)
     flat = near.reshape(-1)
     away = _to_triangles(samples, np.repeat(points, NEIGHBOURS, 0), flat)
     cosine = np.abs(np.einsum("nd,nkd->nk", normals, samples.facing[near])).clip(0, 1)
@@ -87,7 +87,7 @@ def _one_way(samples: Samples, rotation: Array, centre: Array, chosen: Indices) 
 def mean_distance(samples: Samples, rotations: Array, centre: Array, points: Array) -> Array:
     """Mean distance, each at most 5% of the diameter, of points (N, 3) turned by (K, 3, 3) to the surface. -> (K,)."""
     turned = centre + np.einsum("kij,nj->kni", rotations, points - centre)
-    away, near = samples.tree.query(turned.reshape(-1, 3), 1, distance_upper_bound=0.1)
+    away, near = samples.tree.query(turned.reshape(-1, 3), 1, distance_upper_bound=0.1, workers=-1)
     valid = near < len(samples.points)
     near = np.where(valid, near, 0)
     offset = turned.reshape(-1, 3) - samples.points[near]

@@ -81,7 +81,7 @@ class Samples:
 
     @cached_property
     def _pixel(self) -> Indices:
-        return np.asarray(self.tree.query(self.points, _BLUR)[1])
+        return np.asarray(self.tree.query(self.points, _BLUR, workers=-1)[1])
 
     @cached_property
     def planes(self) -> tuple[Array, NDArray[np.bool_]]:
