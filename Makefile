@@ -4,6 +4,9 @@ SHELL := /bin/bash
 PROGRAMS := ros2_ws/install/lie_picard_pose/lib/lie_picard_pose
 PACKAGES := $(shell find ros2_ws/src ros2_ws/without_ros launch -type f -not -path '*/__pycache__/*' 2>/dev/null)
 
+# Tests mostly wait for programs to start, and use one core: several files at once take half the time.
+WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 1); echo $$((n < 4 ? n : 4)))
+
 .PHONY: matching-ros help setup demo test fuzz soak bench bench-gpu lint docs clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -23,8 +26,8 @@ ros2_ws/install/.complete: .venv/.complete $(PACKAGES) scripts/build.sh scripts/
 demo: setup  ## replay two recordings through the pose node and show what it publishes; DEMO="--recording moving" for one
 	@source scripts/env.sh && $(PROGRAMS)/demo $(DEMO)
 
-test: setup  ## all tests
-	@source scripts/env.sh && python -m pytest $(TEST)
+test: setup  ## all tests, WORKERS=2 at once (default: a core each, 4 at most); TEST="tests/core -k picard" for some
+	@source scripts/env.sh && python -m pytest -n $(WORKERS) --dist loadfile $(TEST)
 
 fuzz: setup  ## search for examples that break the properties of the core
 	@source scripts/env.sh && FUZZ=$(or $(FUZZ),20) python -m pytest $(or $(TEST),tests/core)
