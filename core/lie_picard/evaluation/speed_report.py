@@ -126,14 +126,14 @@ def _plot_windows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 def _plot_frontier(rows: Sequence[Mapping[str, Any]], where: Mapping[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(15, 4.6), layout="constrained")
+    figure = Figure(figsize=(7.5, 11), layout="constrained")  # below each other: legible at a page's width
     panels = (
         ("mean_deg", "mean angle to the nearest true pose [deg]"),
         ("beyond_5deg", "share beyond 5 deg [%]"),
         ("missed", "true poses missed by 200 samples [%]"),
     )
     rows = [{**row, "missed": max(1 - row["modes_reached"], 1e-4)} for row in rows]
-    for axes, (key, label) in zip(figure.subplots(1, 3), panels, strict=True):
+    for axes, (key, label) in zip(figure.subplots(3, 1), panels, strict=True):
         families: dict[str, list[Mapping[str, Any]]] = {}
         for row in rows:
             name, _, rest = row["plan"].partition(" ")
@@ -154,5 +154,5 @@ def _plot_frontier(rows: Sequence[Mapping[str, Any]], where: Mapping[str, Any], 
         axes.set_ylabel(label)
         axes.grid(which="both", alpha=0.3)
         axes.legend(fontsize=8)
-    figure.suptitle(f"Quality against time ({machine.one_line(dict(where))})", fontsize=10)
+    figure.suptitle(f"Quality against time ({machine.one_line(dict(where))})", fontsize=9)
     figure.savefig(path, dpi=130)
