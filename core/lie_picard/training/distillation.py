@@ -217,8 +217,9 @@ class Distillation:
 
     def save(self, path: Path) -> None:
         """All that `resume` needs, as one file."""
-        note = {"step": self.step, "seconds": self.seconds}
-        save_state(path, "lie_picard_distillation", self._networks(), self.optimizer, self._run(), note)
+        save_state(
+            path, "lie_picard_distillation", self._networks(), self.optimizer, self._run(), self.step, self.seconds
+        )
 
     def resume(self, path: Path) -> None:
         """Continue where `save` stood; the run may be longer or shorter than it was meant to be.
@@ -226,8 +227,7 @@ class Distillation:
         Raises:
             CheckpointError: the file is damaged, or belongs to a run with other settings or of another model.
         """
-        note = load_state(path, self._networks(), self.optimizer, self._run())
-        self.step, self.seconds = int(note["step"]), float(note["seconds"])
+        self.step, self.seconds = load_state(path, self._networks(), self.optimizer, self._run())
 
     def _networks(self) -> dict[str, nn.Module]:
         return {"map": self.map, "average": self.average}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -227,8 +226,9 @@ class LocatorTrainer:
 
     def save(self, path: Path) -> None:
         """All that `resume` needs, as one file."""
-        note = {"step": self.step, "seconds": self.seconds}
-        save_state(path, "lie_picard_locator_training", self._networks(), self.optimizer, self._run(), note)
+        save_state(
+            path, "lie_picard_locator_training", self._networks(), self.optimizer, self._run(), self.step, self.seconds
+        )
 
     def resume(self, path: Path) -> None:
         """Continue where `save` stood; other scenes follow.
@@ -236,8 +236,7 @@ class LocatorTrainer:
         Raises:
             CheckpointError: the file is damaged or belongs to a run with other settings.
         """
-        note = load_state(path, self._networks(), self.optimizer, self._run())
-        self.step, self.seconds = int(note["step"]), float(note["seconds"])
+        self.step, self.seconds = load_state(path, self._networks(), self.optimizer, self._run())
 
     def _networks(self) -> dict[str, nn.Module]:
         return {"model": self.model, "average": self.average}
@@ -246,7 +245,7 @@ class LocatorTrainer:
         return {
             "objects": [one.name for one in self.objects],
             # A run may go on for longer than it was meant to.
-            "training": {k: v for k, v in json.loads(json.dumps(asdict(self.options))).items() if k != "minutes"},
+            "training": {k: v for k, v in asdict(self.options).items() if k != "minutes"},
             "features": self.model.config.features,
-            "scenes": json.loads(json.dumps(asdict(self.scenes))),
+            "scenes": asdict(self.scenes),
         }

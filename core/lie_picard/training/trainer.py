@@ -11,27 +11,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from lie_picard.data.seeds import train_generator
 from lie_picard.data.stream import Batch
-from lie_picard.files import atomic_write
 from lie_picard.model import checkpoint
 from lie_picard.model.score_model import ScoreModel
 from lie_picard.objects import BUILT_IN, Catalogue, MeshObject, catalogue
 from lie_picard.rendering.constants import uploaded
+from lie_picard.training import states
 from lie_picard.training.losses import Denoising, Losses, finite
 from lie_picard.training.optimizers import Muon
 from lie_picard.training.recipe import Recipe, TrainingOptions
 from lie_picard.training.sources import batches_of, known_objects, tell_of_tables
+from lie_picard.training.states import SAVE_EVERY_S
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-SAVE_EVERY_S = 120.0
 
 
 class Trainer:
@@ -164,14 +161,10 @@ class Trainer:
             return
         tensors = dict(self.losses.state_dict())
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
-        tensors = {k: v.contiguous().cpu() for k, v in tensors.items()}
         note: dict[str, Any] = {"step": self.step, "recipe": self.recipe.to_dict(), "fell": self._fell}
         if self.options.minutes is not None:
             note["seconds"] = self._own_seconds() if seconds is None else seconds
-        with atomic_write(path) as partial:
-            save_file(tensors, str(partial), {"format": "lie_picard_training", "state": json.dumps(note)})
+        states.write(path, "lie_picard_training", tensors, self.optimizer, note)
 
     def resume(self, path: Path) -> None:
         """Continue where `save` stood.
@@ -181,12 +174,7 @@ class Trainer:
         Raises:
             CheckpointError: the file is damaged or belongs to a run with other settings.
         """
-        try:
-            with safe_open(str(path), "pt") as opened:
-                note = json.loads((opened.metadata() or {}).get("state", "{}"))
-                tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise checkpoint.CheckpointError(f"{path}: unreadable ({error}); remove it to start afresh") from error
+        note, tensors = states.read(path)
         if note.get("fell"):  # a goal was met: the run is as long as that made it, whatever it might have been
             try:
                 self._take(dataclasses.replace(self.options, minutes=Recipe.from_dict(note["recipe"]).training.minutes))
@@ -194,21 +182,17 @@ class Trainer:
                 note = {}  # damaged: of no run that is known
             self._fell = True
         if not self._continues(note):
-            raise checkpoint.CheckpointError(
-                f"{path} belongs to a run with other settings; give the same ones, or remove it to start afresh"
-            )
-        pick = lambda prefix: {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}  # noqa: E731
+            raise states.other_run(path)
         modules = tuple(f"{name}." for name, _ in self.losses.named_children())
         self.losses.load_state_dict({name: value for name, value in tensors.items() if name.startswith(modules)})
-        self.average.load_state_dict(pick("average."))
+        self.average.load_state_dict(states.below(tensors, "average."))
         parameters = list(self.losses.parameters())
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in pick("optimizer.").items():
-            index, name = key.split(".", 1)
-            # The fused optimiser takes moments to lie in memory as their parameter does.
-            like = parameters[int(index)]
-            value = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
-            state.setdefault(int(index), {})[name] = value
+        state = states.moments(tensors)
+        for index, parts in state.items():
+            like = parameters[index]  # the fused optimiser takes moments to lie in memory as their parameter does
+            for name, value in parts.items():
+                if value.shape == like.shape:
+                    parts[name] = torch.empty_like(like).copy_(value)
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
         self.step = int(note["step"])
         self._earlier = float(note.get("seconds", 0.0))
