@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 import trimesh
 import yaml
-from few import few_scenes
+from few import few_images
 from rosbags.highlevel import AnyReader
 
 from lie_picard import cli
-from lie_picard.cli import train as command
 from lie_picard.evaluation.accuracy import EvaluationOptions
 from lie_picard.messages.read import rotation_of
 from lie_picard.node import settings
@@ -55,11 +54,7 @@ def bracket(tmp_path_factory):
 def test_every_command_of_the_page_does_what_it_says(bracket, monkeypatch, capsys):
     monkeypatch.chdir(bracket)
     monkeypatch.setenv("LIE_PICARD_OBJECTS", str(bracket / "objects"))
-    few = EvaluationOptions(images=2, samples=2, recall_images=1, recall_samples=4)
-    monkeypatch.setattr(command, "_LOOK", few)
-    monkeypatch.setattr(command, "_LAST", few)
-    monkeypatch.setattr(command, "_CALIBRATION_IMAGES", 3)
-    few_scenes(monkeypatch)
+    few_images(monkeypatch, EvaluationOptions(images=2, samples=2, recall_images=1, recall_samples=4))
     done = []
     for line in commands(PAGE.read_text()):
         name, *words = shlex.split(line)

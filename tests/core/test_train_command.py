@@ -6,10 +6,9 @@ import cv2
 import numpy as np
 import pytest
 import trimesh
-from few import few_scenes
+from few import few_images
 
 from lie_picard import PoseEstimator, cli
-from lie_picard.cli import train as command
 from lie_picard.evaluation.accuracy import EvaluationOptions
 from lie_picard.model import checkpoint
 from lie_picard.objects import OWN, catalogue
@@ -37,11 +36,7 @@ def parts(tmp_path_factory):
 def store(parts, tmp_path, monkeypatch):
     """A folder for results, where the parts are known and little is measured of them."""
     monkeypatch.setenv("LIE_PICARD_OBJECTS", str(parts))
-    few = EvaluationOptions(images=3, samples=2, recall_images=1, recall_samples=10)
-    monkeypatch.setattr(command, "_LOOK", few)
-    monkeypatch.setattr(command, "_LAST", few)
-    monkeypatch.setattr(command, "_CALIBRATION_IMAGES", 3)
-    few_scenes(monkeypatch)
+    few_images(monkeypatch, EvaluationOptions(images=3, samples=2, recall_images=1, recall_samples=10))
     return tmp_path
 
 
