@@ -9,6 +9,7 @@ from launch.events.process import ProcessExited
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import EqualsSubstitution, IfElseSubstitution, LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 from launch import LaunchContext, LaunchDescription
@@ -32,6 +33,7 @@ def generate_launch_description() -> LaunchDescription:
                 choices=["turning", "moving"],
                 description="turning: five solids, their places given; moving: three, found by the camera alone.",
             ),
+            DeclareLaunchArgument("rate", default_value="1.0", description="How fast to play; less than 1: slower."),
             DeclareLaunchArgument("picture", default_value="demo.png", description="Picture to write at the end."),
             DeclareLaunchArgument("rviz", default_value="false", description="Start RViz too."),
             DeclareLaunchArgument("device", default_value="", description="Where to compute: auto, cpu or cuda."),
@@ -53,7 +55,7 @@ def generate_launch_description() -> LaunchDescription:
                     PathJoinSubstitution([SHARE, "demo", IfElseSubstitution(moving, "moving_solids", "turning_solids")])
                 ],
                 # Node and view: one may be there long before the other. RViz shows the node's pictures.
-                parameters=[{"listeners": 2}],
+                parameters=[{"listeners": 2, "rate": ParameterValue(LaunchConfiguration("rate"), value_type=float)}],
                 output="screen",
             ),
             Node(

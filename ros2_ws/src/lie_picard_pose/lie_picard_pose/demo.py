@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from ament_index_python import get_package_prefix, get_package_share_directory
 
 from lie_picard_pose import demo_view
+from lie_picard_pose.bag_player import TABLE
 from lie_picard_pose.demo_recording import CAMERA, DIAMETER, OBJECTS, scene
 
 _STOP_S = 5.0
@@ -73,9 +75,10 @@ def _show(part: _Part, parameters: list[str], args: argparse.Namespace) -> tuple
     with tempfile.TemporaryDirectory() as folder:
         logs = {program: Path(folder) / f"{program}.log" for program in ("pose_node", "bag_player")}
         # Two listeners: the node, which subscribes once its model is loaded, and the view.
+        played = [a for parameter in ("listeners:=2", f"rate:={args.rate}") for a in ("-p", parameter)]
         commands = {
             "pose_node": ["--ros-args", *files, *parameters],
-            "bag_player": [str(share / "demo" / part.recording), "--ros-args", "-p", "listeners:=2"],
+            "bag_player": [str(share / "demo" / part.recording), "--ros-args", *played],
         }
         processes = [_start(programs / program, arguments, logs[program]) for program, arguments in commands.items()]
         try:
@@ -91,6 +94,18 @@ def _show(part: _Part, parameters: list[str], args: argparse.Namespace) -> tuple
     return status, bool(ended)
 
 
+def _rate(text: str) -> float:
+    """A rate that the player takes."""
+    low, high = TABLE["rate"].low or 0.0, TABLE["rate"].high or math.inf
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not low <= value <= high:
+        raise argparse.ArgumentTypeError(f"'{text}' is no rate: give a number from {low:g} to {high:g}")
+    return value
+
+
 def _second(file: Path | None) -> Path | None:
     """The second part's file beside the first one's: demo.png, demo_moving.png."""
     return None if file is None else file.with_name(f"{file.stem}_moving{file.suffix}")
@@ -102,6 +117,8 @@ def main() -> int:
     demo_view.add_arguments(parser)
     parser.add_argument("--recording", choices=("both", *_PARTS), default="both", help="what to show (default both); "
                         "the second one's files are named *_moving")  # fmt: skip
+    parser.add_argument("--rate", type=_rate, default=1.0, help="how fast to play, relative to the recording: less "
+                        "than 1 where the node drops images (default %(default)s)")  # fmt: skip
     parser.add_argument("--objects", nargs="+", choices=OBJECTS, default=list(OBJECTS), help="which of the solids that "
                         "turn")  # fmt: skip
     args = parser.parse_args()

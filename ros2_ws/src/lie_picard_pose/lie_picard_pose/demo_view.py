@@ -21,6 +21,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.utilities import remove_ros_args
+from rich.box import HEAVY_HEAD, SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -37,6 +38,8 @@ from lie_picard_pose.running import run
 
 _TRUTH = "truth/"
 _SHOWN = 3
+_WIDE = 120  # columns of a terminal: less have no room for quaternions
+_NARROW: dict[str, Any] = {"box": SIMPLE_HEAD, "padding": 0}  # fits 80 columns
 _LAST_RESULT_S = 3.0  # wait for the last results after the recording's end
 _KINDS = tuple(kind.value for kind in AMBIGUITIES)
 _SOLIDS = catalogue(BUILT_IN)
@@ -132,22 +135,17 @@ class DemoView(Node):
             if len(self._newest[1]) >= len(self.picture):
                 self.picture = self._newest[1]
 
-    def table(self) -> Group:
-        """The latest result of every object, as a terminal table."""
-        table = Table(title="what the node publishes", title_justify="left")
-        for heading in (
-            "object",
-            "ambiguity",
-            "mode",
-            "weight",
-            "x y z [m]",
-            "quaternion x y z w",
-            "error [deg]",
-            "latency [ms]",
-        ):
-            table.add_column(
-                heading, justify="right" if heading not in ("object", "ambiguity") else "left", no_wrap=True
-            )
+    def table(self, width: int) -> Group:
+        """The latest result of every object, as a table of a terminal of so many columns."""
+        wide = width >= _WIDE
+        style = {"box": HEAVY_HEAD} if wide else _NARROW
+        table = Table(title="what the node publishes", title_justify="left", **style)
+        for heading in ("object", "ambiguity", "mode", "weight", "x y z\n[m]", "quaternion x y z w", "error\n[deg]",
+                        "latency\n[ms]"):  # fmt: skip
+            if heading.startswith("quaternion") and not wide:
+                continue
+            words = heading in ("object", "ambiguity")
+            table.add_column(Text(heading), justify="left" if words else "right", no_wrap=not words)
         for name in sorted(self.scores, key=_order):
             score = self.scores[name]
             if not score.there or score.latest is None:
@@ -159,7 +157,7 @@ class DemoView(Node):
                 error = _error_deg(name, q, truth)
                 kind = _KINDS[score.latest.ambiguity]
                 modes = len(score.latest.hypotheses)
-                table.add_row(
+                cells = [
                     name if row == 0 else "",
                     kind if row == 0 else (f"{modes} modes" if row == 1 else ""),
                     str(h.mode_id),
@@ -168,8 +166,10 @@ class DemoView(Node):
                     f"{q.x:+.2f} {q.y:+.2f} {q.z:+.2f} {q.w:+.2f}",
                     f"{error:.2f}",
                     f"{score.latency_ms[-1]:.0f}" if row == 0 else "",
-                    end_section=row == min(_SHOWN, modes) - 1,
-                )
+                ]
+                if not wide:
+                    del cells[5]
+                table.add_row(*cells, end_section=row == min(_SHOWN, modes) - 1)
         processed = max((len(s.best_deg) + s.lost for s in self.scores.values()), default=0)
         return Group(table, Text(f"{self.frames} images, {processed} estimated"))
 
@@ -235,7 +235,7 @@ def _watch(view: DemoView, console: Console, timeout: float, alive: Callable[[],
                 return False
             if view.scores and now - printed > (0.5 if console.is_terminal else 3.0):
                 printed = now
-                live.update(view.table(), refresh=console.is_terminal)
+                live.update(view.table(console.width), refresh=console.is_terminal)
     return bool(view.picture)
 
 
@@ -248,27 +248,19 @@ def _too_slow(summary: Mapping[str, Any]) -> str:
     took = max(row["node_p50_ms"] for row in rows)
     return (
         f"Only {estimated} of {summary['images']} images were estimated: one takes {took:.0f} ms here. What moves far "
-        "between two of them is lost more easily: close other programs."
+        "between two of them is lost more easily. Close other programs, or play the recording slower: --rate 0.3 "
+        "(demo.launch.py: rate:=0.3)."
     )
 
 
 def _print_summary(console: Console, summary: dict[str, object]) -> None:
-    table = Table(title=f"summary of {summary['images']} images", title_justify="left")
-    columns = {
-        "object": "",
-        "found": "images",
-        "lost": "images",
-        "best, median": "deg",
-        "best, p95": "deg",
-        "samples, mean": "deg",
-        "position": "mm",
-        "node p50": "ms",
-        "node p95": "ms",
-        "latency p50": "ms",
-        "latency p95": "ms",
-    }
-    for heading, unit in columns.items():
-        table.add_column(f"{heading}\n{unit}", justify="left" if heading == "object" else "right", no_wrap=True)
+    table = Table(title=f"summary of {summary['images']} images", title_justify="left", **_NARROW)
+    # In the order of a row of the summary.
+    headings = ("object", "found\nimages", "lost\nimages", "best\nmedian\n[deg]", "best\np95\n[deg]",
+                "samples\nmean\n[deg]", "position\nmedian\n[mm]", "node\np50\n[ms]", "node\np95\n[ms]",
+                "latency\np50\n[ms]", "latency\np95\n[ms]")  # fmt: skip
+    for heading in headings:
+        table.add_column(Text(heading), justify="left" if heading == "object" else "right", no_wrap=True)
     for row in summary["rows"]:  # type: ignore[attr-defined]
         name, frames, lost, *figures = row.values()
         table.add_row(
