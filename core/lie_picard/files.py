@@ -22,10 +22,14 @@ def atomic_write(path: Path) -> Iterator[Path]:
     partial = path.with_name(path.name + ".partial")
     partial.unlink(missing_ok=True)  # a link would lead elsewhere
     partial.touch()
-    usual = partial.stat().st_mode & 0o777
-    yield partial
-    partial.chmod(usual)  # safetensors writes files that nobody else may read
-    os.replace(partial, path)
+    try:
+        usual = partial.stat().st_mode & 0o777
+        yield partial
+        partial.chmod(usual)  # safetensors writes files that nobody else may read
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def file_name(text: str) -> str:

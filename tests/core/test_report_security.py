@@ -221,6 +221,16 @@ def test_a_link_in_the_output_folder_is_not_followed(tmp_path):
     assert mine.read_text() == "precious" and report.read_text() == "new" and not report.is_symlink()
 
 
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+def test_a_file_whose_writing_fails_stays_and_nothing_is_left_beside_it(tmp_path, error):
+    report = tmp_path / "report.html"
+    report.write_text("old")
+    with pytest.raises(type(error)), atomic_write(report) as partial:
+        partial.write_text("half")
+        raise error
+    assert report.read_text() == "old" and everything(tmp_path) == {report}
+
+
 def test_an_annotated_recording_replaces_a_link_and_not_what_it_leads_to(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "file").write_text("precious")

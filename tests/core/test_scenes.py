@@ -84,7 +84,6 @@ def test_a_training_goes_on_where_it_stood(tmp_path):
     before = None
     for _ in range(3):
         before = trainer._advance(stream.batch(2))
-    trainer.step = 3
     trainer.save(tmp_path / "state")
     again = LocatorTrainer(OBJECTS[:1], options, SMALL)
     again.resume(tmp_path / "state")
@@ -92,6 +91,15 @@ def test_a_training_goes_on_where_it_stood(tmp_path):
     scenes = stream.batch(2)
     first, second = trainer._advance(scenes), again._advance(scenes)
     assert first == pytest.approx(second, rel=1e-3)
+
+
+def test_a_training_whose_losses_are_not_finite_ends_and_says_so(tmp_path):
+    trainer = LocatorTrainer(OBJECTS[:1], LocatorTraining(minutes=60, batch=2, kept=4), SMALL)
+    with torch.no_grad():
+        next(iter(trainer.model.parameters())).fill_(torch.nan)
+    with pytest.raises(ValueError, match=r"not finite.*--resume"):
+        trainer.run(tmp_path / "state")
+    assert not (tmp_path / "state").exists()
 
 
 def test_a_training_refuses_a_state_of_other_objects(tmp_path):

@@ -10,8 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,7 +29,7 @@ from lie_picard.sampling.options import LAST_SIGMA
 from lie_picard.sampling.scheme import Scheme, multistep
 from lie_picard.sampling.solution import UNSETTLED
 from lie_picard.training.optimizers import Muon
-from lie_picard.training.states import SAVE_EVERY_S, load_state, save_state
+from lie_picard.training.states import load_state, run_by_the_clock, save_state
 
 _TAKEN = 2, 4  # numbers of steps that the map is for
 
@@ -185,7 +184,7 @@ class Distillation:
         self,
         batches: Iterator[Batch],
         state: Path | None = None,
-        on_step: Callable[[int, float, dict[str, float]], None] | None = None,
+        on_step: Callable[[int, float, Mapping[str, float]], None] | None = None,
     ) -> None:
         """Train on until the options' minutes are over. `model.flow_map` is the average.
 
@@ -194,21 +193,14 @@ class Distillation:
             on_step: called with (steps done, seconds, losses).
         """
         waiting = next(batches)  # photographs are cut, constants copied: not the training's time
-        begun = saved = time.monotonic()
-        before = self.seconds
-        try:
-            while self.seconds < 60 * self.options.minutes:
-                loss = self.advance(waiting)
-                self.seconds = before + time.monotonic() - begun
-                if on_step is not None:
-                    on_step(self.step, self.seconds, {"loss": loss})
-                if state is not None and time.monotonic() - saved > SAVE_EVERY_S:
-                    self.save(state)
-                    saved = time.monotonic()
-                waiting = next(batches)
-        finally:
-            if state is not None:
-                self.save(state)
+
+        def advance() -> dict[str, float]:
+            nonlocal waiting
+            loss = self.advance(waiting)
+            waiting = next(batches)
+            return {"loss": loss}
+
+        run_by_the_clock(self, self.options.minutes, advance, state, on_step)
 
     @property
     def images(self) -> int:

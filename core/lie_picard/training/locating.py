@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,8 +18,9 @@ from lie_picard.data.scenes import Scene, SceneObject, SceneOptions, SceneStream
 from lie_picard.data.seeds import train_generator
 from lie_picard.model.locator import STRIDE, Locator, LocatorConfig, Maps, StoredLocator
 from lie_picard.objects import Object
+from lie_picard.training.losses import finite
 from lie_picard.training.optimizers import Muon
-from lie_picard.training.states import SAVE_EVERY_S, load_state, save_state
+from lie_picard.training.states import load_state, run_by_the_clock, save_state
 
 _ALIKE = 1e-3  # relative difference of area and volume up to which two objects are of one shape
 _TAUGHT = 0.4  # of the heat at an object's centre: where the box is taught
@@ -173,28 +173,30 @@ class LocatorTrainer:
     def run(
         self, state: Path | None = None, on_step: Callable[[int, float, Mapping[str, float]], None] | None = None
     ) -> StoredLocator:
-        """Train on until the time is over; `state` is kept up to date. -> the averaged network."""
+        """Train on until the time is over; -> the averaged network.
+
+        Args:
+            state: file that is kept up to date for `resume`, also when the run is interrupted.
+            on_step: called with (steps done, seconds, losses).
+
+        Raises:
+            ValueError: the losses are not finite any more; the state before that is kept.
+        """
         options = self.options
         generator = train_generator("scenes", options.seed, self.step)
         choose = np.random.default_rng([options.seed, self.step])
         stream = SceneStream(self.objects, self.scenes, generator, seed=options.seed)
         pool: list[Scene] = []
-        self.model.train()  # once: what it keeps as it is, it then prepares anew
-        began, saved, before = time.monotonic(), time.monotonic(), self.seconds
-        while self.seconds < 60 * options.minutes:
+
+        def advance() -> dict[str, float]:
+            nonlocal pool
             if self.step % options.repeats == 0 or len(pool) < options.batch:
                 pool = [*pool, *stream.batch(options.batch)][-options.kept :]
             picked = choose.choice(len(pool), options.batch, replace=False)
-            losses = self._advance([turned(pool[k], int(choose.integers(8))) for k in picked])
-            self.step += 1
-            self.seconds = before + time.monotonic() - began
-            if on_step is not None:
-                on_step(self.step, self.seconds, losses)
-            if state is not None and time.monotonic() - saved > SAVE_EVERY_S:
-                self.save(state)
-                saved = time.monotonic()
-        if state is not None:
-            self.save(state)
+            return self._advance([turned(pool[k], int(choose.integers(8))) for k in picked])
+
+        self.model.train()  # once: what it keeps as it is, it then prepares anew
+        run_by_the_clock(self, options.minutes, advance, state, on_step)
         return StoredLocator.of(self.average)
 
     def _advance(self, scenes: Sequence[Scene]) -> dict[str, float]:
@@ -207,6 +209,7 @@ class LocatorTrainer:
         with torch.autocast(kind, torch.bfloat16, enabled=machine.computes_bfloat16(kind)):
             maps = self.model((images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last))
         parts = loss(Maps(maps.heat.float(), maps.box.float()), wanted)
+        losses = finite({name: float(value.detach()) for name, value in parts.items()}, "go on with --resume")
         self.optimizer.zero_grad(set_to_none=True)
         (parts["heat"] + _BOX * parts["box"]).backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 10.0)
@@ -217,7 +220,8 @@ class LocatorTrainer:
                 mine.lerp_(theirs, share)
             else:
                 mine.copy_(theirs)
-        return {name: float(value.detach()) for name, value in parts.items()}
+        self.step += 1
+        return losses
 
     @property
     def images(self) -> int:

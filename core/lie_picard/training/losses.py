@@ -46,14 +46,14 @@ class Losses(Mapping[str, float]):
         return len(self._names)
 
 
-def finite(losses: Mapping[str, float]) -> dict[str, float]:
+def finite(losses: Mapping[str, float], remedy: str = "lower training.learning_rate and resume") -> dict[str, float]:
     """The losses, read from the device.
 
     Raises:
         ValueError: one is not finite: so are the weights, and they must not replace those that were saved.
     """
     if not all(map(math.isfinite, losses.values())):
-        raise ValueError(f"the losses are not finite ({dict(losses)}): lower training.learning_rate and resume")
+        raise ValueError(f"the losses are not finite ({dict(losses)}): {remedy}")
     return dict(losses)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,6 +18,51 @@ from lie_picard.model.checkpoint import CheckpointError
 
 SAVE_EVERY_S = 120.0
 _MOMENTS = "optimizer."
+
+
+class Timed(Protocol):
+    """A training by the clock: `step` optimiser steps are done, which took `seconds`."""
+
+    step: int
+    seconds: float
+
+    def save(self, path: Path) -> None:
+        """All that is needed to go on, as one file."""
+
+
+def run_by_the_clock(
+    training: Timed,
+    minutes: float,
+    advance: Callable[[], Mapping[str, float]],
+    state: Path | None,
+    on_step: Callable[[int, float, Mapping[str, float]], None] | None,
+) -> None:
+    """Call `advance` until the training has taken so many minutes.
+
+    Args:
+        advance: one step, which `training.step` counts; its losses.
+        state: file that is kept up to date, also when the run is interrupted.
+        on_step: called with (steps done, seconds, losses).
+    """
+    begun = saved = time.monotonic()
+    before = training.seconds
+    try:
+        while training.seconds < 60 * minutes:
+            losses = advance()
+            training.seconds = before + time.monotonic() - begun
+            if on_step is not None:
+                on_step(training.step, training.seconds, losses)
+            if state is not None and time.monotonic() - saved > SAVE_EVERY_S:
+                training.save(state)
+                saved = time.monotonic()
+    except Exception:  # as when the losses are not finite: the state before that is the one to keep
+        raise
+    except BaseException:  # Ctrl-C, or the end of the process
+        if state is not None:
+            training.save(state)
+        raise
+    if state is not None:
+        training.save(state)
 
 
 def save_state(
