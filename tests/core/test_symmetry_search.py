@@ -6,6 +6,7 @@ import os
 import numpy as np
 import parts
 import pytest
+import shapes
 import trimesh
 
 from lie_picard.geometry.models_info import SymmetryError
@@ -38,8 +39,8 @@ def test_a_part_has_its_group_and_its_axis(kind, seed):
 
 
 def test_a_hole_breaks_a_plate_and_the_tolerance_is_a_choice():
-    plate = parts.block((0.06, 0.06, 0.01))
-    drilled = surface_of(parts.cut(plate, parts.cylinder(0.002, 0.05, (0.02, 0.01, 0))))
+    plate = shapes.block((0.06, 0.06, 0.01))
+    drilled = surface_of(shapes.cut(plate, shapes.cylinder(0.002, 0.05, (0.02, 0.01, 0))))
     found = find_symmetry(drilled)
     assert found.group == "C1"
     best = min((one for one in found.candidates if one.order == 4), key=lambda one: one.residual_max)
@@ -51,7 +52,7 @@ def test_a_hole_breaks_a_plate_and_the_tolerance_is_a_choice():
 
 
 def test_a_given_list_is_assessed_as_it_is():
-    box = surface_of(parts.block((0.1, 0.06, 0.03)))
+    box = surface_of(shapes.block((0.1, 0.06, 0.03)))
     turns = [np.diag([1.0, -1, -1]), np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])]
     found = assess(box, Symmetry.generated(turns))
     held = {(one.order, tuple(np.abs(one.axis).round(3).tolist())): one.held for one in found}
@@ -59,7 +60,7 @@ def test_a_given_list_is_assessed_as_it_is():
 
 
 def test_symmetries_lie_about_their_centre():
-    gear = surface_of(parts.extruded(parts.ring_of(parts.disc(0.02, 0.03), 5), 0.01))
+    gear = surface_of(shapes.extruded(shapes.ring_of(shapes.disc(0.02, 0.03), 5), 0.01))
     moved = gear.moved(np.array([-0.3, 0.1, 0.2]))
     found = find_symmetry(moved).symmetry
     assert len(found.rotations) == 10
@@ -82,7 +83,7 @@ def _turn(angle):
 
 
 def test_the_body_of_a_mug_is_round_about_its_axis():
-    mesh = parts.mug(np.random.default_rng(0)).mesh
+    mesh = parts.KINDS["mug"](np.random.default_rng(0)).mesh
     mesh.apply_translation([0.1, 0.2, 0])
     best = partial_symmetries(surface_of(mesh))[0]
     assert best.angle is None

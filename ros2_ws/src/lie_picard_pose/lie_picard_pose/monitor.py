@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lie_picard.node.pipeline import Result
 from lie_picard_pose.losses import Loss, Losses
 
 _KEPT = 512  # latencies the percentiles are taken of
@@ -106,14 +108,18 @@ class Monitor:
             self._complaints.pop(message, None)
             self._complaints[message] = time.monotonic()
 
-    def processed(
-        self, milliseconds: dict[str, float], sampler: list[tuple[int, float, bool]], objects: dict[str, str]
-    ) -> None:
-        """One image is done: its latencies by name; rounds, evaluations, convergence; what was seen of each object."""
+    def processed(self, milliseconds: dict[str, float], result: Result, sought: Sequence[str]) -> None:
+        """One image is done: its latencies by name, what it gave, and the names that were looked for."""
+        first = (result.messages + result.lost)[:1]
+        objects = dict.fromkeys(sought, "not looked for in the last image")
+        objects |= {m.object_id: f"{one.state}, presence {m.presence:.2f}"
+                    for m, one in zip(result.messages, result.poses, strict=True)}  # fmt: skip
+        objects |= {m.object_id: f"lost, presence {m.presence:.2f}" for m in result.lost}
+        objects |= {one.object_id: f"not found: {one.why}" for one in result.missing}
         with self._lock:
             for name, value in milliseconds.items():
                 self._latencies.setdefault(name, deque(maxlen=_KEPT)).append(value)
-            self._sampler.extend(sampler)
+            self._sampler.extend((m.statistics.rounds, m.statistics.evaluations, m.statistics.converged) for m in first)
             self._objects = objects
             self._counts.processed += 1
 

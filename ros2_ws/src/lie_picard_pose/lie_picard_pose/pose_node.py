@@ -246,14 +246,7 @@ class PoseNode(LifecycleNode):
         self._monitor.count("lost", len(result.lost))
         for complaint in result.complaints + complaints:
             self._complain(complaint)
-        first = (result.messages + result.lost)[:1]
-        sampler = [(m.statistics.rounds, m.statistics.evaluations, m.statistics.converged) for m in first]
-        seen = {target.object_id: "not looked for in the last image" for target in settings.targets}
-        seen |= {m.object_id: f"{one.state}, presence {m.presence:.2f}"
-                 for m, one in zip(result.messages, result.poses, strict=True)}  # fmt: skip
-        seen |= {m.object_id: f"lost, presence {m.presence:.2f}" for m in result.lost}
-        seen |= {one.object_id: f"not found: {one.why}" for one in result.missing}
-        self._monitor.processed(spans, sampler, seen)
+        self._monitor.processed(spans, result, [target.object_id for target in settings.targets])
         if (reduced := pipeline.estimator.reduced) and reduced != self._said_reduced:
             self._said_reduced = reduced
             self.get_logger().warning(reduced)
