@@ -95,9 +95,20 @@ def test_train_evaluate_bench_and_info_on_a_model_of_ones_own(tmp_path):
         (["bench", "--device", "mps"], "unknown device"),
         (["bench", "--device", "abacus"], "unknown device"),
         (["evaluate", "--tolerance", "-1"], "tolerance"),
+        (["evaluate", "--videos", "1", "--method", "map", "--images", "3"], "--images, --method: leave it out"),
+        (["evaluate", "--scenes", "--output", "report", "--steps", "3"], "--output, --steps: leave it out"),
+        (["evaluate", "--method", "map", "--compare"], "evaluate twice"),
+        (["bench", "--render", "--device", "abacus"], "unknown device"),
+        (["train", "--object", "x", "--output", "o", "--minutes", "9", "--locator-minutes", "-5"], "at least 0"),
+        (["train", "--output", "o", "--minutes", "inf"], "training.minutes"),
     ],
 )
 def test_bad_input_is_one_line_with_the_remedy(arguments, message, capsys):
     assert cli.main(arguments) == 2
     error = capsys.readouterr().err.strip().splitlines()
     assert len(error) == 1 and message in error[0]
+
+
+def test_no_result_of_a_command_depends_on_a_stopwatch(monkeypatch):
+    monkeypatch.setattr("lie_picard.sampling.autotune.resolve", lambda *_: pytest.fail("it was measured"))
+    assert cli.main(["evaluate", "--solids", "cube", "--images", "1", "--samples", "2", "--recall-images", "0"]) == 0

@@ -123,6 +123,25 @@ def test_the_teachers_paths_are_those_of_the_sampler(generator):
     assert paths.points.shape[2] == len(training.levels) == 10
 
 
+def test_a_training_mixes_no_devices():
+    """The meta device computes shapes alone, and refuses tensors of another one as a GPU does."""
+    model = with_map().to("meta").eval()
+    training = Distillation(model, DistillationOptions(1.0, steps=8))
+    features = model.features(torch.empty(2, SMALL.image_size, SMALL.image_size, 3, dtype=torch.uint8, device="meta"))
+    start = torch.empty(2, 3, 3, 3, device="meta")
+    paths = solved(model.head, model.head.image_terms(features), start, training.scheme, training.sigmas)
+    loss = training.loss(training.map.image_terms(features), paths, train_generator("distillation", 0))
+    assert loss.device.type == "meta" and loss.shape == ()
+
+
+def test_a_single_evaluation_does_not_show_whether_a_pose_was_found():
+    model = with_map()
+    shown = images(1, channels=3)[0].numpy()
+    found = {steps: PoseEstimator(model).estimate(shown, 4, 0, SamplerOptions("map", steps)) for steps in (1, 2)}
+    assert not found[1].converged
+    assert found[1].evaluations == 1
+
+
 def test_training_brings_the_map_to_the_flow_and_leaves_the_score_alone():
     """Of the embedded score, on a few images: one evaluation comes nearer to where many lead."""
     model = checkpoint.load("default")
@@ -210,6 +229,52 @@ def test_a_model_without_a_map_says_how_to_make_one(tmp_path, capsys):
     )
     said = capsys.readouterr().err
     assert "lie-picard distil" in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize("changes", [{"randomised": 0.5}, {"together": 2}])
+def test_a_state_of_a_run_on_other_images_is_refused(tmp_path, changes):
+    options, shown = DistillationOptions(1.0), {"randomised": 0.0, "together": 1}
+    Distillation(with_map(), options, shown).save(tmp_path / "state")
+    with pytest.raises(checkpoint.CheckpointError, match="other settings"):
+        Distillation(with_map(), options, shown | changes).resume(tmp_path / "state")
+    Distillation(with_map(), options, shown).resume(tmp_path / "state")
+
+
+@pytest.mark.parametrize("command", ["distil", "locator"])
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        (["--minutes", "nan"], "above 0"),
+        (["--minutes", "0"], "above 0"),
+        (["--minutes", "inf"], "above 0"),
+        (["--minutes", "-3"], "above 0"),
+        (["--output", "{folder}"], "give a file"),
+        (["--device", "abacus"], "use auto, cpu or cuda"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_done(command, words, remedy, tmp_path, capsys):
+    words = [word.format(folder=tmp_path) for word in words]
+    output = [] if "--output" in words else ["--output", str(tmp_path / "out.safetensors")]
+    try:
+        status = main([command, *output, *words])
+    except SystemExit as ended:  # argparse
+        status = ended.code
+    said = capsys.readouterr().err
+    assert status == 2 and remedy in said and "Traceback" not in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_whose_recipe_is_empty_asks_for_one(tmp_path, capsys):
+    file = tmp_path / "mean.safetensors"
+    checkpoint.save(small_model(**COLOUR), file, {"recipe": {}})
+    assert main(["distil", "--checkpoint", str(file), "--output", str(tmp_path / "o"), "--minutes", "1"]) == 2
+    assert "--recipe" in capsys.readouterr().err
+
+
+def test_a_recipe_cannot_ask_for_a_map(tmp_path, capsys):
+    words = ["train", "--output", str(tmp_path / "o.safetensors"), "--set", "model.flow_map=true"]
+    assert main(words) == 2
+    assert "lie-picard distil" in capsys.readouterr().err
 
 
 def test_the_command_gives_a_checkpoint_a_map_and_keeps_the_rest(tmp_path, capsys):

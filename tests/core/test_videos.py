@@ -89,9 +89,19 @@ def test_what_never_comes_back_is_no_late_return(monkeypatch):
 
 def test_a_video_is_labelled_as_it_is_rendered(monkeypatch):
     monkeypatch.setattr(videos, "IMAGES", 4)
-    shown = list(videos._video(CUBE, TET, test_generator(1)))
+    shown = list(videos._video(CUBE, TET, 0.1, test_generator(1)))
     assert len(shown) == 4 and all(one.image.shape == (480, 640, 3) for one in shown)
     assert all(0 <= share <= 1 for one in shown for share in one.shares)
     assert any(share > 0.9 for one in shown for share in one.shares)
-    again = next(videos._video(CUBE, TET, test_generator(1)))
+    again = next(videos._video(CUBE, TET, 0.1, test_generator(1)))
     assert (again.image == shown[0].image).all() and again.regions == shown[0].regions
+
+
+@pytest.mark.parametrize("sought", [[CUBE], [CUBE, TET]])
+def test_the_third_thing_in_a_video_is_never_what_is_sought(monkeypatch, sought):
+    shown = []
+    monkeypatch.setattr(videos, "searched", lambda estimator: sought)
+    monkeypatch.setattr(videos, "_video", lambda one, other, diameter, generator: shown.append((one, other)) or [])
+    rows = videos.evaluate(None, 3)
+    assert [row["solid"] for row in rows] == [*(one.name for one in sought), "all"]
+    assert len(shown) == 3 * len(sought) and all(one.name != other.name for one, other in shown)

@@ -17,6 +17,8 @@ from bags import parameters, write
 
 from lie_picard import cli, so3
 from lie_picard.drawing.distribution import rotation_coordinates
+from lie_picard.messages.images import ImageError
+from lie_picard.node.pipeline import Pipeline
 from lie_picard.objects import BUILT_IN, catalogue
 from lie_picard.rendering.clean import Crop, render
 from lie_picard.view.page import page, script
@@ -157,6 +159,9 @@ def test_a_lens_that_bends_lines_bends_outlines(photo, tmp_path):
         (["{photo}", "--object", "cube", "--set", "sampels=3"], "NAME=VALUE"),
         (["{photo}", "{folder}", "--object", "cube"], "one recording"),
         (["{folder}", "--object", "cube"], "{folder}"),
+        (["{photo}", "--object", "cube", "--camera-calibration", "{folder}"], "{folder}"),
+        (["{photo}", "--object", "cube", "--output", "{folder}"], "give a file"),
+        (["{photo}", "--object", "cube", "--checkpoint", "~nobody-of-that-name/x"], "~nobody-of-that-name/x"),
     ],
 )
 def test_bad_input_gets_one_line(words, remedy, photo, tmp_path, capsys):
@@ -165,7 +170,8 @@ def test_bad_input_gets_one_line(words, remedy, photo, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     known = {"photo": photo, "text": text, "folder": tmp_path / "empty"}
     output = tmp_path / "view.html"
-    assert view(*(word.format(**known) for word in words), "--output", output) == 2
+    words = [word.format(**known) for word in words]
+    assert view(*words, *([] if "--output" in words else ["--output", output])) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and remedy.format(**known) in said
     assert not output.exists()
@@ -193,6 +199,46 @@ def test_the_server_gives_the_newest_scene_once(monkeypatch):
             ask(f"{server.address}../etc/passwd")
     finally:
         server.close()
+
+
+def test_the_server_answers_nobody_who_names_another_host():
+    """Else a page from elsewhere, whose name is made to lead here, could read what the camera sees."""
+    server = SceneServer("live")
+    try:
+        server.show({"caption": "one", "objects": []})
+        for host in ("evil.example", "evil.example:80", "[bad", ""):
+            request = urllib.request.Request(f"{server.address}scene?after=0", headers={"Host": host})
+            with pytest.raises(urllib.error.HTTPError, match=r"40[03]"):
+                urllib.request.urlopen(request, timeout=browsers.PATIENCE_S)
+        for host in ("localhost", "127.0.0.1:1", "LOCALHOST"):
+            request = urllib.request.Request(f"{server.address}scene?after=0", headers={"Host": host})
+            assert urllib.request.urlopen(request, timeout=browsers.PATIENCE_S).status == 200
+        assert ask(f"{server.address}scene?after={'9' * 5000}")[0] == 200  # no number that is a scene's
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("port", [-1, 70_000])
+def test_a_port_that_cannot_be_is_named(port):
+    with pytest.raises(ValueError, match="from 0 to 65535"):
+        SceneServer("live", port=port)
+
+
+def test_an_image_of_a_recording_that_cannot_be_used_is_left_out(tmp_path, capsys, monkeypatch):
+    bag, params = write(tmp_path / "bag", frames=5), parameters(tmp_path)
+    decode, calls = Pipeline.decode, []
+
+    def spoilt(self, *arguments):
+        calls.append(1)
+        if len(calls) in (2, 3):
+            raise ImageError("a bad image")
+        return decode(self, *arguments)
+
+    monkeypatch.setattr(Pipeline, "decode", spoilt)
+    output = tmp_path / "view.html"
+    assert view(bag, "--params", params, "--output", output) == 0
+    assert len(scenes_of(output.read_text())) == 3
+    assert "and 1 more: left out: a bad image" in capsys.readouterr().err
 
 
 @browsers.needed

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import time
+from pathlib import Path
 
 import cv2
 import pytest
@@ -66,6 +68,26 @@ def test_ctrl_c_in_the_first_part_ends_both(tmp_path, start):
         time.sleep(0.1)
     assert demo.stop() == 0, demo.output
     assert "2 of 2" not in demo.output
+
+
+@pytest.mark.parametrize("words", [["--picture", "{folder}/none/demo.png"], ["--json", "{folder}"]])
+def test_a_file_that_cannot_be_written_is_said_at_once(tmp_path, words):
+    command = [PROGRAMS / "demo", *(word.format(folder=tmp_path) for word in words)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.returncode == 2 and "cannot be written" in done.stderr
+
+
+def test_a_node_that_dies_under_way_is_told_with_its_last_words(tmp_path, start):
+    demo = start("demo", "--picture", str(tmp_path / "demo.png"), "--recording", "turning", "--rate", "0.2")
+    deadline = time.monotonic() + PATIENCE_S
+    while "estimated" not in demo.output:
+        assert demo.alive and time.monotonic() < deadline, demo.output
+        time.sleep(0.1)
+    children = Path(f"/proc/{demo.popen.pid}/task/{demo.popen.pid}/children").read_text().split()
+    nodes = [pid for pid in children if b"pose_node" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(int(nodes[0]), signal.SIGKILL)
+    assert demo.popen.wait(PATIENCE_S) == 1
+    assert "ended before the recording did" in demo.output and "last words of pose_node" in demo.output
 
 
 @pytest.mark.parametrize("rate", ["0", "fast", "nan"])

@@ -10,7 +10,12 @@ import urllib.request
 import pytest
 import ros_messages as messages
 from bench import start_with
+from geometry_msgs.msg import Point, Pose, PoseWithCovariance, Quaternion
 from helpers import PATIENCE_S
+
+from lie_picard.objects import BUILT_IN, catalogue
+from lie_picard_msgs.msg import ObjectInfo, ObjectInfoArray, PoseHypothesis, PoseHypothesisArray
+from lie_picard_pose.live_view import LiveView
 
 
 @pytest.fixture
@@ -68,3 +73,76 @@ def test_where_no_node_runs_it_says_so(view):
     process = view()
     until(process, r"http://localhost:\d+/")
     until(process, "is the pose node running")
+
+
+class Shown:
+    """Stands in the server's place."""
+
+    def __init__(self):
+        self.scenes = []
+
+    def show(self, scene):
+        self.scenes.append(scene)
+
+
+@pytest.fixture
+def watching(node):
+    """A view of a node that looks for a cube and a cone, each image with its calibration at hand."""
+    shown = Shown()
+    live = LiveView("/pose_node/hypotheses", "/image", "/camera_info", catalogue(BUILT_IN), False, shown)
+    live._on_info(messages.camera_info())
+    live._on_objects(objects("cube", "cone"))
+    yield live, shown.scenes
+    live.destroy_node()
+
+
+def objects(*names):
+    return ObjectInfoArray(objects=[ObjectInfo(object_id=name, diameter=0.1, model_object=name) for name in names])
+
+
+def found(name, sec, weight=1.0):
+    message = PoseHypothesisArray(object_id=name)
+    message.header.stamp.sec = sec
+    pose = PoseWithCovariance(pose=Pose(position=Point(z=0.8), orientation=Quaternion(w=1.0)))
+    message.hypotheses = [PoseHypothesis(weight=weight, samples=1, pose=pose)]
+    message.best, message.sample_quaternions = pose, [0.0, 0.0, 0.0, 1.0]
+    return message
+
+
+def image(sec):
+    message = messages.image(messages.placed("cube", seed=1))
+    message.header.stamp.sec, message.header.stamp.nanosec = sec, 0
+    return message
+
+
+def test_objects_that_are_not_told_of_in_an_image_do_not_hold_the_others_up(watching):
+    live, scenes = watching
+    for sec in (1, 2):
+        live._on_image(image(sec))
+        live._on_hypotheses(found("cube", sec))
+        live._shown_s = 0.0
+    assert [[one["name"] for one in scene["objects"]] for scene in scenes] == [["cube"]]
+    live._on_hypotheses(found("cone", 2))
+    assert [one["name"] for one in scenes[-1]["objects"]] == ["cube", "cone"] and len(scenes) == 2
+
+
+def test_what_was_found_under_names_that_are_no_longer_asked_for_is_left_out(watching):
+    live, scenes = watching
+    live._on_image(image(1))
+    live._on_hypotheses(found("cube", 1))
+    live._on_objects(objects("cone", "cyl"))
+    live._on_hypotheses(found("cube", 1))
+    live._on_hypotheses(found("cone", 1))
+    assert not scenes
+    live._on_hypotheses(found("cyl", 1))
+    assert [one["name"] for one in scenes[0]["objects"]] == ["cone", "cyl"]
+
+
+@pytest.mark.parametrize(("words", "remedy"), [(["--topic", "hypotheses"], "/pose_node/hypotheses"),
+                                               (["--topic", "/a b/c"], "a b"),
+                                               (["--port", "70000"], "0 to 65535")])  # fmt: skip
+def test_what_cannot_be_watched_is_named_and_the_status_says_so(start, words, remedy):
+    words = words if "--topic" in words else [*words, "--topic", "/pose_node/hypotheses"]
+    process = start(sys.executable, "-m", "lie_picard.cli", "view", "--no-open", "--port", "0", *words)
+    assert process.popen.wait(PATIENCE_S) in (1, 2)
+    assert remedy in process.output and "Traceback" not in process.output, process.output

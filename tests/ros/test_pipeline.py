@@ -44,6 +44,28 @@ def settings(placed=CUBE, **changes):
     return parameters.settings_of(DEFAULTS | values | changes)
 
 
+def test_a_rehearsal_asks_the_pose_model_where_objects_are_found_in_the_image(pipeline, monkeypatch):
+    calls = []
+    estimate = pipeline.estimator.estimate_batch
+
+    def counted(images, *arguments, **named):
+        calls.append(len(images))
+        return estimate(images, *arguments, **named)
+
+    monkeypatch.setattr(pipeline.estimator, "estimate_batch", counted)
+    found = settings(regions=[0.0] * 4)
+    assert pipeline.finds(found)
+    pipeline.rehearse(found)
+    assert calls
+
+
+def test_a_rehearsal_refuses_what_the_model_cannot_do():
+    plain = checkpoint.load("default")
+    plain.flow_map, plain.config = None, dataclasses.replace(plain.config, flow_map=False)
+    with pytest.raises(ValueError, match="lie-picard distil"):
+        Pipeline(PoseEstimator(plain), WRITER).rehearse(settings(regions=[0.0] * 4, method="map"))
+
+
 def position(pose):
     return np.array([pose.position.x, pose.position.y, pose.position.z])
 

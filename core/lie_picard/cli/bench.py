@@ -8,11 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from lie_picard import machine
-from lie_picard.cli.common import add_model_arguments, positive, report
+from lie_picard.cli.common import add_model_arguments, at_least_none, positive, report
 from lie_picard.estimation.estimator import PoseEstimator
 from lie_picard.evaluation import frontier, render_speed, speed_report, tables
 from lie_picard.evaluation.speed import PLANS, benchmark, windows
@@ -29,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                    "with the sequential sampler; best: what is done where nothing is asked for; map: where the model "
                    "has a flow map")  # fmt: skip
     p.add_argument("--windows", type=positive, nargs="*", default=[], help="windows of an ablation with one sample")
-    p.add_argument("--frontier-images", type=int, default=0, help="test images of each solid for quality against time; "
-                   "0: none")  # fmt: skip
+    p.add_argument("--frontier-images", type=at_least_none, default=0, help="test images of each solid for quality "
+                   "against time; 0: none")  # fmt: skip
     p.add_argument("--repeats", type=positive, default=20, help="timed images a setting")
     p.add_argument("--render", action="store_true", help="time no samplers but the rendering of meshes, by their "
                    "number of triangles and with each engine that is installed")  # fmt: skip
@@ -81,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _render(args: argparse.Namespace) -> None:
     """Time the rendering of meshes."""
-    device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device)
+    device = machine.pick_device(args.device)
     result: dict[str, Any] = {"machine": machine.describe(device), "seed": args.seed, "rows": []}
     total = len(args.faces) * len(render_speed.BODIES) * len(render_speed.engines(device))
     with tqdm(total=total, unit="mesh", disable=None) as bar:

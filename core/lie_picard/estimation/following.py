@@ -129,7 +129,7 @@ class Following:
         Args:
             stamp: of the image, seconds. locate: proposals in an image, of objects by name.
             every: images from one search for further instances to the next, in which those that are followed must be
-                proposed again now and then; for what was never seen, or has just been lost, each image is searched.
+                proposed again now and then. While no instance of an object is followed, each image is searched.
         """
         self._image += 1
         found, missing = [], []

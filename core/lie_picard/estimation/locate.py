@@ -134,9 +134,24 @@ class Locates:
         """
         if self.model.locator is None:
             return []
+        try:
+            return self._found(self.model.locator, image, names, most)
+        except torch.OutOfMemoryError:
+            if self.device.type == "cpu":
+                raise
+        self._to_cpu()
+        return self._found(self.model.locator, image, names, most)
+
+    def _found(
+        self, locator: StoredLocator, image: NDArray[np.uint8], names: Sequence[str] | None, most: int
+    ) -> list[Proposal]:
         if self._finder is None:
-            self._finder = Finder(self.model.locator, self.device)
+            self._finder = Finder(locator, self.device)
         return self._finder(image, names, most)
+
+    def _to_cpu(self) -> None:
+        """Compute on the CPU from now on."""
+        raise NotImplementedError
 
 
 def _peaks(heat: Tensor, most: int, least: float) -> list[tuple[int, int]]:

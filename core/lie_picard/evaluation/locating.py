@@ -60,7 +60,8 @@ def evaluate(
     spans: list[float] = []
     empty = done = 0
     while done < images:
-        for scene in stream.batch(min(_BATCH, images - done)):
+        batch = stream.batch(min(_BATCH, images - done))
+        for scene in batch:
             found, proposed, span = _looked(estimator, objects, options.most, scene, samples)
             spans.append(span)
             empty += not scene.objects
@@ -71,7 +72,7 @@ def evaluate(
                     likely = [one.region for one in proposed[name] if one.score >= score]
                     count.add(label, scene.objects, likely, likely, alike[name])
             done += 1
-        on_images(min(_BATCH, images))
+        on_images(len(batch))
     rows = [{"solid": name} | count.row(empty) for name, count in counts.items()]
     whole = _Count()
     for count in counts.values():

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from lie_picard import so3
 from lie_picard.data.bop.render import Placement, render
+from lie_picard.data.random_parts.parts import random_part
 from lie_picard.data.seeds import stream_generator
 from lie_picard.estimation.estimator import PoseEstimator
 from lie_picard.estimation.following import Following
@@ -47,13 +48,15 @@ class _Shown:
     shares: list[float]
 
 
-def _video(sought: Object, other: Object, generator: Any) -> Iterator[_Shown]:
+def _video(sought: Object, other: Object, diameter: float, generator: Any) -> Iterator[_Shown]:
+    """Two instances of what is sought and one of the other, which is so large."""
     numbers = np.random.default_rng(int(so3.uniform(1, generator=generator).sum() * 1e6) % (1 << 31))
     shapes, time = (sought, sought, other), np.arange(IMAGES) / RATE_HZ
+    sizes = *[sought.diameter or _DIAMETER] * 2, diameter
     backdrop = photograph_of("test", WIDTH, HEIGHT, generator)
     paths, turns, radii = [], [], []
-    for shape, reach, periods in zip(shapes, _REACH, _PERIODS_S, strict=True):
-        radius = (shape.diameter or _DIAMETER) / 2
+    for size, reach, periods in zip(sizes, _REACH, _PERIODS_S, strict=True):
+        radius = size / 2
         phase = numbers.uniform(0, 2 * math.pi, 3)
         across, up, near = (
             np.sin(2 * math.pi * time / period + p) for period, p in zip((*periods, 7.0), phase, strict=True)
@@ -144,17 +147,22 @@ def evaluate(
 ) -> list[dict[str, Any]]:
     """One row an object, and one of all, from so many videos of each (`Tally.row`).
 
+    The third thing in a video is another of the objects in turn; where there is one object, a random part of its size.
+
     Raises:
         ValueError: the model has no locator.
+        PartsError: there is one object, and what makes random parts is not installed.
     """
     objects = searched(estimator)
     generator = stream_generator("scenes", seed)
     tallies: dict[str, Tally] = {}
     for index, one in enumerate(objects):
         tally = tallies[one.name] = Tally()
+        others = objects[index + 1 :] + objects[:index]
         for k in range(videos):
-            other = objects[(index + 1 + k) % len(objects)]
-            _follow(estimator, one, _video(one, other, generator), tally, samples, on_images)
+            other = others[k % len(others)] if others else random_part(k, seed, "test")
+            diameter = (other if others else one).diameter or _DIAMETER
+            _follow(estimator, one, _video(one, other, diameter, generator), tally, samples, on_images)
     whole = Tally()
     for tally in tallies.values():
         whole.join(tally)

@@ -93,8 +93,8 @@ class ScoreModel(nn.Module):
     def accelerate(self) -> str:
         """Let a faster runtime do what `condition` and its scores compute: ONNX Runtime on a CPU, CUDA graphs on a GPU.
 
-        The weights are copied or recorded: call it when they are final and in their place. Training and `forward` are
-        not touched.
+        The weights are copied or recorded, some when they are first needed: call it when they are final and in their
+        place. Training and `forward` are not touched.
 
         Returns:
             the runtime's name: "onnx", "cuda-graphs", or "eager" where there is none.
@@ -113,18 +113,19 @@ class ScoreModel(nn.Module):
             tables = {"rotations": torch.eye(3).repeat(2, 1, 1), "time": self.head.time_terms(torch.ones(2))}
             names = ("shift", "coefficients") if self.config.head == "equivariant" else ("shift",)
             tables |= dict(zip(names, terms(*example.values()), strict=False))
-        module = onnx.OnnxModule(terms, example)
+        module, threads = onnx.OnnxModule(terms, example), torch.get_num_threads()
 
         def runtime(head: nn.Module) -> Runtime:
             score = _Scores(head)
-            scores = onnx.OnnxModule(score, tables, alone=_ALONE)
+            scores = onnx.Lazy(lambda: onnx.OnnxModule(score, tables, _ALONE, threads))
             if self.config.head != "equivariant":
                 return Runtime("onnx", module, scores)
-            loop = onnx_loop.OnnxLoop(_Step(score), tables["time"], [tables[name] for name in names])
+            hoisted = [tables[name] for name in names]
+            loop = onnx.Lazy(lambda: onnx_loop.OnnxLoop(_Step(score), tables["time"], hoisted, threads))
 
             def solver(scheme: Scheme) -> Callable[..., tuple[Tensor, ...]]:
                 def solve(start: Tensor, time: Tensor, *terms: Tensor) -> tuple[Tensor, ...]:
-                    rotations, recent = loop(start, scheme.weights, time[scheme.level], terms)
+                    rotations, recent = loop(start, scheme.weights, time[scheme.level], *terms)
                     return rotations, (scheme.score_slope @ recent).norm(dim=-1)
 
                 return solve

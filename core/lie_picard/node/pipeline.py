@@ -181,14 +181,21 @@ class Pipeline:
         self._following.reset()
 
     def rehearse(self, settings: Settings) -> None:
-        """Go through everything once with a black image, so that the first real one takes no longer than the rest."""
+        """Go through everything once with a black image, so that the first real one takes no longer than the rest.
+
+        Raises:
+            ValueError: the model cannot be sampled as the settings say.
+        """
         t = self._writer.types
         info = t.CameraInfo(width=160, height=120, distortion_model="plumb_bob")
         info.k = np.array([200.0, 0.0, 80.0, 0.0, 200.0, 60.0, 0.0, 0.0, 1.0])
         info.p = np.array([200.0, 0.0, 80.0, 0.0, 0.0, 200.0, 60.0, 0.0, 0.0, 0.0, 1.0, 0.0])
         image = t.Image(width=160, height=120, encoding="rgb8", step=480, data=array.array("B", bytes(120 * 480)))
         targets = tuple(replace(target, region=None) for target in settings.targets)
-        self(Frame(image, info), replace(settings, targets=targets, least_presence=0.0), follow=False)
+        # Where objects are found in the image, a black one shows none: the pose model is asked about the whole of it.
+        for source in dict.fromkeys((settings.regions_from, "parameters")):
+            changed = replace(settings, targets=targets, regions_from=source, least_presence=0.0)
+            self(Frame(image, info), changed, follow=False)
 
     def __call__(self, frame: Frame, settings: Settings, follow: bool = True) -> Result:
         """Estimate one image.

@@ -48,7 +48,7 @@ TABLE: dict[str, Entry] = {
     "regions": Entry(
         [0.0, 0.0, 0.0, 0.0],
         "x, y, width, height [px] of each object's circumscribed sphere in the image; "
-        "width 0: found in the image where the model can, else the largest centred square.",
+        "width 0: found in the image where the model can and no region is given, else the largest centred square.",
     ),
     "regions_from": Entry(
         "auto",
@@ -60,7 +60,10 @@ TABLE: dict[str, Entry] = {
         1, "How many of each object may be there, where they are found in the image: <object>#0, <object>#1, ...", 1, 50
     ),
     "search_every": Entry(
-        15, "Images from one search for further instances to the next; what is missing is searched in each.", 1, 10_000
+        15,
+        "Images from one search for further instances to the next; in each while none of an object is followed.",
+        1,
+        10_000,
     ),
     "transport": Entry("raw", "Images to subscribe to: raw (image) or compressed (image/compressed)."),
     "depth": Entry(False, "Also use depth images for the range (topic depth, registered to the image)."),

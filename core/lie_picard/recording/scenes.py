@@ -91,11 +91,13 @@ def of_recording(
     most: int,
     device: str = "auto",
     on_image: Callable[[int, int], object] = lambda done, of: None,
+    on_problem: Callable[[str], object] = lambda text: None,
 ) -> Iterator[Scene]:
     """At most so many images of a recording, evenly spread; those between are estimated too, as objects are followed.
 
     Args:
         on_image: called after each image with how many are done, of how many.
+        on_problem: called with what is wrong with an image that is left out.
 
     Raises:
         BagError: there is no recording, or what is needed is not in it.
@@ -111,9 +113,10 @@ def of_recording(
                 caption = f"{path.name}, {(seen.log_ns - first) * 1e-9:.2f} s"
                 try:
                     result = pipeline(seen.frame, settings)
-                except (ImageError, CameraError) as error:
-                    raise ValueError(f"{caption}: {error}") from None
-                if index % step == 0 and result.shot is not None:
+                except (ImageError, CameraError) as error:  # as the node: the others are shown
+                    on_problem(f"{caption}: {error}")
+                    result = None
+                if result is not None and index % step == 0 and result.shot is not None:
                     yield scene(result.shot, result, settings.targets, settings.meshes, caption=caption)
             on_image(index + 1, count)
 
@@ -126,7 +129,10 @@ def read_image(file: Path) -> NDArray[np.uint8]:
     """
     if not file.is_file():
         raise ValueError(f"{file}: there is no such file")
-    pixels = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR) if file.stat().st_size else None
+    try:
+        pixels = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR) if file.stat().st_size else None
+    except cv2.error:  # larger than it reads
+        pixels = None
     if pixels is None:
         raise ValueError(f"{file} is no image that can be read: give PNG or JPEG, or a recording (rosbag2)")
     return np.ascontiguousarray(pixels[..., ::-1])
@@ -139,7 +145,11 @@ def _calibrated(file: Path, width: int, height: int) -> Any:
                  for name, key in (("d", "distortion_coefficients"), ("k", "camera_matrix"))}  # fmt: skip
         size = int(given["image_width"]), int(given["image_height"])
         model = str(given.get("distortion_model") or given.get("camera_model") or "plumb_bob")
-    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except OSError as error:
+        raise ValueError(
+            f"{file} cannot be read ({error.strerror}): give the YAML that camera_calibration writes"
+        ) from None
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise ValueError(
             f"{file} is no calibration ({type(error).__name__}): give the YAML that ROS's camera_calibration writes, "
             "with image_width, image_height, camera_matrix and distortion_coefficients"

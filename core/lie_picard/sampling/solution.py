@@ -59,9 +59,14 @@ class Solution:
         return self.evaluations / self.steps
 
     def settled(self, images: int) -> list[float]:
-        """Share of each image's samples that ended in a pose, not between two; 1 for a walk, which does not tell."""
+        """Share of each image's samples that ended in a pose, not between two.
+
+        1 for a walk, which does not tell; 0 for a single evaluation of a flow map, which cannot show it.
+        """
         if self.score_slope is None:
             return [1.0] * images
+        if self.steps < 2:
+            return [0.0] * images
         return (self.score_slope <= UNSETTLED).double().unflatten(0, (images, -1)).mean(1).tolist()
 
     @property

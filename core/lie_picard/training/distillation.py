@@ -28,10 +28,12 @@ from lie_picard.sampling.noise import few, geometric
 from lie_picard.sampling.options import LAST_SIGMA
 from lie_picard.sampling.scheme import Scheme, multistep
 from lie_picard.sampling.solution import UNSETTLED
+from lie_picard.training.losses import finite
 from lie_picard.training.optimizers import Muon
 from lie_picard.training.states import load_state, run_by_the_clock, save_state
 
 _TAKEN = 2, 4  # numbers of steps that the map is for
+_REMEDY = "go on from the state before with --resume"
 
 
 @dataclass(frozen=True)
@@ -99,25 +101,30 @@ def solved(head: nn.Module, terms: ImageTerms, start: Tensor, scheme: Scheme, si
 class Distillation:
     """A model's flow map in training, and its moving average."""
 
-    def __init__(self, model: ScoreModel, options: DistillationOptions) -> None:
-        """`model` has a `flow_map`, whose weights training begins at; the rest of it stays as it is."""
+    def __init__(self, model: ScoreModel, options: DistillationOptions, shown: Mapping[str, Any] | None = None) -> None:
+        """`model` has a `flow_map`, whose weights training begins at; the rest of it stays as it is.
+
+        `shown`: what the images are made of, as JSON can hold; a run that goes on must be shown the same.
+        """
         assert model.flow_map is not None
+        self._shown = dict(shown or {})
         self.model, self.options = model.eval(), options
         config, device = model.config, next(model.parameters()).device
         self.map = FlowMap(config, type(model.head)).to(device)
         self.map.load_state_dict(model.flow_map.state_dict())
         self.average = model.flow_map.requires_grad_(False)
         self.optimizer = Muon(self.map.parameters(), options.learning_rate, options.weight_decay)
-        noise = geometric(options.steps + 1, config.sigma_max, max(config.sigma_min, LAST_SIGMA), skip=1).to(device)
-        self.scheme = multistep(noise, prior=config.sigma_max).to(noise.sigmas)
-        self.sigmas = noise.sigmas
-        self.levels = torch.cat([noise.sigmas.new_tensor([config.sigma_max]), noise.sigmas, noise.sigmas.new_zeros(1)])
-        self.used = self._used()
+        noise = geometric(options.steps + 1, config.sigma_max, max(config.sigma_min, LAST_SIGMA), skip=1)
+        # All tables are made on the CPU, then moved.
+        levels = torch.cat([noise.sigmas.new_tensor([config.sigma_max]), noise.sigmas, noise.sigmas.new_zeros(1)])
+        self.used = self._used(levels)
+        self.sigmas, self.levels = noise.sigmas.to(device), levels.to(device)
+        self.scheme = multistep(noise, prior=config.sigma_max).to(self.sigmas)
         self.step, self.seconds = 0, 0.0
 
-    def _used(self) -> Tensor:
+    def _used(self, levels: Tensor) -> Tensor:
         """Pairs (S, 2) of the teacher's levels that are nearest to those of the map's steps."""
-        config, levels, pairs = self.model.config, self.levels.cpu(), []
+        config, pairs = self.model.config, []
         for steps in _TAKEN:
             wanted = [*few(steps, config.sigma_max, max(config.sigma_min, LAST_SIGMA)).sigmas.tolist(), 0.0]
             near = [int((levels - level).abs().argmin()) for level in wanted]
@@ -171,7 +178,8 @@ class Distillation:
             group["lr"] = options.rate(self.step, self.seconds)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.map.parameters(), 1.0, error_if_nonfinite=True)
+        norm = torch.nn.utils.clip_grad_norm_(self.map.parameters(), 1.0)
+        finite({"loss": float(loss.detach()), "gradient": float(norm)}, _REMEDY)
         self.optimizer.step()
         self.step += 1
         decay = min(options.ema, (1 + self.step) / (10 + self.step))
@@ -226,7 +234,9 @@ class Distillation:
 
     def _run(self) -> dict[str, Any]:
         score = hashlib.sha256()
-        for one in self.model.head.parameters():
-            score.update(one.detach().cpu().numpy().tobytes())
+        for name, one in self.model.state_dict().items():
+            if not name.startswith("flow_map."):
+                score.update(one.detach().cpu().numpy().tobytes())
         settings = {name: value for name, value in asdict(self.options).items() if name != "minutes"}
-        return {"training": settings, "model": self.model.config.to_dict(), "score": score.hexdigest()}
+        model = self.model.config.to_dict()
+        return {"training": settings, "model": model, "score": score.hexdigest(), "shown": self._shown}

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lie_picard.machine import pick_device
+
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
@@ -25,7 +27,10 @@ def make_fabric(device: str = "auto", devices: int = 1, nodes: int = 1, log: Pat
 
     Raises:
         TrainingToolsError: Fabric is not installed.
+        ValueError: there is no such device.
     """
+    chosen = pick_device(device)
+    place: int | list[int] = devices if chosen.index is None or devices > 1 else [chosen.index]
     try:
         try:
             from lightning_fabric import Fabric
@@ -36,10 +41,10 @@ def make_fabric(device: str = "auto", devices: int = 1, nodes: int = 1, log: Pat
                 raise error from None
         loggers = [] if log is None else [_logger(Fabric.__module__.rpartition(".")[0], log)]
         if "TORCHELASTIC_RUN_ID" in os.environ:  # Fabric checks the numbers instead of taking torchrun's
-            devices = int(os.environ["LOCAL_WORLD_SIZE"])
+            place = devices = int(os.environ["LOCAL_WORLD_SIZE"])
             nodes = int(os.environ["WORLD_SIZE"]) // devices
         strategy = "ddp" if devices * nodes > 1 else "auto"
-        fabric = Fabric(accelerator=device, devices=devices, num_nodes=nodes, strategy=strategy, loggers=loggers)
+        fabric = Fabric(accelerator=chosen.type, devices=place, num_nodes=nodes, strategy=strategy, loggers=loggers)
     except ImportError as error:
         raise TrainingToolsError(f"{error.name or error} is missing: pip install 'lie_picard[train]'") from error
     fabric.launch()

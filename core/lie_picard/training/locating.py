@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -133,6 +134,12 @@ def turned(scene: Scene, how: int) -> Scene:
     return Scene(np.ascontiguousarray(image), found)
 
 
+def _digest(one: Object) -> str:
+    """Of an object's mesh: a part may be replaced by another one of its name."""
+    mesh = one.mesh(1.0)
+    return hashlib.sha256(mesh.vertices.tobytes() + mesh.triangles.tobytes()).hexdigest()
+
+
 class LocatorTrainer:
     """Network, its moving average, optimiser and position in the run."""
 
@@ -209,10 +216,11 @@ class LocatorTrainer:
         with torch.autocast(kind, torch.bfloat16, enabled=machine.computes_bfloat16(kind)):
             maps = self.model((images.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last))
         parts = loss(Maps(maps.heat.float(), maps.box.float()), wanted)
-        losses = finite({name: float(value.detach()) for name, value in parts.items()}, "go on with --resume")
         self.optimizer.zero_grad(set_to_none=True)
         (parts["heat"] + _BOX * parts["box"]).backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 10.0)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 10.0)
+        losses = {name: float(value.detach()) for name, value in parts.items()}
+        finite(losses | {"gradient": float(norm)}, "go on from the state before with --resume")
         self.optimizer.step()
         share = 1 - min(self.options.ema, (self.step + 1) / (self.step + 10))
         for mine, theirs in zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True):
@@ -248,6 +256,7 @@ class LocatorTrainer:
     def _run(self) -> dict[str, object]:
         return {
             "objects": [one.name for one in self.objects],
+            "shapes": [_digest(one) for one in self.objects],
             # A run may go on for longer than it was meant to.
             "training": {k: v for k, v in asdict(self.options).items() if k != "minutes"},
             "features": self.model.config.features,

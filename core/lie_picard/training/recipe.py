@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from lie_picard.data.seeds import HALF
+from lie_picard.files import expanded
 from lie_picard.model.config import ModelConfig
 from lie_picard.objects import BUILT_IN, catalogue
 from lie_picard.rendering.randomisation import TEXTURED, Randomisation
@@ -141,7 +142,7 @@ class TrainingOptions:
             raise ValueError(f"training.noise_power is 0 or lies between 0.05 and 4, got {self.noise_power}")
         if not 0 <= self.seed < HALF:
             raise ValueError(f"training seeds lie in [0, 2^31), got {self.seed}")
-        if self.minutes is not None and not self.minutes > 0:
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
             raise ValueError(f"training.minutes must be above 0, got {self.minutes}")
 
     @property
@@ -182,6 +183,10 @@ class Recipe:
     model: ModelConfig = field(default_factory=lambda: ModelConfig(objects=tuple(catalogue(BUILT_IN))))
     data: DataOptions = DataOptions()
     training: TrainingOptions = TrainingOptions()
+
+    def __post_init__(self) -> None:
+        if self.model.flow_map:
+            raise ValueError("model.flow_map: training makes none; `lie-picard distil` gives it to a trained model")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -232,7 +237,7 @@ def read(name: str | Path, changes: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeError: no such recipe, no valid TOML, or unknown keys.
     """
-    file = _FOLDER / f"{name}.toml" if str(name) in RECIPES else Path(name).expanduser()
+    file = _FOLDER / f"{name}.toml" if str(name) in RECIPES else expanded(name)
     if not file.is_file():
         raise RecipeError(f"no recipe '{name}': give one of {', '.join(RECIPES)}, or a TOML file")
     try:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lie_picard.data import symsol_files
 from lie_picard.data.bop import Dataset, agrees, crops, object_names
 from lie_picard.data.stream import Batch, Stream, batches, stored_batches
+from lie_picard.files import expanded
 from lie_picard.objects import Catalogue, MeshObject
 from lie_picard.rendering.clean import Crop
 from lie_picard.training.recipe import Recipe
@@ -36,7 +36,7 @@ def known_objects(recipe: Recipe, known: Catalogue) -> Catalogue:
         return _known_models(recipe, known)
     if not recipe.data.symsol:
         return known
-    stored = symsol_files.read(Path(recipe.data.symsol).expanduser(), "train", recipe.model.objects)
+    stored = symsol_files.read(expanded(recipe.data.symsol), "train", recipe.model.objects)
     others = [one.shape for one in stored if one.shape not in known or not symsol_files.agrees(one, known[one.shape])]
     if not others:
         return known
@@ -65,11 +65,11 @@ def batches_of(recipe: Recipe, fabric: Fabric, step: int, known: Catalogue) -> I
     share = options.batch // fabric.world_size
     start, stride = step * fabric.world_size + fabric.global_rank, fabric.world_size
     if data.symsol:
-        folder = Path(data.symsol).expanduser()
+        folder = expanded(data.symsol)
         return stored_batches(folder, model, share, options.seed, start, stride, fabric.device)
     if data.bop:
         source = crops.Source(
-            Path(data.bop).expanduser(), data.bop_split, object_names(data.bop_objects), data.bop_visible,
+            expanded(data.bop), data.bop_split, object_names(data.bop_objects), data.bop_visible,
             data.randomised, data.absent, data.randomisation,
         )  # fmt: skip
         return crops.batches(source, model, share, options.seed, start, stride, fabric.device)

@@ -57,7 +57,7 @@ def run_by_the_clock(
                 saved = time.monotonic()
     except Exception:  # as when the losses are not finite: the state before that is the one to keep
         raise
-    except BaseException:  # Ctrl-C, or the end of the process
+    except BaseException:  # Ctrl-C
         if state is not None:
             training.save(state)
         raise

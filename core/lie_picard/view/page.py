@@ -40,7 +40,7 @@ def page(scenes: Sequence[Scene], title: str, live: str = "") -> str:
     """
     return _PAGE.format(
         policy=policy() + ("; connect-src 'self'" if live else ""),
-        title=html.escape(title),
+        title=html.escape(title.encode(errors="backslashreplace").decode()),  # names of files may be no text
         style=style(),
         scenes=html.escape(scenes_json(scenes)),
         live=html.escape(live),

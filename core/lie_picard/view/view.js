@@ -62,6 +62,7 @@
       this.globe = svg("svg", { class: "globe", viewBox: "-1.2 -1.2 2.4 2.4", tabindex: 0, role: "img",
         "aria-label": "posterior over rotations; arrow keys turn it" });
       this.lists = html("div", "lists");
+      this.heads = new Map(); // of the lists, by the objects' names
       const reset = html("button", "reset", "as the camera sees it");
       const save = html("button", "save", "save as SVG");
       reset.onclick = () => this.turn(AS_SEEN);
@@ -257,7 +258,13 @@
     }
 
     drawLists(scene) {
-      this.lists.replaceChildren(...scene.objects.map((object, o) => {
+      // A head that is there stays: a live scene that comes while a box is clicked must not take it away.
+      const names = scene.objects.map((object) => object.name);
+      if (names.join("\n") !== [...this.heads.keys()].join("\n")) {
+        this.heads = new Map(scene.objects.map((object) => [object.name, this.head(object)]));
+        this.lists.replaceChildren(...[...this.heads.values()].map(({ section }) => section));
+      }
+      scene.objects.forEach((object, o) => {
         const told = [`${object.count} samples`, object.ambiguity.replace("_", " "), object.state];
         if (object.presence !== null) told.push(`presence ${object.presence.toFixed(2)}`);
         if (object.likeness !== null) told.push(`likeness ${object.likeness.toFixed(2)}`);
@@ -274,17 +281,24 @@
         });
         const more = object.modes.length - rows.length + object.hidden;
         if (more > 0) rows.push(html("div", "more", `and ${more} more`));
-        const drawn = html("input");
-        Object.assign(drawn, { type: "checkbox", checked: !this.hidden.has(object.name), title: "draw it" });
-        drawn.onchange = () => {
-          this.hidden[drawn.checked ? "delete" : "add"](object.name);
-          this.show(this.scene);
-        };
-        const swatch = html("u");
-        swatch.style.background = object.colour;
-        const label = html("label", "", drawn, swatch, `${object.name} `);
-        return html("section", "", html("h4", "", label, html("small", "", told.join(", "))), ...rows);
-      }));
+        const head = this.heads.get(object.name);
+        head.drawn.checked = !this.hidden.has(object.name);
+        head.swatch.style.background = object.colour;
+        head.told.textContent = told.join(", ");
+        head.modes.replaceChildren(...rows);
+      });
+    }
+
+    // An object's part of the lists, still without its modes.
+    head(object) {
+      const drawn = html("input"), swatch = html("u"), told = html("small"), modes = html("div");
+      Object.assign(drawn, { type: "checkbox", title: "draw it" });
+      drawn.onchange = () => {
+        this.hidden[drawn.checked ? "delete" : "add"](object.name);
+        this.show(this.scene);
+      };
+      const label = html("label", "", drawn, swatch, `${object.name} `);
+      return { drawn, swatch, told, modes, section: html("section", "", html("h4", "", label, told), modes) };
     }
 
     highlight(mode) {

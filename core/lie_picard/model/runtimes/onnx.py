@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -32,11 +32,14 @@ class OnnxModule:
     The first dimension of every argument may vary from call to call; lengths of 1 broadcast as they do in the module.
     """
 
-    def __init__(self, module: nn.Module, example: Mapping[str, Tensor], alone: int = 0) -> None:
+    def __init__(
+        self, module: nn.Module, example: Mapping[str, Tensor], alone: int = 0, threads: int | None = None
+    ) -> None:
         """Args:
         example: by name, in the module's order; first dimensions of 2 or more.
         alone: up to so many rows of the first argument one thread computes, where several would wait for each other
             as long as they gain, and take the cores from others.
+        threads: that compute more; None: as many as torch has.
 
         Raises:
             RuntimeError: `onnx` or `onnxruntime` is missing.
@@ -45,13 +48,25 @@ class OnnxModule:
             raise RuntimeError("ONNX Runtime is not installed: pip install onnx onnxruntime")
         self._names, self._alone = list(example), alone
         model = _exported(module, example)
-        self._many = session_of(model, torch.get_num_threads())
+        self._many = session_of(model, threads or torch.get_num_threads())
         self._few = session_of(model, 1) if alone else self._many
 
     def __call__(self, *arguments: Tensor) -> tuple[Tensor, ...]:
         feed = {name: argument.numpy() for name, argument in zip(self._names, arguments, strict=True)}
         session = self._few if len(arguments[0]) <= self._alone else self._many
         return tuple(torch.from_numpy(output) for output in session.run(None, feed))
+
+
+class Lazy:
+    """A callable that is made when it is first called: an export takes half a second, and most are never used."""
+
+    def __init__(self, make: Callable[[], Callable[..., tuple[Tensor, ...]]]) -> None:
+        self._make, self._made = make, None
+
+    def __call__(self, *arguments: Tensor) -> tuple[Tensor, ...]:
+        if self._made is None:
+            self._made = self._make()
+        return self._made(*arguments)
 
 
 def session_of(model: bytes, threads: int) -> Any:

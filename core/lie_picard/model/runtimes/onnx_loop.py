@@ -25,16 +25,17 @@ class OnnxLoop:
     them from the first step to the last, instead of a part of every operation: there is nothing to wait for in between.
     """
 
-    def __init__(self, step: nn.Module, time: Tensor, terms: Sequence[Tensor]) -> None:
+    def __init__(self, step: nn.Module, time: Tensor, terms: Sequence[Tensor], threads: int | None = None) -> None:
         """Args:
         step: rotations (M, 3, 3), recent scores (M, h, 3), weights (2, h), a row of `time`, two image terms of 1 or M
             rows -> the next rotations and recent scores. time, terms: examples of two rows and more.
+        threads: that share the samples; None: as many as torch has.
         """
-        self._threads = torch.get_num_threads()
+        self._threads = threads or torch.get_num_threads()
         self._session = session_of(_exported(step, time, terms), 1)
         self._pool = ThreadPoolExecutor(max(1, self._threads - 1), thread_name_prefix="sampler")
 
-    def __call__(self, start: Tensor, weights: Tensor, time: Tensor, terms: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def __call__(self, start: Tensor, weights: Tensor, time: Tensor, *terms: Tensor) -> tuple[Tensor, Tensor]:
         """All steps: (N, 3, 3), weights (n, 2, h), time (n, ...) -> rotations (N, 3, 3), last scores (N, h, 3)."""
         parts = max(1, min(self._threads, len(start) // _FEWEST_ROWS))
         bounds = [len(start) * k // parts for k in range(parts + 1)]

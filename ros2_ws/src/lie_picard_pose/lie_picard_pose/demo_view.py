@@ -216,8 +216,8 @@ def _percentile(values: list[float], q: float) -> float:
     return float(np.percentile(values, q))
 
 
-def _watch(view: DemoView, console: Console, timeout: float, alive: Callable[[], bool]) -> bool:
-    """Spin until the recording is over. Returns whether anything was estimated."""
+def _watch(view: DemoView, console: Console, timeout: float, alive: Callable[[], bool]) -> str:
+    """Spin until the recording is over. Returns what went wrong, or nothing."""
     started, seen_player, over_at, printed = time.monotonic(), False, None, 0.0
     executor = SingleThreadedExecutor()
     executor.add_node(view)
@@ -231,12 +231,16 @@ def _watch(view: DemoView, console: Console, timeout: float, alive: Callable[[],
                 over_at = over_at or now
             if over_at and now - over_at > _LAST_RESULT_S:
                 break
-            if not view.scores and (now - started > timeout or not alive()):
-                return False
+            if not alive():
+                return "pose_node or the player ended before the recording did"
+            if not view.scores and now - started > timeout:
+                return "no hypotheses arrived: is pose_node running, with the same ROS_DOMAIN_ID?"
             if view.scores and now - printed > (0.5 if console.is_terminal else 3.0):
                 printed = now
                 live.update(view.table(console.width), refresh=console.is_terminal)
-    return bool(view.picture)
+    if not view.scores:
+        return "no hypotheses arrived: is pose_node running, with the same ROS_DOMAIN_ID?"
+    return "" if view.picture else "nothing was found: /diagnostics says why"
 
 
 def _too_slow(summary: Mapping[str, Any]) -> str:
@@ -274,10 +278,20 @@ def _print_summary(console: Console, summary: dict[str, object]) -> None:
     )
 
 
+def _file(text: str) -> Path:
+    """A file that can be written, as argparse's type: what cannot is said before the recording is played."""
+    file = Path(text)
+    if file.is_dir() or not file.absolute().parent.is_dir():
+        raise argparse.ArgumentTypeError(f"'{text}' cannot be written: give a file in a folder that exists")
+    return file
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `show`."""
-    parser.add_argument("--picture", type=Path, default=Path("demo.png"), help="picture to write (default %(default)s)")
-    parser.add_argument("--json", type=Path, help="write the summary there")
+    parser.add_argument(
+        "--picture", type=_file, default=Path("demo.png"), help="picture to write (default %(default)s)"
+    )
+    parser.add_argument("--json", type=_file, help="write the summary there")
     parser.add_argument("--timeout", type=float, default=60.0, help="give up without results after this [s]")
 
 
@@ -294,12 +308,10 @@ def show(
     def watch() -> int:
         view = DemoView()
         try:
-            if not _watch(view, console, args.timeout, alive):
-                if view.scores:
-                    console.print("demo: nothing was found: /diagnostics says why")
-                else:
-                    console.print("demo: no hypotheses arrived: is pose_node running, with the same ROS_DOMAIN_ID?")
-                return 1
+            if wrong := _watch(view, console, args.timeout, alive):
+                if rclpy.ok():  # else it was told to end
+                    console.print(f"demo: {wrong}")
+                return int(rclpy.ok())
         finally:
             view.destroy_node()  # a player would take it for a listener of the next recording
         console.print()

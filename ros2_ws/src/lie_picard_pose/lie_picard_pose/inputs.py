@@ -81,6 +81,7 @@ class Inputs:
                 take = functools.partial(self._regions.__setitem__, target.object_id)
                 wanted.append((RegionOfInterest, f"region/{target.object_id}", take))
         self._inputs: list[_Input] = []
+        self._told: set[tuple[bytes, int]] = set()  # publishers that are not heard, and why
         # Not in the event itself, whose subscription may have to go.
         self._looker = node.create_timer(_LOOK_S, self.follow_publishers, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._looker.cancel()
@@ -120,6 +121,11 @@ class Inputs:
                 self._node.destroy_subscription(one.subscription)
                 one.subscription = self._subscribe(one.kind, one.topic, one.callback, offer)
                 one.offer = offer
+            # The event is lost where the subscription is made anew while it is on its way.
+            for endpoint, policy in qos.lacking(one.subscription.qos_profile, publishers):
+                if (endpoint, policy) not in self._told:
+                    self._told.add((endpoint, policy))
+                    self._tell_of(one.topic, policy)
 
     def quality(self) -> dict[str, str]:
         """Quality of service of each topic, in words."""
@@ -156,10 +162,13 @@ class Inputs:
         callback(message)
 
     def _on_incompatible_qos(self, topic: str, event: Any) -> None:
-        policy, name = qos_policy_name_from_kind(event.last_policy_kind), self._node.resolve_topic_name(topic)
-        if not qos.overridden(self._node, name, QoSPolicyKind(event.last_policy_kind)):
+        if qos.overridden(self._node, self._node.resolve_topic_name(topic), QoSPolicyKind(event.last_policy_kind)):
+            self._tell_of(topic, event.last_policy_kind)
+        else:
             self._looker.reset()
-            return
+
+    def _tell_of(self, topic: str, kind: int) -> None:
+        policy, name = qos_policy_name_from_kind(kind), self._node.resolve_topic_name(topic)
         self._complain(
             f"a publisher on '{name}' offers an incompatible {policy}: change it there, "
             f"or set qos_overrides.{name}.subscription.{policy.lower()} here"

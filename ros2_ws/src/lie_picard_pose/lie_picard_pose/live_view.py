@@ -47,7 +47,8 @@ class LiveView(Node):
         self._wanted = {"image": image, "camera_info": info}
         self._pose_node, _, _ = self.resolve_topic_name(topic).rpartition("/")
         self._images: OrderedDict[int, Any] = OrderedDict()
-        self._found: dict[int, dict[str, PoseHypothesisArray]] = {}
+        self._found: dict[str, PoseHypothesisArray] = {}  # of the newest image
+        self._stamp = -1  # its stamp
         self._targets: list[Target] = []
         self._meshes: dict[str, Any] = {}
         self._symmetries: dict[str, Symmetry] = {}
@@ -115,6 +116,7 @@ class LiveView(Node):
             if shape is not None:
                 meshes[name] = shape.mesh(one.diameter)
         self._targets, self._meshes, self._symmetries = targets, meshes, symmetries
+        self._found.clear()  # what was found under the old names
 
     def _on_info(self, message: CameraInfo) -> None:
         self._info = message
@@ -125,18 +127,24 @@ class LiveView(Node):
             self._images.popitem(last=False)
 
     def _on_hypotheses(self, message: PoseHypothesisArray) -> None:
-        stamp = nanoseconds_of(message.header.stamp)
-        there = self._found.setdefault(stamp, {})
-        there[message.object_id] = message
-        if len(there) < len(self._targets) or not self._targets:
-            self._found = {one: found for one, found in self._found.items() if abs(one - stamp) < 2_000_000_000}
+        names, stamp = {one.object_id for one in self._targets}, nanoseconds_of(message.header.stamp)
+        if message.object_id not in names:  # of an image that was taken before the objects changed
             return
-        self._found.pop(stamp)
-        image = self._images.get(stamp)
-        if image is None or self._info is None or time.monotonic() - self._shown_s < _LEAST_S:
+        if stamp != self._stamp:
+            self._finish()  # what has not come by now does not: detectors, say, tell only of what they see
+            self._stamp = stamp
+        self._found[message.object_id] = message
+        if len(self._found) == len(names):
+            self._finish()
+
+    def _finish(self) -> None:
+        """Show what was found in the newest image, unless another one has just been shown."""
+        found, self._found = self._found, {}
+        image = self._images.get(self._stamp)
+        if not found or image is None or self._info is None or time.monotonic() - self._shown_s < _LEAST_S:
             return
         try:
-            self._show(image, there)
+            self._show(image, found)
             self._shown_s = time.monotonic()
         except (ImageError, CameraError, ValueError) as error:
             self._say(str(error))
@@ -145,7 +153,8 @@ class LiveView(Node):
         camera = camera_of(self._info, self._rectified)
         pixels = to_rgb(image)
         check_size(self._info, pixels.shape[1], pixels.shape[0])
-        there = [found[one.object_id] for one in self._targets if found[one.object_id].hypotheses]
+        told = [found[one.object_id] for one in self._targets if one.object_id in found]
+        there = [one for one in told if one.hypotheses]
         poses = [poses_of(one, self._symmetries[one.object_id]) for one in there]
         lost = sorted(set(found) - {one.object_id for one in there})
         missing = [Absent(name, found[name].presence, "") for name in lost]
@@ -157,11 +166,13 @@ class LiveView(Node):
 def run(
     topic: str, image: str, info: str, known: Catalogue, rectified: bool, host: str, port: int, browser: bool
 ) -> int:
-    """Serve until a signal comes. `browser`: open one.
+    """Serve until a signal comes; the exit status. `browser`: open one.
 
     Raises:
-        OSError: the port is taken.
+        OSError: the port is taken. ValueError: there is no such port, or the topic is not one of a node's.
     """
+    if "/" not in topic.strip("/"):
+        raise ValueError(f"--topic {topic}: give the pose node's, such as /pose_node/hypotheses")
     server = SceneServer(f"Lie-Picard: {topic}", host, port)
 
     def body() -> int:

@@ -110,7 +110,8 @@ class Monitor:
 
     def processed(self, milliseconds: dict[str, float], result: Result, sought: Sequence[str]) -> None:
         """One image is done: its latencies by name, what it gave, and the names that were looked for."""
-        first = (result.messages + result.lost)[:1]
+        # Nothing was sampled for what was searched and not found.
+        first = [one for one in result.messages + result.lost if one.statistics.rounds][:1]
         objects = dict.fromkeys(sought, "not looked for in the last image")
         objects |= {m.object_id: f"{one.state}, presence {m.presence:.2f}"
                     for m, one in zip(result.messages, result.poses, strict=True)}  # fmt: skip

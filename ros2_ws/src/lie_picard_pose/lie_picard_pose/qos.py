@@ -61,6 +61,18 @@ def following(offer: Offer) -> QoSOverridingOptions:
     return QoSOverridingOptions(_POLICIES, callback=settle)
 
 
+def lacking(asked: QoSProfile, publishers: Sequence[Any]) -> list[tuple[bytes, QoSPolicyKind]]:
+    """Publishers that a subscription does not hear, by their endpoints, and the policy that is the reason."""
+    found = []
+    for one in publishers:
+        offered = one.qos_profile
+        if asked.reliability == _RELIABLE != offered.reliability:
+            found.append((bytes(one.endpoint_gid), QoSPolicyKind.RELIABILITY))
+        if asked.durability == _LATCHED != offered.durability:
+            found.append((bytes(one.endpoint_gid), QoSPolicyKind.DURABILITY))
+    return found
+
+
 def overridden(node: Node, topic: str, policy: QoSPolicyKind) -> bool:
     """Whether a parameter decides a policy of the subscription to a topic, given by its full name."""
     if policy not in (QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY):
