@@ -100,7 +100,6 @@ def test_train_evaluate_bench_and_info_on_a_model_of_ones_own(tmp_path):
         (["evaluate", "--method", "map", "--compare"], "evaluate twice"),
         (["bench", "--render", "--device", "abacus"], "unknown device"),
         (["train", "--object", "x", "--output", "o", "--minutes", "9", "--locator-minutes", "-5"], "at least 0"),
-        (["train", "--output", "o", "--minutes", "inf"], "training.minutes"),
     ],
 )
 def test_bad_input_is_one_line_with_the_remedy(arguments, message, capsys):
