@@ -32,6 +32,11 @@ def atomic_write(path: Path) -> Iterator[Path]:
         raise
 
 
+def expanded(path: str | Path) -> Path:
+    """A path with ~ and ~user replaced; as it is where there is no such home directory, so that it is not found."""
+    return Path(os.path.expanduser(path))
+
+
 def file_name(text: str) -> str:
     """The text as one part of a path: never another folder, and short enough for every file system with an ending.
 

@@ -160,7 +160,8 @@ def _completed() -> list[str]:
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     """The parser of a command line. Only the command in it has its arguments, so that the others import nothing."""
     parser = argparse.ArgumentParser(
-        prog="lie-picard", usage="%(prog)s [-h] [--version] COMMAND ...", description="Pose hypotheses by diffusion on SO(3).", epilog=_overview(),
+        prog="lie-picard", usage="%(prog)s [-h] [--version] COMMAND ...",
+        description="Pose hypotheses by diffusion on SO(3).", epilog=_overview(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")

@@ -171,8 +171,8 @@ def estimate_poses(
     Args:
         image: (H, W, 3) RGB or (H, W) grey uint8, as the camera gives it (distorted if `camera` is).
         seed: as for `PoseEstimator.estimate`. warm: as for `PoseEstimator.estimate_batch`.
-        depth: (H, W) metres, NaN where unknown, of the same camera. The range is taken from it where it can be, and fused with the
-            model's own where that tells positions.
+        depth: (H, W) metres, NaN where unknown, of the same camera. The range is taken from it where it can be,
+            and fused with the model's own where that tells positions.
         symmetries: of objects by name; others have those of the model's own objects, or none.
 
     Raises:

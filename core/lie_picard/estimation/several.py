@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from lie_picard.estimation.estimator import PoseEstimator
 from lie_picard.estimation.locate import Proposal
-from lie_picard.files import file_version
+from lie_picard.files import expanded, file_version
 from lie_picard.model.checkpoint import CheckpointError, resolve
 from lie_picard.posterior.hypotheses import Hypotheses
 from lie_picard.sampling import SamplerOptions, WarmStart
@@ -22,7 +21,7 @@ from lie_picard.sampling import SamplerOptions, WarmStart
 
 def checkpoints(text: str) -> tuple[str, ...]:
     """The files that a text names: one, or several with commas between them."""
-    if Path(text).expanduser().is_file():  # whose name may hold a comma
+    if expanded(text).is_file():  # whose name may hold a comma
         return (text,)
     return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip())) or (text,)
 

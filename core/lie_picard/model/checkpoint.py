@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -15,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lie_picard.files import atomic_write
+from lie_picard.files import atomic_write, expanded
 from lie_picard.model.config import ModelConfig
 from lie_picard.model.locator import StoredLocator
 from lie_picard.model.position import WIDTH as POSITION_WIDTH
@@ -78,7 +77,7 @@ def _halved(tensor: Tensor) -> Tensor:
 
 def resolve(path: str | Path) -> Path:
     """The file behind a name: "default" is the embedded checkpoint; ~ is the home directory, where there is one."""
-    return DEFAULT if str(path) == "default" else Path(os.path.expanduser(path))
+    return DEFAULT if str(path) == "default" else expanded(path)
 
 
 def read_metadata(path: str | Path) -> tuple[ModelConfig, dict[str, Any]]:

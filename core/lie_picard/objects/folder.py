@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lie_picard.files import atomic_write, read_at_most
+from lie_picard.files import atomic_write, expanded, read_at_most
 from lie_picard.geometry import models_info
 from lie_picard.geometry.enclosing import smallest_ball
 from lie_picard.geometry.mesh_export import write_glb
@@ -74,9 +74,9 @@ def store(path: str | Path | None = None) -> Path:
     """The folder of objects: this one, else $LIE_PICARD_OBJECTS, else lie_picard/objects of the user's data."""
     given = path or os.environ.get("LIE_PICARD_OBJECTS")
     if given:
-        return Path(given).expanduser()
+        return expanded(given)
     data = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(data).expanduser() / "lie_picard" / "objects"
+    return expanded(data) / "lie_picard" / "objects"
 
 
 def checked_name(name: str) -> str:

@@ -21,6 +21,7 @@ from lie_picard.data.bop import annotations as labels
 from lie_picard.data.bop import pixels, scenes, shards
 from lie_picard.data.bop.annotations import BopError, Instance
 from lie_picard.data.bop.models import Models
+from lie_picard.files import expanded
 from lie_picard.geometry.camera import Camera
 
 Array = NDArray[np.float64]
@@ -141,7 +142,7 @@ class Dataset:
         Raises:
             BopError: no such folder, or no models.
         """
-        self.root = Path(root).expanduser()
+        self.root = expanded(root)
         if not self.root.is_dir():
             raise BopError(f"{self.root}: no such folder; give the one that holds models and splits (test, train_pbr)")
         self.models = Models(self.root, names)

@@ -61,7 +61,8 @@ class Lazy:
     """A callable that is made when it is first called: an export takes half a second, and most are never used."""
 
     def __init__(self, make: Callable[[], Callable[..., tuple[Tensor, ...]]]) -> None:
-        self._make, self._made = make, None
+        self._make = make
+        self._made: Callable[..., tuple[Tensor, ...]] | None = None
 
     def __call__(self, *arguments: Tensor) -> tuple[Tensor, ...]:
         if self._made is None:

@@ -53,7 +53,8 @@ def run(name: str, body: Callable[[], int], stop: Callable[[], None] = lambda: N
     """Run a program with rclpy and return its exit status: `body`'s, 0 where a signal ends it.
 
     SIGINT and SIGTERM shut rclpy's context down, and nothing else: there is no KeyboardInterrupt. Where the program
-    cannot begin, parameters or ROS arguments that do not fit, or cannot write what it is to write, it says why in one line, with status 1.
+    cannot begin, parameters or ROS arguments that do not fit, or cannot write its result, it says why in one
+    line, with status 1.
 
     Args:
         stop: called before the context is shut down.
