@@ -139,7 +139,7 @@ def test_what_was_found_under_names_that_are_no_longer_asked_for_is_left_out(wat
 
 
 @pytest.mark.parametrize(("words", "remedy"), [(["--topic", "hypotheses"], "/pose_node/hypotheses"),
-                                               (["--topic", "/a b/c"], "a b"),
+                                               (["--topic", "/a b/c"], "'/a b/c'"),
                                                (["--port", "70000"], "0 to 65535")])  # fmt: skip
 def test_what_cannot_be_watched_is_named_and_the_status_says_so(start, words, remedy):
     words = words if "--topic" in words else [*words, "--topic", "/pose_node/hypotheses"]

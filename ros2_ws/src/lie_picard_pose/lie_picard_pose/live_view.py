@@ -12,8 +12,10 @@ from collections import OrderedDict
 from typing import Any
 
 import rclpy
+from rclpy.exceptions import InvalidTopicNameException
 from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
+from rclpy.validate_topic_name import validate_topic_name
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from lie_picard.estimation.poses import Target
@@ -171,8 +173,14 @@ def run(
     Raises:
         OSError: the port is taken. ValueError: there is no such port, or the topic is not one of a node's.
     """
-    if "/" not in topic.strip("/"):
-        raise ValueError(f"--topic {topic}: give the pose node's, such as /pose_node/hypotheses")
+    try:
+        validate_topic_name(topic)
+    except InvalidTopicNameException:
+        named = False
+    else:
+        named = "/" in topic.strip("/")  # the last part is left away to get the node's name
+    if not named:
+        raise ValueError(f"--topic '{topic}': give a pose node's, such as /pose_node/hypotheses")
     server = SceneServer(f"Lie-Picard: {topic}", host, port)
 
     def body() -> int:
