@@ -18,7 +18,8 @@ except ImportError:  # on a bare machine, where only the GPU tests run
 # those that they wait for, where others keep the machine busy. There tests are three times as fast, elsewhere the same.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # Costs that a test measures are not kept for the user; nodes that tests start inherit this.
-os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="lie_picard_tests_")
+_cache = tempfile.TemporaryDirectory(prefix="lie_picard_tests_", ignore_cleanup_errors=True)
+os.environ["XDG_CACHE_HOME"] = _cache.name
 
 # `make test` tries the same examples every time, `make fuzz` new ones. A timing is never an assertion.
 FUZZ = int(os.environ.get("FUZZ", "1"))
