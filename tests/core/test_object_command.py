@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -105,10 +106,70 @@ def test_symmetries_that_are_given_count_and_those_that_do_not_hold_are_said(sto
     found = folder.read(store / "brick").symmetry
     assert len(found.rotations) == 2
     np.testing.assert_allclose(found.centre, 0, atol=1e-6)
-    assert main(["object", "add", str(brick), "--unit", "mm", "--id", "wrong", "--symmetry", "C4@z"]) == 0
     capsys.readouterr()
-    main(["object", "check", "wrong"])
+    assert main(["object", "add", str(brick), "--unit", "mm", "--id", "wrong", "--symmetry", "C4@z"]) == 0
+    assert "warning: a symmetry that was given does not hold" in capsys.readouterr().out
+    assert main(["object", "check", "wrong"]) == 1
     assert "does not hold" in capsys.readouterr().out
+
+
+def test_a_folder_that_is_no_objects_is_never_replaced(tmp_path, capsys):
+    folder_of_mine = tmp_path / "store" / "box"
+    folder_of_mine.mkdir(parents=True)
+    trimesh.creation.box((40, 60, 120)).export(folder_of_mine / "box.stl")
+    (folder_of_mine / "notes.txt").write_text("precious")
+    words = ["object", "add", str(folder_of_mine / "box.stl"), "--unit", "mm", "--store", str(tmp_path / "store")]
+    for more in ([], ["--replace"]):
+        assert main([*words, *more]) == 2
+        assert "no object's folder" in capsys.readouterr().err
+    assert sorted(one.name for one in folder_of_mine.iterdir()) == ["box.stl", "notes.txt"]
+
+
+def test_an_object_survives_a_replacement_that_fails(added, monkeypatch):
+    part = folder.read(added / "brick")
+    monkeypatch.setattr(folder, "_bop_entry", lambda one: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        folder.write(part, added / "brick")
+    monkeypatch.undo()
+    rename = Path.rename
+
+    def failing(self, target):
+        if self.name.endswith(".partial"):
+            raise OSError("no space left")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(OSError, match="no space"):
+        folder.write(part, added / "brick")
+    monkeypatch.undo()
+    assert folder.read(added / "brick").diameter == part.diameter
+    assert [one.name for one in added.iterdir()] == ["brick"]
+
+
+@pytest.mark.parametrize(("words", "why"), [
+    (["--symmetry", "C0@z"], "1 or more"),
+    (["--models-info", "{info}", "--key", "7"], "in millimetres"),
+])  # fmt: skip
+def test_symmetries_that_cannot_be_are_refused(store, brick, tmp_path, capsys, words, why):
+    info = tmp_path / "models_info.json"
+    turn = np.diag([-1.0, -1, 1, 1])
+    turn[:3, 3] = (9000, 0, 0)  # far beside the part
+    info.write_text(json.dumps({"7": {"symmetries_discrete": [turn.ravel().tolist()]}}))
+    words = [word.format(info=info) for word in words]
+    assert main(["object", "add", str(brick), "--unit", "mm", *words]) == 2
+    assert why in capsys.readouterr().err and not store.exists()
+
+
+def test_a_file_whose_name_makes_no_id_is_told_of_the_option(store, brick, tmp_path, capsys):
+    shutil.copy(brick, tmp_path / "部品.stl")
+    assert main(["object", "add", str(tmp_path / "部品.stl"), "--unit", "mm"]) == 2
+    assert "--id" in capsys.readouterr().err
+
+
+def test_a_folder_that_was_renamed_is_named(added, capsys):
+    (added / "brick").rename(added / "copy")
+    with pytest.raises(folder.FolderError, match="holds the object 'brick'"):
+        folder.read(added / "copy")
 
 
 def test_a_folder_is_read_on_another_machine_and_a_damaged_one_is_named(added, tmp_path, capsys):

@@ -85,10 +85,15 @@ def _add(args: argparse.Namespace) -> int:
     from lie_picard.objects import BUILT_IN, catalogue
     from lie_picard.objects.adding import STAGES, Wishes, made
 
-    name = folder.checked_name(args.id or re.sub(r"\W+", "_", args.mesh.stem, flags=re.ASCII).strip("_"))
+    plain = re.sub(r"\W+", "_", args.mesh.stem, flags=re.ASCII).strip("_")
+    if not args.id and not folder.NAME.fullmatch(plain):
+        raise FolderError(f"no id can be made of the name '{args.mesh.stem}': give one with --id, of letters, digits "
+                          "and _, a letter first")  # fmt: skip
+    name = folder.checked_name(args.id or plain)
     root = folder.store(args.store)
     if name in catalogue(BUILT_IN):
         raise FolderError(f"'{name}' is one of the embedded model's objects: choose another --id")
+    folder.check_place(root / name)
     if (root / name).exists() and not args.replace:
         raise FolderError(f"there is an object '{name}' already in {root}: --replace it, or choose another --id")
     if not 0 < args.symmetry_tolerance < 0.5:
@@ -148,6 +153,9 @@ def _place(args: argparse.Namespace) -> Path:
     raise FolderError(f"no object '{args.object}' in {root}: {there}")
 
 
+_GIVEN = "as given"  # what `objects.adding` calls the group of symmetries that it was told
+
+
 def _worth(head: Any) -> list[Any]:
     """The symmetries that hold, and those that a feature breaks and not the whole shape."""
     return [one for one in head.get("nearly", []) if one["held"] or one["residual_p95"] < _NEARLY][:8]
@@ -173,6 +181,9 @@ def _lines(head: Any) -> list[str]:
         "symmetry: none (C1)" if head.get("group") == "C1" else f"symmetry: {head.get('group', '?')}",
         *(one["text"] + _remedy(one) for one in _worth(head)),
     ]
+    if head.get("group") == _GIVEN:
+        wrong = [one for one in head.get("nearly", []) if not one["held"]]
+        lines += [f"warning: a symmetry that was given does not hold: {one['text']}" for one in wrong]
     if head.get("partial_symmetry"):
         lines.append(
             f"{len(head['partial_symmetry'])} turns look the same from some sides; training takes them into account"
@@ -233,13 +244,16 @@ def _check(args: argparse.Namespace) -> int:
         faults.append(f"its smallest ball is {diameter:.4g} m wide and {100 * off:.2g}% off the origin, {folder.HEAD} "
                       f"says {part.diameter:.4g} m: add it again")  # fmt: skip
     lost = [one.describe() for one in held if not one.held]
+    wrong = int(bool(faults or lost))
     if wrote_json(args, {"folder": str(place), "faults": faults, "symmetries_off": lost}):
-        return int(bool(faults))
+        return wrong
     console = Console(highlight=False, soft_wrap=True)
     for line in [*faults, *(f"does not hold: {line}" for line in lost)]:
         console.print(line, markup=False)
-    console.print(f"{place}: {'damaged' if faults else 'sound'}", markup=False)
-    return int(bool(faults))
+    console.print(
+        f"{place}: {'damaged' if faults else 'its symmetries do not hold' if lost else 'sound'}", markup=False
+    )
+    return wrong
 
 
 def _remove(args: argparse.Namespace) -> int:

@@ -176,6 +176,11 @@ def _symmetry(
         return Symmetry.none(), Symmetry.none(), "C1, as asked", ()
     if wishes.symmetries or wishes.listed:
         given = _listed(wishes.listed, origin, scale) if wishes.listed else _spelt(wishes.symmetries, surface)
+        reach = float(np.linalg.norm(surface.corners.reshape(-1, 3), axis=1).max())
+        if not given.is_trivial and float(np.linalg.norm(given.centre)) > 2 * reach:
+            away = float(np.linalg.norm(given.centre))
+            raise SymmetryError(f"the symmetries are about a point {away:.3g} m from the middle of a part "
+                                f"{2 * reach:.3g} m large: models_info.json is in millimetres")  # fmt: skip
         return given, given, "as given", assess(surface, given)
     found = find_symmetry(surface, wishes.tolerance, wishes.ignore_colour)
     return found.symmetry, found.shape_symmetry, found.group, found.candidates
@@ -207,6 +212,8 @@ def _spelt(texts: Sequence[str], surface: Surface) -> Symmetry:
         axis = axis / np.linalg.norm(axis)
         if match[1].lower() == "inf":
             axes.append(axis)
+        elif int(match[1]) < 1:
+            raise SymmetryError(f"'{text}' is no symmetry: the number of turns is 1 or more")
         elif int(match[1]) > 1:
             turns.append(about(axis, 2 * math.pi / int(match[1])))
     moves = [centroid - turn @ centroid for turn in turns]

@@ -98,11 +98,16 @@ def names(root: Path) -> list[str]:
 
 
 def write(part: Part, folder: Path) -> None:
-    """Write an object's folder, as a whole or not at all; one that is there is replaced."""
+    """Write an object's folder, as a whole or not at all; an object that is there is replaced.
+
+    Raises:
+        FolderError: what is there is no object's folder.
+    """
     import tomli_w
 
+    check_place(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.partial")
+    partial, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{what}") for what in ("partial", "old"))
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
@@ -119,11 +124,26 @@ def write(part: Part, folder: Path) -> None:
             "partial_symmetry": [_entry(one) for one in part.partial],
         }
         (partial / HEAD).write_text("# Made by `lie-picard object add`; lengths are metres.\n" + tomli_w.dumps(head))
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            folder.rename(old)
         partial.rename(folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
+        if old.exists() and not folder.exists():
+            old.rename(folder)
         raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def check_place(folder: Path) -> None:
+    """Whether an object may be written there.
+
+    Raises:
+        FolderError: something else is there, which would be lost.
+    """
+    if folder.exists() and not (folder / HEAD).is_file():
+        raise FolderError(f"{folder} is there, and is no object's folder (it has no {HEAD}): choose another --id, or "
+                          "another --store")  # fmt: skip
 
 
 def write_picture(folder: Path, png: bytes) -> None:
@@ -162,6 +182,9 @@ def read(folder: Path) -> Part:
         partial = tuple(_partial(one) for one in head.get("partial_symmetry", []))
         if not (np.isfinite(origin).all() and np.isfinite(diameter) and diameter > 0):
             raise ValueError("a size that is no positive number")
+        if NAME.fullmatch(folder.name) and name != folder.name:
+            raise FolderError(f"{folder} holds the object '{name}': give the folder that name, or add the mesh again "
+                              "with --id")  # fmt: skip
     except FolderError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
