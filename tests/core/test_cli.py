@@ -99,6 +99,11 @@ def test_train_evaluate_bench_and_info_on_a_model_of_ones_own(tmp_path):
         (["evaluate", "--scenes", "--output", "report", "--steps", "3"], "--output, --steps: leave it out"),
         (["evaluate", "--method", "map", "--compare"], "evaluate twice"),
         (["bench", "--render", "--device", "abacus"], "unknown device"),
+        (["evaluate", "--data", "x", "--output", "y"], "its own images"),
+        (["evaluate", "--data", "x", "--textured"], "its own images"),
+        (["calibrate"], "embedded checkpoint"),
+        (["train", "--output", "o", "--set", "model.objects=cube"], "list of names"),
+        (["train", "--output", "o", "--set", 'model.objects=["cube", "cube"]'], "must be distinct"),
         (["train", "--object", "x", "--output", "o", "--minutes", "9", "--locator-minutes", "-5"], "at least 0"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import cv2
 import pytest
@@ -109,6 +110,17 @@ def test_models_are_measured_by_kind_with_recall():
         found.keys()
     )
     assert all(0 <= value <= 180 for value in found.values())
+
+
+def test_groups_of_views_do_not_count_as_objects(monkeypatch):
+    row = dict.fromkeys(("mean_deg", "median_deg", "within_2deg", "within_5deg", "within_10deg"), 1.0)
+    shares = {"mug": 0.9, "mug: nothing more left open": 1.0, "mug: more poses left open": 0.1}
+    rows = [row | {"solid": name, "modes_reached": share, "modes_reached_if_uniform": 1.0}
+            for name, share in shares.items()]  # fmt: skip
+    monkeypatch.setattr(live, "evaluate", lambda *_, **__: [*rows, row | {"solid": "all"}])
+    mug = SimpleNamespace(config=SimpleNamespace(objects=("mug",)))
+    found = live.measure(mug, Randomisation(), EvaluationOptions(images=1), kinds=("clean",))
+    assert found["clean/recall"] == 0.9
 
 
 def test_a_run_whose_goal_is_met_lets_its_rate_fall_and_ends(tmp_path, clock):

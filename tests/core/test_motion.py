@@ -110,5 +110,5 @@ def test_the_message_is_stamped_ahead_and_has_velocities_in_the_objects_frame():
     assert abs(twist.linear.y + 0.5) < 0.05 and abs(twist.linear.x) < 0.05  # the camera's x is the object's -y
     assert place.x == pytest.approx(0.275, abs=0.01)
     assert len(message.pose.covariance) == len(message.twist.covariance) == 36
-    (transform,) = Frames(writer()).predicted([message], "r1/")
-    assert transform.child_frame_id == "r1/bolt/predicted" and transform.header.stamp.sec == 2
+    (transform,) = Frames(writer()).predicted([message])
+    assert transform.child_frame_id == "bolt/predicted" and transform.header.stamp.sec == 2

@@ -335,6 +335,18 @@ def test_two_processes_share_a_run(tmp_path):
     assert checkpoint.read_metadata(output)[1]["processes"] == 2
 
 
+def test_two_processes_validate_a_run_by_the_clock(tmp_path):
+    """Only one of them looks: it must not wait for the other to tell the time."""
+    text = SCRIPT.replace("resume=True)", "resume=True, validate=lambda model: {'x': 1.0}, validate_every_s=0.0)")
+    (tmp_path / "script.py").write_text(text)
+    timed = dataclasses.replace(RECIPE, training=dataclasses.replace(RECIPE.training, minutes=0.02))
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    result = subprocess.run([*launcher, *arguments(timed, tmp_path / "two.safetensors")], env=os.environ,
+                            capture_output=True, text=True, timeout=300)  # fmt: skip
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert (tmp_path / "two.safetensors").is_file()
+
+
 def test_missing_tools_are_named_in_one_line(tmp_path):
     missing = "lightning_fabric"
     code = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 from pathlib import Path
 
@@ -35,6 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Fit and write, or check."""
+    file = checkpoint.resolve(args.checkpoint)
+    if not args.check:
+        if file == checkpoint.DEFAULT:
+            raise ValueError("the embedded checkpoint is calibrated, and is not written to: give --checkpoint FILE, or "
+                             "--check")  # fmt: skip
+        if file.exists() and not os.access(file.parent, os.W_OK):
+            raise ValueError(f"{file} is to be written, and its folder cannot be: copy it elsewhere, or give --check")
     estimator = PoseEstimator.from_checkpoint(args.checkpoint, args.device)
     _, training = checkpoint.read_metadata(args.checkpoint)
     shapes = estimator.config.objects
@@ -42,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     with tqdm(total=len(assess.KINDS) * args.images * len(shapes), unit="image", disable=None) as bar:
         result = assess.calibrate(estimator, shapes, sampler_of(args), options, bar.update, not args.check)
     if not args.check:
-        checkpoint.save(estimator.model, checkpoint.resolve(args.checkpoint), training, args.half)
+        checkpoint.save(estimator.model, file, training, args.half)
     rows = (result if args.check else result["after"])["rows"]
     if args.plot is not None:
         assess_report.plot_calibration(rows, args.plot)

@@ -69,6 +69,10 @@ def run(args: argparse.Namespace) -> None:
     """Measure, and write what was asked for."""
     if args.scenes or args.videos:
         _refuse_others(args)
+    if args.data is not None and (args.output is not None or args.randomised or args.textured):
+        raise ValueError("--data measures on its own images: leave --output, --randomised and --textured out")
+    if args.output is not None and args.output.is_file():
+        raise ValueError(f"--output {args.output} is a file: give a folder")
     if args.method == "map" and args.compare:
         raise ValueError("--compare solves the same steps one after another, which a flow map has not: evaluate twice")
     estimator = PoseEstimator.from_checkpoint(args.checkpoint, args.device)

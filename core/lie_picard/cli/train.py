@@ -127,8 +127,9 @@ def run(args: argparse.Namespace) -> None:
         minutes -= locator_minutes
         if minutes <= 0:
             raise ValueError(f"--locator-minutes {locator_minutes:g} leaves nothing of --minutes for the poses")
+    names = list(dict.fromkeys(args.object or args.solids or ()))
     shorthands = {
-        "model.objects": args.object or args.solids, "training.images": args.images, "training.minutes": minutes,
+        "model.objects": names or None, "training.images": args.images, "training.minutes": minutes,
         "training.seed": args.seed, "data.bop": args.bop and str(args.bop), "data.bop_split": args.split,
         "data.bop_objects": args.bop_object, "data.bop_visible": args.min_visible,
     }  # fmt: skip
@@ -239,9 +240,13 @@ def finish(output: Path, recipe: recipes.Recipe, device: str) -> list[dict[str, 
     with tqdm(total=len(kinds) * len(shapes) * (_CALIBRATION_IMAGES + options.images), unit="image",
               desc="calibration, evaluation", disable=None) as bar:  # fmt: skip
         fitting = dataclasses.replace(options, images=_CALIBRATION_IMAGES, randomisation=recipe.data.randomisation)
-        assess.calibrate(estimator, shapes, sampler, fitting, bar.update)
-        _, note = checkpoint.read_metadata(output)
-        checkpoint.save(estimator.model, output, note)
+        try:
+            assess.calibrate(estimator, shapes, sampler, fitting, bar.update)
+        except ValueError as error:  # a plain ball, say, whose poses all look the same
+            tqdm.write(f"not calibrated: {error}", file=sys.stderr)
+        else:
+            _, note = checkpoint.read_metadata(output)
+            checkpoint.save(estimator.model, output, note)
         rows = []
         for kind, how in kinds.items():
             here = dataclasses.replace(options, randomisation=how)

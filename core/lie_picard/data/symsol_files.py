@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import math
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +21,7 @@ from torch import Tensor
 
 from lie_picard import so3
 from lie_picard.data.seeds import stream_generator, train_generator
-from lie_picard.files import file_name
+from lie_picard.files import atomic_write, file_name
 from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.objects import Object
 from lie_picard.rendering.clean import render
@@ -67,15 +69,19 @@ def read(root: Path, split: str, shapes: Sequence[str] | None = None) -> list[Sh
     if not table.is_file():
         raise DatasetError(f"{table}: no such file; expected <root>/{{train,test}}/rotations.npz and images/")
     found = []
-    with np.load(table) as arrays:
-        for shape in shapes or arrays.files:
-            if shape not in arrays.files:
-                raise DatasetError(f"{table}: no shape '{shape}'; it holds {', '.join(arrays.files)}")
-            rotations = arrays[shape]
-            if rotations.ndim != 4 or rotations.shape[2:] != (3, 3):
-                raise DatasetError(f"{table}: '{shape}' has shape {rotations.shape}, expected (N, n_equivalent, 3, 3)")
-            paths = _paths(folder, shape, len(rotations))
-            found.append(ShapeData(shape, paths, torch.from_numpy(rotations.astype(np.float32))))
+    try:
+        with np.load(table) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise DatasetError(f"{table} is damaged ({str(error)[:100]}): write it again") from None
+    for shape in shapes or arrays:
+        if shape not in arrays:
+            raise DatasetError(f"{table}: no shape '{shape}'; it holds {', '.join(arrays)}")
+        rotations = arrays[shape]
+        if rotations.ndim != 4 or rotations.shape[2:] != (3, 3):
+            raise DatasetError(f"{table}: '{shape}' has shape {rotations.shape}, expected (N, n_equivalent, 3, 3)")
+        paths = _paths(folder, shape, len(rotations))
+        found.append(ShapeData(shape, paths, torch.from_numpy(rotations.astype(np.float32))))
     return found
 
 
@@ -116,10 +122,12 @@ def write(
                 if on_image:
                     on_image()
         # As in SYMSOL, marked shapes list the poses of the bare one; those of a sphere cannot be listed.
-        symmetry = shape.symmetry if shape.shape_symmetry.is_ball else shape.shape_symmetry
+        marked = len(shape.landmarks) and not shape.shape_symmetry.is_ball
+        symmetry = shape.shape_symmetry if marked else shape.symmetry
         symmetry = Symmetry.none() if symmetry.is_ball else symmetry
         arrays[shape.name] = symmetry.equivalents(rotations, 1.0).numpy()
-    np.savez_compressed(table, **arrays)  # type: ignore[arg-type]
+    with atomic_write(table) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def agrees(stored: ShapeData, known: Object) -> bool:
@@ -127,7 +135,7 @@ def agrees(stored: ShapeData, known: Object) -> bool:
     if not len(stored.rotations):
         raise DatasetError(f"the data set holds no image of '{stored.shape}'")
     first, listed = stored.rotations[0, 0].double(), stored.rotations[0].double()
-    symmetry = known.shape_symmetry
+    symmetry = known.shape_symmetry if len(known.landmarks) else known.symmetry
     if symmetry.is_ball:  # whose poses cannot be listed: what its marks leave is
         symmetry = known.symmetry
         if symmetry.is_ball:

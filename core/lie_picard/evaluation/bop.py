@@ -226,7 +226,11 @@ class Evaluation:
                 outcome.records.append(record | {"state": "false", "why": "no object of its kind is there"})
                 continue
             record |= {"visible": truth.visible, "ambiguity": poses.hypotheses.ambiguity.value, "state": "scored"}
-            record |= scorer.record(poses, pose, truth, errors) | scorer.posterior(poses, truth, image, camera, config)
+            record |= scorer.record(poses, pose, truth, errors)
+            try:
+                record |= scorer.posterior(poses, truth, image, camera, config)
+            except BopError as error:  # its mask: what needs none is scored
+                outcome.problems.append(str(error))
             outcome.records.append(record)
         if instances is None:
             return

@@ -216,7 +216,11 @@ def measure(
         rows: list[dict[str, Any]] = look(dataclasses.replace(options, randomisation=found[kind]))
         for name in ("mean_deg", "median_deg", "within_2deg", "within_5deg", "within_10deg"):
             scalars[f"{kind}/{name}"] = float(rows[-1][name])
-        reached = [row["modes_reached"] / row["modes_reached_if_uniform"] for row in rows if "modes_reached" in row]
+        reached = [
+            row["modes_reached"] / row["modes_reached_if_uniform"]
+            for row in rows
+            if "modes_reached" in row and row["solid"] in objects
+        ]
         if reached:
             scalars[f"{kind}/recall"] = sum(reached) / len(reached)
     return scalars

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lie_picard.model.config import ModelConfig
 from lie_picard.model.score_model import ScoreModel
+from lie_picard.objects.carried import differing
 from lie_picard.posterior.covariance import Calibration
 
 _BODY = "encoder.", "head."
@@ -36,6 +37,8 @@ def averaged(models: Sequence[ScoreModel], weights: Sequence[float], heads: Scor
     for other in [*models, *([] if heads is None else [heads])]:
         if (difference := _difference(first.config, other.config)) or first.catalogue != other.catalogue:
             raise ValueError(f"the models are of different kinds ({difference or 'catalogue'}): their mean is none")
+        if first.known is not None and other.known is not None and (parts := differing(first.known, other.known)):
+            raise ValueError(f"the models know different parts by the name of {', '.join(parts)}: their mean is none")
     total = sum(weights)
     states = [{k: v for k, v in model.state_dict().items() if not k.startswith("flow_map.")} for model in models]
     mean = _mean(states, [weight / total for weight in weights])

@@ -67,9 +67,13 @@ class ModelConfig:
             raise ValueError(f"image_size must be a multiple of 32, got {self.image_size}")
         if self.channels not in (1, 3):
             raise ValueError(f"channels must be 1 or 3, got {self.channels}")
+        if isinstance(self.objects, str):
+            raise ValueError(f"objects must be a list of names, got '{self.objects}'")
         object.__setattr__(self, "objects", tuple(self.objects))
         if not all(isinstance(one, str) for one in self.objects):
             raise ValueError("objects must be names")
+        if len(set(self.objects)) < len(self.objects):
+            raise ValueError(f"objects must be distinct, got {', '.join(self.objects)}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import signal
 import threading
 from collections.abc import Callable, Sequence
@@ -23,6 +24,14 @@ from lie_picard.recording.node_results import score_results
 from lie_picard.recording.worst import Worst
 
 
+def _seconds(text: str) -> float:
+    """A time above 0, as argparse's type."""
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
+    return value
+
+
 def add_arguments(p: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     p.add_argument("bags", nargs="+", type=Path, metavar="BAG", help="rosbag2 folders, or .mcap or .db3 files")
@@ -34,8 +43,8 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
                    "annotated recordings, and what is needed to go on after an interruption")  # fmt: skip
     p.add_argument("--truth", nargs="*", default=[], metavar="OBJECT=PLACE", help="true poses: a topic of poses "
                    "(begins with /) or a frame of TF; default: the frame truth/OBJECT")  # fmt: skip
-    p.add_argument("--truth-gap", type=float, default=1.0, metavar="S", help="longest time between two true poses that "
-                   "one in between is made of, seconds")  # fmt: skip
+    p.add_argument("--truth-gap", type=_seconds, default=1.0, metavar="S", help="longest time between two true poses "
+                   "that one in between is made of, seconds")  # fmt: skip
     p.add_argument("--tf", nargs="+", default=[], metavar="TOPIC", help="transforms to take the truth from, each with "
                    "the tf_static beside it; default: all, where no two have the same frames")  # fmt: skip
     p.add_argument("--models-info", type=Path, metavar="FILE", help="BOP's models_info.json: symmetries by object name")

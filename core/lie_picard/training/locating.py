@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +20,7 @@ from lie_picard.model.locator import STRIDE, Locator, LocatorConfig, Maps, Store
 from lie_picard.objects import Object
 from lie_picard.training.losses import finite
 from lie_picard.training.optimizers import Muon
-from lie_picard.training.states import load_state, run_by_the_clock, save_state
+from lie_picard.training.states import digest, load_state, run_by_the_clock, save_state
 
 _ALIKE = 1e-3  # relative difference of area and volume up to which two objects are of one shape
 _TAUGHT = 0.4  # of the heat at an object's centre: where the box is taught
@@ -132,12 +131,6 @@ def turned(scene: Scene, how: int) -> Scene:
     if how >= 4:
         image, found = image[:, ::-1], [one._replace(x=side - one.x) for one in found]
     return Scene(np.ascontiguousarray(image), found)
-
-
-def _digest(one: Object) -> str:
-    """Of an object's mesh: a part may be replaced by another one of its name."""
-    mesh = one.mesh(1.0)
-    return hashlib.sha256(mesh.vertices.tobytes() + mesh.triangles.tobytes()).hexdigest()
 
 
 class LocatorTrainer:
@@ -256,7 +249,7 @@ class LocatorTrainer:
     def _run(self) -> dict[str, object]:
         return {
             "objects": [one.name for one in self.objects],
-            "shapes": [_digest(one) for one in self.objects],
+            "shapes": [digest(one) for one in self.objects],
             # A run may go on for longer than it was meant to.
             "training": {k: v for k, v in asdict(self.options).items() if k != "minutes"},
             "features": self.model.config.features,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 
 from lie_picard.files import atomic_write
 from lie_picard.model.checkpoint import CheckpointError
+from lie_picard.objects import MeshObject, Object
 
 SAVE_EVERY_S = 120.0
 _MOMENTS = "optimizer."
@@ -143,6 +146,15 @@ def moments(tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = value
     return state
+
+
+def digest(one: Object) -> str:
+    """Of an object's shape, look and size: a part may be replaced by another one of its name."""
+    mesh, found = one.mesh(1.0), hashlib.sha256(repr(one.diameter).encode())
+    colours = one.surface.colours if isinstance(one, MeshObject) else None
+    for part in (mesh.vertices, mesh.triangles, colours):
+        found.update(b"" if part is None else np.ascontiguousarray(part).tobytes())
+    return found.hexdigest()
 
 
 def other_run(path: Path) -> CheckpointError:

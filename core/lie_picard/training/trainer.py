@@ -47,6 +47,7 @@ class Trainer:
         # As they are now: a store may change until the checkpoint is written.
         meshes = [one for one in map(self.catalogue.find, recipe.model.objects) if isinstance(one, MeshObject)]
         self.model.known = self.average.known = Catalogue.of(self.catalogue.name, *meshes) if meshes else None
+        self._shapes = {one.name: states.digest(one) for one in meshes}
         if fabric.is_global_zero and self.options.averaged_target:
             tell_of_tables(recipe, self.catalogue)
         self.losses = Denoising(self.model, self.options, self.catalogue).to(fabric.device)
@@ -66,12 +67,13 @@ class Trainer:
     @property
     def seconds(self) -> float:
         """How long the run has taken, before it was resumed included; the same for all processes."""
-        seconds = self._own_seconds()
+        seconds = self.own_seconds()
         if self.options.minutes is not None and self.fabric.world_size > 1:  # they must end at the same step
             return float(self.fabric.broadcast(seconds))
         return seconds
 
-    def _own_seconds(self) -> float:
+    def own_seconds(self) -> float:
+        """As `seconds`, of this process alone: the others need not ask."""
         return self._earlier + time.monotonic() - self._started
 
     def start_clock(self) -> None:
@@ -125,9 +127,18 @@ class Trainer:
         self._update_average()
         return Losses({f"loss/{name}": loss for name, loss in losses.items()})
 
+    def check(self, losses: Losses) -> None:
+        """Whether losses and weights may be saved.
+
+        Raises:
+            ValueError: they are not finite any more. The losses are of the step before the weights.
+        """
+        weights = torch.stack([one.detach().double().sum() for one in self.losses.parameters()]).sum()
+        finite(dict(losses) | {"weights": float(weights)})
+
     def fall(self) -> None:
         """Let the learning rate begin to fall now, where it has not: the run ends when it has fallen."""
-        seconds = self._own_seconds()
+        seconds = self.own_seconds()
         if self.options.minutes is None or self.options.decayed(self.step, seconds):
             return
         minutes = seconds / 60 / max(1e-3, 1 - self.options.decay)
@@ -162,8 +173,9 @@ class Trainer:
         tensors = dict(self.losses.state_dict())
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
         note: dict[str, Any] = {"step": self.step, "recipe": self.recipe.to_dict(), "fell": self._fell}
+        note |= {"shapes": self._shapes} if self._shapes else {}
         if self.options.minutes is not None:
-            note["seconds"] = self._own_seconds() if seconds is None else seconds
+            note["seconds"] = self.own_seconds() if seconds is None else seconds
         states.write(path, "lie_picard_training", tensors, self.optimizer, note)
 
     def resume(self, path: Path) -> None:
@@ -181,7 +193,7 @@ class Trainer:
             except (KeyError, TypeError, ValueError):
                 note = {}  # damaged: of no run that is known
             self._fell = True
-        if not self._continues(note):
+        if not self._continues(note) or note.get("shapes", self._shapes) != self._shapes:
             raise states.other_run(path)
         modules = tuple(f"{name}." for name, _ in self.losses.named_children())
         self.losses.load_state_dict({name: value for name, value in tensors.items() if name.startswith(modules)})
@@ -274,7 +286,7 @@ def train(
         found = validate(trainer.average.eval())
         fabric.log_dict(found, trainer.step)
         if watch is not None:
-            watch(trainer.step, trainer.seconds, found)
+            watch(trainer.step, trainer.own_seconds(), found)
         return found
 
     for batch in itertools.chain([waiting], source):
@@ -294,15 +306,15 @@ def train(
         due = trainer.step % validate_every == 0 if validate_every_s is None else seconds - looked >= validate_every_s
         if validate and fabric.is_global_zero and (due or trainer.step == options.steps):
             found = look()
-            validated, looked = trainer.step, trainer.seconds
+            validated, looked = trainer.step, trainer.own_seconds()
             if enough is not None and enough(found):
                 trainer.fall()
         if time.monotonic() - saved > SAVE_EVERY_S:
-            finite(losses)
+            trainer.check(losses)
             trainer.save(state)
             saved = time.monotonic()
     if losses is not None:
-        finite(losses)  # waits for the GPU, too: what follows is not the training's time
+        trainer.check(losses)  # waits for the GPU, too: what follows is not the training's time
     rate = (trainer.step - first) * trainer.options.batch / max(1e-9, time.monotonic() - started)
     timed = trainer.options.minutes is not None
     if validate and fabric.is_global_zero and timed and 0 < trainer.step != validated:

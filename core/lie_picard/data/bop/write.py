@@ -22,6 +22,7 @@ from lie_picard.files import atomic_write, file_name
 from lie_picard.geometry.mesh import Mesh
 from lie_picard.geometry.symmetry import Symmetry
 from lie_picard.objects import MeshObject, Object
+from lie_picard.objects.folder import widest
 from lie_picard.rendering.clean import BACKGROUND
 from lie_picard.rendering.randomisation import Rng, photograph_crops
 
@@ -284,11 +285,8 @@ def _painted(one: Object, diameter: float) -> tuple[Mesh, NDArray[np.uint8]]:
 
 
 def _span(vertices: Array) -> float:
-    """Largest distance of two vertices: of two of their convex hull."""
-    from scipy.spatial import ConvexHull
-    from scipy.spatial.distance import pdist
-
-    return float(pdist(vertices[ConvexHull(vertices).vertices]).max())
+    """Largest distance of two vertices."""
+    return widest(vertices)
 
 
 def _save_mesh(path: Path, mesh: Mesh, colours: NDArray[np.uint8], offset: Array) -> None:
