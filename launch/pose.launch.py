@@ -12,7 +12,7 @@ from launch import LaunchContext, LaunchDescription
 
 SHARE = FindPackageShare("lie_picard_pose")
 _SWITCH = ["true", "false", "True", "False"]
-SWITCHES = {"use_sim_time": _SWITCH, "rviz": _SWITCH, "autostart": ["", *_SWITCH]}
+SWITCHES = {"use_sim_time": ["", *_SWITCH], "rviz": _SWITCH, "autostart": ["", *_SWITCH]}
 DEFAULTS = PathJoinSubstitution([SHARE, "config", "pose.yaml"])
 
 ARGUMENTS = {
@@ -28,7 +28,7 @@ ARGUMENTS = {
     "device": ("", "Where to compute: auto, cpu or cuda; empty: what params_file says."),
     "autostart": ("", "false where a lifecycle manager configures and activates; empty: what params_file says."),
     "tf_prefix": ("", "Before the objects' frames in TF; auto: the namespace; empty: what params_file says (auto)."),
-    "use_sim_time": ("false", "Take time from /clock (bags, simulators)."),
+    "use_sim_time": ("", "Take time from /clock (bags, simulators); empty: what params_file says (false)."),
     "log_level": ("info", "Least severity that is logged: debug, info, warn, error."),
     "rviz": ("false", "Start RViz with the package's configuration."),
     "frame": ("camera_optical_frame", "RViz's fixed frame: the frame_id of your images, or one that TF links to it."),
@@ -39,7 +39,7 @@ def _nodes(context: LaunchContext) -> list[Node]:
     value = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     if not Path(value["params_file"]).is_file():  # launch itself only warns, and starts with the defaults
         raise FileNotFoundError(f"params_file '{value['params_file']}' does not exist")
-    sim_time = {"use_sim_time": value["use_sim_time"].lower() == "true"}
+    sim_time = {"use_sim_time": value["use_sim_time"].lower() == "true"} if value["use_sim_time"] else {}
     given = {name: value[name] for name in ("checkpoint", "device", "transport", "tf_prefix") if value[name]}
     if value["autostart"]:
         given["autostart"] = value["autostart"].lower() == "true"
@@ -61,7 +61,7 @@ def _nodes(context: LaunchContext) -> list[Node]:
                 package="rviz2",
                 executable="rviz2",
                 arguments=["-d", configuration, "-f", value["frame"]],
-                parameters=[sim_time],
+                parameters=[sim_time] if sim_time else [],
                 remappings=[("/image", seen), *shown],
             )
         )
@@ -71,7 +71,7 @@ def _nodes(context: LaunchContext) -> list[Node]:
             executable="pose_node",
             name="pose_node",
             namespace=value["namespace"],
-            parameters=[DEFAULTS, value["params_file"], sim_time | given],
+            parameters=[DEFAULTS, value["params_file"], *([sim_time | given] if sim_time | given else [])],
             remappings=list(topics.items()),
             ros_arguments=["--log-level", value["log_level"]],
             output="screen",

@@ -1,5 +1,7 @@
 """Lifecycle: what each transition does, and what it says where it fails; services besides the stream; diagnostics."""
 
+import shutil
+
 import pytest
 import ros_messages as messages
 from bench import Bench, floating, integer, set_parameter, start_with, text
@@ -12,6 +14,7 @@ from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 from sensor_msgs.msg import RegionOfInterest
 from std_srvs.srv import Trigger
 
+from lie_picard.model import checkpoint
 from lie_picard_msgs.msg import ObjectInfoArray
 from lie_picard_msgs.srv import EstimatePose, SetObject
 
@@ -95,6 +98,17 @@ def test_objects_are_moved_added_and_removed_by_a_service(pose_node, bench):
     assert bench.call(SetObject, "set_object", object_id="cube", remove=True).success
     bench.ask(messages.image(there), messages.camera_info(),
               until=lambda: bench.hypotheses and bench.hypotheses[-1].object_id == "tet")  # fmt: skip
+
+
+def test_a_checkpoint_that_is_set_while_the_node_loads_another_is_the_one_in_use(pose_node, bench, tmp_path):
+    copy = tmp_path / "copy.safetensors"
+    shutil.copy(checkpoint.resolve("default"), copy)
+    process = pose_node(ready=False, **QUICK)
+    bench.connect()
+    assert set_parameter(bench, "checkpoint", text(str(copy))).successful
+    bench.ask(messages.image(CUBE), messages.camera_info())
+    ready = [line for line in process.output.splitlines() if "ready: checkpoint" in line]
+    assert str(copy) in ready[-1], process.output
 
 
 def test_reset_forgets_the_modes(pose_node, bench):

@@ -29,11 +29,27 @@ def test_a_detectors_answer_finds_its_image_and_older_images_are_given_up():
 
 def test_a_recording_that_starts_again_is_followed():
     gather = ApproximateSync(["image", "depth"], 0.01)
-    for k in range(5):
+    for k in range(20):
         gather.put("image", k * 33 * MS, k)
         gather.put("depth", k * 33 * MS, k)
     assert gather.put("image", 0, "again") is None  # the old depth image of that stamp is forgotten
     assert gather.put("depth", 0, "depth") == {"image": "again", "depth": "depth"}
+
+
+def test_what_comes_late_is_left_out_and_nothing_is_forgotten():
+    gather = ApproximateSync(["image", "depth"], 0.01)
+    for k in range(5):
+        gather.put("depth", k * 33 * MS, k)
+    assert gather.put("image", 99 * MS, "new") is not None and not gather.late
+    assert gather.put("image", 66 * MS, "late") is None and gather.late
+    assert gather.put("image", 132 * MS, "newer") == {"image": "newer", "depth": 4} and not gather.late
+
+
+def test_a_short_recording_that_starts_again_is_followed_after_a_few():
+    gather = ApproximateSync(["image"], 0.0)
+    for round_ in range(3):
+        got = [gather.put("image", k * 33 * MS, k) for k in range(8)]
+        assert sum(one is not None for one in got) >= 4, round_
 
 
 def test_what_is_missing_is_named():

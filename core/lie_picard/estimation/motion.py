@@ -57,6 +57,7 @@ class Motion:
         """Forget it."""
         self._stamp: float | None = None
         self._velocity: Array = np.zeros(6)
+        self._covariance: Array = np.zeros((12, 12))
 
     def update(self, rotation: Array, position: Array, covariance: Array, stamp: float) -> None:
         """Take in an image's pose.
@@ -71,6 +72,9 @@ class Motion:
         if self._stamp is None or not 0 < stamp - self._stamp <= _MEMORY_S:
             if stamp != self._stamp:
                 self._begin(rotation, position, seen, stamp)
+            else:  # a driver that sets no stamps, or the same image again: the newest is the one to begin at
+                self._rotation, self._position = rotation, position
+                self._covariance[:6, :6] = seen
             return
         turn, place, state = self._ahead(stamp)
         off = np.concatenate([position - place, arrays.log((rotation @ turn.T)[None])[0]])

@@ -26,7 +26,10 @@ def checkpoints(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip())) or (text,)
 
 
-def versions_of(text: str) -> tuple[tuple[str, tuple[int, int]], ...]:
+Versions = tuple[tuple[str, tuple[int, int]], ...]  # of checkpoints: file, and `file_version`
+
+
+def versions_of(text: str) -> Versions:
     """The `checkpoints` of a text with their files' versions, to tell whether anything has changed."""
     return tuple((one, file_version(resolve(one))) for one in checkpoints(text))
 

@@ -62,15 +62,17 @@ class Raw:
 class BitDepth:
     """How many bits of 16 a camera uses, from its images: 12, say, where (nearly) all values are below 4096.
 
-    It only grows from image to image, so that a stream keeps its brightness; few brighter pixels are broken ones.
+    It only grows, so that a stream keeps its brightness, and only where three images in a row agree: one may be torn.
+    Few brighter pixels are broken ones.
     """
 
     _STEPS = 8, 10, 12, 14, 16
     _BROKEN = 50_000  # one pixel of so many
+    _AGREED = 3
 
     def __init__(self, fixed: int = 0) -> None:
         """`fixed`: the number of bits, where it is known."""
-        self._fixed, self._seen = fixed, dict[str, int]()
+        self._fixed, self._seen, self._more = fixed, dict[str, int](), dict[str, int]()
 
     def __call__(self, camera: str, pixels: NDArray[Any]) -> int:
         """Bits used by a camera, of which this is an image more."""
@@ -78,8 +80,11 @@ class BitDepth:
             return self._fixed
         broken = pixels.size // self._BROKEN
         found = next(bits for bits in self._STEPS if np.count_nonzero(pixels >> np.uint16(bits - 1) > 1) <= broken)
-        self._seen[camera] = max(found, self._seen.get(camera, 0))
-        return self._seen[camera]
+        seen = self._seen.get(camera, 0)
+        self._more[camera] = self._more.get(camera, 0) + 1 if found > seen else 0
+        if not seen or self._more[camera] >= self._AGREED:
+            self._seen[camera] = found if found > seen else seen
+        return max(found, seen)
 
 
 def _by_rosbags(message: Any) -> Any:

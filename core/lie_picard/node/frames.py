@@ -86,10 +86,10 @@ class Frames:
             found += [self._writer.transform_stamped(message.header, name, pose.pose) for name, pose in named]
         return found, complaints
 
-    def predicted(self, messages: list[Any], prefix: str = "") -> list[Any]:
-        """The predictions (Odometry) as `<object_id>/predicted`, stamped when the object will be there."""
+    def predicted(self, messages: list[Any]) -> list[Any]:
+        """The predictions (Odometry) as `<child_frame_id>/predicted`, stamped when the object will be there."""
         return [
-            self._writer.transform_stamped(one.header, f"{prefix}{one.child_frame_id}/predicted", one.pose.pose)
+            self._writer.transform_stamped(one.header, f"{one.child_frame_id}/predicted", one.pose.pose)
             for one in messages
             if str(one.header.frame_id).lstrip("/")
         ]

@@ -168,7 +168,6 @@ class Pipeline:
         self.estimator, self._writer, self._to_rgb = estimator, writer, to_rgb
         self._views = ViewCache()
         self._builder = MessageBuilder(writer)
-        self._bits = images.BitDepth()
         self._said: set[str] = set()
         self._following = Following()
         self.reset()
@@ -176,6 +175,7 @@ class Pipeline:
     def reset(self) -> None:
         """Forget the images before; the modes' numbers go on."""
         self._warm = WarmStart()
+        self._bits = images.BitDepth()
         self._last_stamp = -math.inf
         self._builder.reset()
         self._following.reset()

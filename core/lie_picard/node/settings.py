@@ -81,9 +81,10 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
     file = values["checkpoint"]
     known = known_to(file)
     source, instances = values["regions_from"], values["instances"]
-    if source == "auto" and any(flat):
+    told = [any(flat[k : k + 4]) for k in range(0, len(flat), 4)]
+    if source == "auto" and all(told):
         source = "parameters"
-    if instances > 1 and source != "auto":
+    if instances > 1 and (source != "auto" or any(told)):
         raise ValueError(
             f"{instances} instances of an object are told apart where they are found in the image: leave regions out, "
             "and regions_from at auto"

@@ -48,7 +48,7 @@ TABLE: dict[str, Entry] = {
     "regions": Entry(
         [0.0, 0.0, 0.0, 0.0],
         "x, y, width, height [px] of each object's circumscribed sphere in the image; "
-        "width 0: found in the image where the model can and no region is given, else the largest centred square.",
+        "width 0: found in the image where the model can, else the largest centred square.",
     ),
     "regions_from": Entry(
         "auto",

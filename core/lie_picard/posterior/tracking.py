@@ -160,10 +160,8 @@ class ModeTracker:
         used: set[int] = set()
         if tracks:
             angles = _angles(modes, np.stack([track.rotation for track in tracks]))
-            for pair in angles.argsort(axis=None, kind="stable"):
-                mode, track = divmod(int(pair), len(tracks))
-                if angles[mode, track] > MODE_RADIUS:
-                    break
+            near = np.argwhere(angles <= MODE_RADIUS)
+            for mode, track in near[angles[near[:, 0], near[:, 1]].argsort(kind="stable")].tolist():
                 if mode not in ids and track not in used:
                     ids[mode] = tracks[track].number
                     used.add(track)
@@ -191,13 +189,15 @@ def _appearances(modes: Array, counts: list[int], symmetry: Symmetry) -> list[_A
     appearances = []
     for leader in range(len(modes)):
         if free[leader]:
-            mapped = _nearest(symmetry, modes, modes[leader])
-            members = np.flatnonzero(free & (_angles(mapped, modes[leader][None])[:, 0] <= MODE_RADIUS))
+            left = np.flatnonzero(free)
+            mapped = _nearest(symmetry, modes[left], modes[leader])
+            near = _angles(mapped, modes[leader][None])[:, 0] <= MODE_RADIUS
+            members, mapped = left[near], mapped[near]
             free[members] = False
             samples = np.array(counts)[members]
             centre = modes[leader]
             if len(members) > 1:
-                centre = arrays.means(np.repeat(mapped[members], samples, axis=0), np.zeros(samples.sum(), int), 1)[0]
+                centre = arrays.means(np.repeat(mapped, samples, axis=0), np.zeros(samples.sum(), int), 1)[0]
             appearances.append(_Appearance(members, int(samples.sum()) / sum(counts), centre))
     return appearances
 

@@ -5,12 +5,24 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
+import torch
+
 from lie_picard.node.settings import Settings
 from lie_picard.node.table import TABLE
 from lie_picard_msgs.msg import ObjectInfo
 from lie_picard_pose.conversions import WRITER
 
 ANY = TABLE["objects"].default[0]  # the name that parameters begin with stands for any of the model's objects
+
+
+def ready(settings: Settings, device: torch.device, seconds: float) -> str:
+    """What is said once a model is loaded and warm, which took so long."""
+    options = settings.options
+    return (
+        f"ready: checkpoint '{settings.checkpoint}' on {device}, {settings.samples} samples, "
+        f"method {options.method}, {options.steps} {options.steps_of} steps, "
+        f"objects {', '.join(t.object_id for t in settings.targets)}, warm after {seconds:.1f} s"
+    )
 
 
 def object_infos(settings: Settings, known: Sequence[str]) -> list[ObjectInfo]:

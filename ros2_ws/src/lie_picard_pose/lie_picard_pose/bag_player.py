@@ -70,6 +70,8 @@ class BagPlayer(Node):
     def play(self) -> int:
         """Play to the end. Returns the exit status."""
         with AnyReader([self._bag], default_typestore=typestore()) as reader:
+            if not reader.is2:
+                raise ValueError(f"{self._bag} is a ROS 1 bag: convert it by `rosbags-convert --src BAG --dst FOLDER`")
             connections = [c for c in reader.connections if not self._topics or c.topic in self._topics]
             there = {c.topic: c.msgtype for c in connections if c.msgcount}
             heard = {topic: self._listeners for topic, kind in there.items() if kind in IMAGES}

@@ -110,6 +110,7 @@ class GraspPlanner(Node):
                 try:
                     self._grasps = grasps.symmetric(self._given, symmetry_of(info))
                 except SymmetryError as error:
+                    self._grasps = self._given
                     self._complain(f"the symmetries of '{info.object_id}' are left out: {error}")
 
     def _on_hypotheses(self, message: PoseHypothesisArray) -> None:

@@ -28,6 +28,7 @@ from lie_picard_pose.sync import ApproximateSync
 
 _LARGE = {Image: "sensor_msgs/msg/Image", CompressedImage: "sensor_msgs/msg/CompressedImage"}
 _LOOK_S = 0.02  # after a publisher came: for others that come with it
+_INFOS = 30  # a second of a camera's
 _GRACE_S = 2.0  # for what belongs to the first images and comes less often than they do
 
 
@@ -61,8 +62,12 @@ class Inputs:
         self._node, self._monitor, self._on_frame, self._complain = node, monitor, on_frame, complain
         self._began = self._matched = time.monotonic()
         self._info: CameraInfo | None = before._info if before else None
-        self._regions: dict[str, RegionOfInterest] = before._regions if before else {}
+        self._infos: dict[int, CameraInfo] = {}  # by their stamps: those that an image may still belong to
         self._by_topic = settings.regions_from == "topics"
+        self._regions: dict[str, RegionOfInterest] = {}
+        if before is not None and self._by_topic and before._by_topic:
+            known = {target.object_id for target in settings.targets}
+            self._regions = {name: region for name, region in before._regions.items() if name in known}
         self.image_topic = "image" if settings.transport == "raw" else "image/compressed"
         topics: dict[str, type] = {"image": Image if settings.transport == "raw" else CompressedImage}
         if settings.depth:
@@ -175,14 +180,22 @@ class Inputs:
         )
 
     def _on_camera_info(self, info: CameraInfo) -> None:
-        self._info = info
-        self._monitor.info(nanoseconds_of(info.header.stamp))
+        stamp = nanoseconds_of(info.header.stamp)
+        self._info = self._infos[stamp] = info
+        while len(self._infos) > _INFOS:
+            del self._infos[next(iter(self._infos))]
+        self._monitor.info(stamp)
 
     def _on_message(self, role: str, message: Any) -> None:
         now, stamp = time.monotonic(), nanoseconds_of(message.header.stamp)
         if role == "image":
             self._monitor.image(stamp)
         found = self._sync.put(role, stamp, message)
+        if self._sync.late:
+            self._monitor.count("outdated")
+            self._complain(f"messages on '{self._node.resolve_topic_name(self._names[role])}' come out of order: those "
+                           "that are late are left out")  # fmt: skip
+            return
         missing = self._sync.missing() if role == "image" else []
         if missing:
             topics = " and ".join(f"'{self._node.resolve_topic_name(self._names[role])}'" for role in missing)
@@ -204,8 +217,12 @@ class Inputs:
                 "or remap that topic"
             )
             return
+        image = found["image"]
+        info = self._infos.get(nanoseconds_of(image.header.stamp), self._info)  # a zoom or a window may move
+        if (theirs := info.header.frame_id) and (ours := image.header.frame_id) and theirs != ours:
+            self._complain(f"the image is of frame '{ours}', its camera_info of '{theirs}': is it another camera's?")
         regions = dict(self._regions) if self._by_topic else found.get("regions")
-        self._on_frame(Frame(found["image"], self._info, regions, found.get("depth"), now))
+        self._on_frame(Frame(image, info, regions, found.get("depth"), now))
 
     def _complain_of_want(self, message: str) -> None:
         self._monitor.count("incomplete")

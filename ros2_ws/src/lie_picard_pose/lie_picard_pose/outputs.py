@@ -66,13 +66,14 @@ class Outputs:
         header = frame.image.header
         for message in result.messages + result.lost:
             self._hypotheses.publish(message)
+        prefix = prefix_of(settings.tf_prefix, self._node.get_namespace())
         for message in result.predicted:
+            message.child_frame_id = prefix + message.child_frame_id  # the object's frame as TF has it
             self._predicted.publish(message)
         complaints: list[str] = []
         if settings.publish_tf and result.messages:
-            prefix = prefix_of(settings.tf_prefix, self._node.get_namespace())
             transforms, complaints = self._frames.transforms(result.messages, settings.tf_modes, prefix)
-            transforms += self._frames.predicted(result.predicted, prefix)
+            transforms += self._frames.predicted(result.predicted)
             if transforms:
                 self._broadcaster.sendTransform(transforms)
         if self._poses.get_subscription_count():

@@ -24,7 +24,7 @@ from rclpy.time import Time
 from std_srvs.srv import Trigger
 
 from lie_picard.estimation.estimator import ImageError
-from lie_picard.estimation.several import estimator_of, versions_of
+from lie_picard.estimation.several import Versions, estimator_of, versions_of
 from lie_picard.geometry.camera import CameraError
 from lie_picard.machine import pick_device
 from lie_picard.node.pipeline import Frame, Pipeline
@@ -64,15 +64,15 @@ class PoseNode(LifecycleNode):
         parameters.declare(self, parameters.TABLE)
         self._oddities = parameters.oddities(self)
         self._warned: set[str] = set()
-        self._loaded: tuple[object, ...] = ()  # checkpoints and their versions
+        self._version: Versions = ()  # of the model in use
         self._warn(self._oddities)
         self._device = pick_device(self.get_parameter("device").value)
         self._settings = self._checked = parameters.settings_of(parameters.values_of(self))
         if threads := self.get_parameter("threads").value:
             torch.set_num_threads(threads)
         self._pipeline: Pipeline | None = None
-        self._candidate: Pipeline | None = None  # loaded and checked, not yet in use
-        self._loading: Future[Pipeline] | None = None  # while it starts itself
+        self._candidate: tuple[Pipeline, Versions] | None = None  # loaded and checked, not yet in use
+        self._loading: tuple[Future[Pipeline], Versions] | None = None  # while it starts itself
         self._inputs: Inputs | None = None
         self._outputs: Outputs | None = None
         self._worker: Worker[_Work] = Worker(self._process_safely)
@@ -105,8 +105,8 @@ class PoseNode(LifecycleNode):
             self._starter.cancel()
             return
         if self._loading is None:
-            self._loading = self._worker.call(self._load, self._settings)
-        if not self._loading.done():
+            self._loading = self._begin_loading()
+        if not self._loading[0].done():
             return
         self._starter.cancel()
         try:
@@ -154,10 +154,13 @@ class PoseNode(LifecycleNode):
         return _DONE
 
     def _configure(self) -> None:
-        loading, self._loading = self._loading or self._worker.call(self._load, self._settings), None
-        pipeline = result_of(loading, rclpy.ok)
+        loading, self._loading = self._loading, None
+        if loading is None or loading[1] != versions_of(self._settings.checkpoint):  # or it was changed meanwhile
+            loading = self._begin_loading()
+        pipeline = result_of(loading[0], rclpy.ok)
+        self._settings.options.check(pipeline.estimator.config.flow_map)
         self._monitor = Monitor()
-        self._outputs, self._pipeline = Outputs(self), pipeline
+        self._outputs, self._pipeline, self._version = Outputs(self), pipeline, loading[1]
         self._announce()
         # The libraries' 200,000 objects live as long as the node: a full collection that looks at all of them would
         # hold an image up for a tenth of a second.
@@ -190,19 +193,16 @@ class PoseNode(LifecycleNode):
         """End the computation. Whether it came to rest in time."""
         return self._worker.stop(_PATIENCE_S)
 
+    def _begin_loading(self) -> tuple[Future[Pipeline], Versions]:
+        return self._worker.call(self._load, self._settings), versions_of(self._settings.checkpoint)
+
     def _load(self, settings: parameters.Settings) -> Pipeline:
         """Load a checkpoint and warm up all that an image goes through, in the inference thread."""
-        version = versions_of(settings.checkpoint)
         pipeline = Pipeline(estimator_of(settings.checkpoint, str(self._device)), WRITER, to_rgb)
-        self._loaded = version
         began = time.monotonic()
         for _ in range(2):  # the first call chooses a method, makes buffers
             pipeline.rehearse(settings)
-        self.get_logger().info(
-            f"ready: checkpoint '{settings.checkpoint}' on {pipeline.estimator.device}, {settings.samples} samples, "
-            f"method {settings.options.method}, {settings.options.steps} {settings.options.steps_of} steps, "
-            f"objects {', '.join(t.object_id for t in settings.targets)}, warm after {time.monotonic() - began:.1f} s"
-        )
+        self.get_logger().info(announcement.ready(settings, pipeline.estimator.device, time.monotonic() - began))
         return pipeline
 
     # --- images
@@ -268,8 +268,8 @@ class PoseNode(LifecycleNode):
     def _on_set_object(self, request: SetObject.Request, response: SetObject.Response) -> SetObject.Response:
         try:
             changes = service_requests.changed_objects(request, parameters.values_of(self))
-        except ValueError as error:
-            response.message = str(error)
+        except Exception as error:  # a request cannot take the node down
+            response.message = str(error) or type(error).__name__
             return response
         result = self.set_parameters_atomically([Parameter(name, value=value) for name, value in changes.items()])
         response.success, response.message = result.successful, result.reason
@@ -304,8 +304,10 @@ class PoseNode(LifecycleNode):
         try:
             self._checked = parameters.settings_of(values)
             version = versions_of(self._checked.checkpoint)
-            if self._pipeline and "checkpoint" in names and version != self._loaded:
-                self._candidate = result_of(self._worker.call(self._load, self._checked), rclpy.ok)
+            # What was reduced, as its device's memory ran out, is loaded again.
+            old = version != self._version or (self._pipeline and self._pipeline.estimator.reduced)
+            if self._pipeline and "checkpoint" in names and old:
+                self._candidate = result_of(self._worker.call(self._load, self._checked), rclpy.ok), version
             elif self._pipeline:
                 self._checked.options.check(self._pipeline.estimator.config.flow_map)
         except Exception as error:  # whatever loading a model may raise, the node goes on with the one it has
@@ -315,7 +317,7 @@ class PoseNode(LifecycleNode):
     def _apply_parameters(self, changes: list[Parameter]) -> None:
         before, self._settings = self._settings, self._checked
         if self._candidate is not None and self._pipeline:
-            self._pipeline, self._candidate = self._candidate, None
+            (self._pipeline, self._version), self._candidate = self._candidate, None
         if self._failed_start:  # perhaps it can now
             self._failed_start = False
             self._starter.reset()

@@ -8,7 +8,7 @@ from typing import Any
 from lie_picard.estimation.estimator import ImageError
 from lie_picard.messages.read import region_of
 from lie_picard.node.settings import Settings, filled
-from lie_picard.node.table import MAX_SAMPLES
+from lie_picard.node.table import MAX_SAMPLES, TABLE
 from lie_picard_msgs.srv import EstimatePose, SetObject
 
 _WHOLE = [0.0, 0.0, 0.0, 0.0]
@@ -30,25 +30,34 @@ def settings_for(request: EstimatePose.Request, settings: Settings) -> Settings:
     if samples > MAX_SAMPLES:
         raise ImageError(f"{samples} samples are too many: at most {MAX_SAMPLES}")
     seed = request.seed if request.seed >= 0 else None
-    return replace(settings, targets=(target,), samples=samples, seed=seed)
+    # A request brings no mask or detections, and none of a topic's regions.
+    source = "parameters" if settings.regions_from == "parameters" else "auto"
+    return replace(settings, targets=(target,), samples=samples, seed=seed, regions_from=source)
 
 
 def changed_objects(request: SetObject.Request, values: dict[str, Any]) -> dict[str, Any]:
-    """The parameters `objects`, `diameters` and `regions` after the request; they are checked where they are set.
+    """The parameters of objects, a value each of them, after the request; they are checked where they are set.
 
     Raises:
         ValueError: an object that is not there is to be removed.
     """
     values = filled(values)
     objects, diameters = list(values["objects"]), list(values["diameters"])
-    flat = list(values["regions"])
+    flat, meshes = list(values["regions"]), list(values["meshes"])
+    if flat == TABLE["regions"].default:  # of each of them
+        flat *= len(objects)
     regions = [flat[k : k + 4] for k in range(0, len(flat), 4)]
+    columns: list[list[Any]] = [objects, diameters, regions]
+    if each := meshes != TABLE["meshes"].default or len(objects) == 1:
+        columns.append(meshes)
+    if len({len(column) for column in columns}) > 1:
+        raise ValueError("objects, diameters, regions and meshes do not fit each other: set them as parameters")
     name = request.object_id
     if request.remove:
         if name not in objects:
             raise ValueError(f"unknown object '{name}': one of {', '.join(objects)}")
         index = objects.index(name)
-        for column in (objects, diameters, regions):
+        for column in columns:
             del column[index]
         if not objects:
             raise ValueError(f"'{name}' is the only object: set another one first, or deactivate the node")
@@ -57,8 +66,13 @@ def changed_objects(request: SetObject.Request, values: dict[str, Any]) -> dict[
             objects.append(name)
             diameters.append(0.0)
             regions.append(_WHOLE)
+            if each:
+                meshes.append("")
         index = objects.index(name)
         diameters[index] = request.diameter or diameters[index]
         if (box := region_of(request.region)) is not None:
             regions[index] = [float(box.x), float(box.y), float(box.width), float(box.height)]
-    return {"objects": objects, "diameters": diameters, "regions": [x for region in regions for x in region]}
+    if not any(meshes):
+        meshes = list(TABLE["meshes"].default)
+    flat = [x for region in regions for x in region]
+    return {"objects": objects, "diameters": diameters, "regions": flat, "meshes": meshes}

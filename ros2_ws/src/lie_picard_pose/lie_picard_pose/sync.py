@@ -7,6 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 _KEPT = 30  # messages a topic: a second of video, for a detector that takes that long
+_LATE_NS = (
+    500_000_000  # a stamp that goes back further is of another time: a recording that starts again, a clock set back
+)
+_MOST_LATE = 3  # in a row
 
 
 class ApproximateSync:
@@ -21,15 +25,22 @@ class ApproximateSync:
         self._tolerance = int(tolerance_s * 1e9)
         length = _KEPT if self._others else 1
         self._kept: dict[str, deque[tuple[int, Any]]] = {topic: deque(maxlen=length) for topic in topics}
+        self.late, self._late = False, 0  # whether the last message came out of order, and how many in a row
         self._given: tuple[int, Any] = (-1, None)  # stamp and first message of the last set given out
 
     def put(self, topic: str, stamp_ns: int, message: Any) -> dict[str, Any] | None:
         """Add a message; the newest set that is complete and has not been given out, if there is one.
 
-        A stamp that goes back, as where a recording starts again, makes everything before it forgotten.
+        A stamp that goes back, as where a recording starts again, makes everything before it forgotten. One that is
+        only late is left out (`late`).
         """
         kept = self._kept[topic]
-        if kept and stamp_ns < kept[-1][0]:
+        back = kept[-1][0] - stamp_ns if kept else 0
+        self.late = 0 < back < _LATE_NS and self._late < _MOST_LATE
+        self._late = self._late + 1 if self.late else 0
+        if self.late:
+            return None
+        if back > 0:
             self.clear()
         kept.append((stamp_ns, message))
         for stamp, lead in reversed(self._kept[self._lead]):
