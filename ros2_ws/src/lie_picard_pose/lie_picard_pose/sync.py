@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 _KEPT = 30  # messages a topic: a second of video, for a detector that takes that long
-_LATE_NS = (
-    500_000_000  # a stamp that goes back further is of another time: a recording that starts again, a clock set back
-)
+_LATE_NS = 500_000_000  # a stamp that goes back further is of another time: of a recording that starts again
 _MOST_LATE = 3  # in a row
 
 
