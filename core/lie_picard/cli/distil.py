@@ -7,7 +7,6 @@ import dataclasses
 from pathlib import Path
 
 from lie_picard.cli.common import RunBar, check_output, minutes, report
-from lie_picard.machine import pick_device
 from lie_picard.model import checkpoint
 from lie_picard.model.score_model import ScoreModel
 from lie_picard.objects import BUILT_IN
@@ -36,7 +35,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Distil a checkpoint's score into its flow map, beginning at the map it has."""
     check_output(args.output)
-    pick_device(args.device)  # what is wrong with it is said before anything is done
     options = DistillationOptions(args.minutes, seed=args.seed)
     model = checkpoint.load(args.checkpoint)
     _, note = checkpoint.read_metadata(args.checkpoint)

@@ -121,13 +121,21 @@ def write(
                     raise DatasetError(f"cannot write {path}")
                 if on_image:
                     on_image()
-        # As in SYMSOL, marked shapes list the poses of the bare one; those of a sphere cannot be listed.
-        marked = len(shape.landmarks) and not shape.shape_symmetry.is_ball
-        symmetry = shape.shape_symmetry if marked else shape.symmetry
+        symmetry = _listed(shape)
         symmetry = Symmetry.none() if symmetry.is_ball else symmetry
         arrays[shape.name] = symmetry.equivalents(rotations, 1.0).numpy()
     with atomic_write(table) as partial, partial.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
+def _listed(shape: Object) -> Symmetry:
+    """What an image's equal poses follow from.
+
+    As in SYMSOL, marked shapes list those of the bare one, but for a ball's, which cannot be listed: what its marks
+    leave is.
+    """
+    bare = shape.shape_symmetry
+    return bare if len(shape.landmarks) and not bare.is_ball else shape.symmetry
 
 
 def agrees(stored: ShapeData, known: Object) -> bool:
@@ -135,11 +143,9 @@ def agrees(stored: ShapeData, known: Object) -> bool:
     if not len(stored.rotations):
         raise DatasetError(f"the data set holds no image of '{stored.shape}'")
     first, listed = stored.rotations[0, 0].double(), stored.rotations[0].double()
-    symmetry = known.shape_symmetry if len(known.landmarks) else known.symmetry
-    if symmetry.is_ball:  # whose poses cannot be listed: what its marks leave is
-        symmetry = known.symmetry
-        if symmetry.is_ball:
-            return len(listed) == 1
+    symmetry = _listed(known)
+    if symmetry.is_ball:
+        return len(listed) == 1
     if float(symmetry.distance(first, listed).max()) > _AGREE:
         return False
     expected = symmetry.equivalents(first, 10.0)

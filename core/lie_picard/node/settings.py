@@ -64,9 +64,7 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
     """
     values = filled(values)
     objects, diameters = list(values["objects"]), list(values["diameters"])
-    flat = [float(value) for value in values["regions"]]
-    if flat == TABLE["regions"].default:  # of each of them
-        flat = flat * len(objects)
+    flat = [float(value) for value in regions_of(values, len(objects))]
     if not objects or len(set(objects)) != len(objects) or not all(objects):
         raise ValueError(f"objects must be distinct names, got {objects}")
     for name in objects:
@@ -167,9 +165,14 @@ def filled(values: Mapping[str, Any]) -> dict[str, Any]:
     if known is None or not (diameters == TABLE["diameters"].default or (unnamed and not any(diameters))):
         return dict(values)
     objects = list(known) if unnamed else objects
-    given = list(values["regions"])
-    regions = given * len(objects) if given == TABLE["regions"].default else given
+    regions = regions_of(values, len(objects))
     return {**values, "objects": objects, "diameters": [0.0] * len(objects), "regions": regions}
+
+
+def regions_of(values: Mapping[str, Any], objects: int) -> list[float]:
+    """The parameter `regions`, four numbers an object: its default stands for each of so many."""
+    given = list(values["regions"])
+    return given * objects if given == TABLE["regions"].default else given
 
 
 def carried_by(file: str) -> Catalogue | None:

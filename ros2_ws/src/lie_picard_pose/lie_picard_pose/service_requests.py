@@ -7,7 +7,7 @@ from typing import Any
 
 from lie_picard.estimation.estimator import ImageError
 from lie_picard.messages.read import region_of
-from lie_picard.node.settings import Settings, filled
+from lie_picard.node.settings import Settings, filled, regions_of
 from lie_picard.node.table import MAX_SAMPLES, TABLE
 from lie_picard_msgs.srv import EstimatePose, SetObject
 
@@ -43,9 +43,7 @@ def changed_objects(request: SetObject.Request, values: dict[str, Any]) -> dict[
     """
     values = filled(values)
     objects, diameters = list(values["objects"]), list(values["diameters"])
-    flat, meshes = list(values["regions"]), list(values["meshes"])
-    if flat == TABLE["regions"].default:  # of each of them
-        flat *= len(objects)
+    flat, meshes = regions_of(values, len(objects)), list(values["meshes"])
     regions = [flat[k : k + 4] for k in range(0, len(flat), 4)]
     columns: list[list[Any]] = [objects, diameters, regions]
     if each := meshes != TABLE["meshes"].default or len(objects) == 1:
