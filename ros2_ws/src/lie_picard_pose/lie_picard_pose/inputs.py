@@ -12,7 +12,7 @@ from builtin_interfaces.msg import Time
 from rclpy.clock import Clock, ClockType
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
-from rclpy.qos import QoSDurabilityPolicy, QoSPolicyKind, QoSReliabilityPolicy, qos_policy_name_from_kind
+from rclpy.qos import QoSDurabilityPolicy, QoSReliabilityPolicy, qos_policy_name_from_kind
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 from std_msgs.msg import Header
@@ -126,7 +126,7 @@ class Inputs:
                 self._node.destroy_subscription(one.subscription)
                 one.subscription = self._subscribe(one.kind, one.topic, one.callback, offer)
                 one.offer = offer
-            # The event is lost where the subscription is made anew while it is on its way.
+            # Not by the event, which is lost where the subscription is made anew while it is on its way.
             for endpoint, policy in qos.lacking(one.subscription.qos_profile, publishers):
                 if (endpoint, policy) not in self._told:
                     self._told.add((endpoint, policy))
@@ -145,8 +145,7 @@ class Inputs:
 
     def _subscribe(self, kind: type, topic: str, callback: Callable[[Any], None], offer: qos.Offer) -> Subscription:
         events = SubscriptionEventCallbacks(
-            incompatible_qos=lambda event: self._on_incompatible_qos(topic, event),
-            matched=lambda _: self._looker.reset(),
+            incompatible_qos=lambda _: self._looker.reset(), matched=lambda _: self._looker.reset()
         )
         large = kind in _LARGE
         return self._node.create_subscription(
@@ -165,12 +164,6 @@ class Inputs:
         stamp = message.header.stamp
         message.header = Header(stamp=Time(sec=stamp.sec, nanosec=stamp.nanosec), frame_id=message.header.frame_id)
         callback(message)
-
-    def _on_incompatible_qos(self, topic: str, event: Any) -> None:
-        if qos.overridden(self._node, self._node.resolve_topic_name(topic), QoSPolicyKind(event.last_policy_kind)):
-            self._tell_of(topic, event.last_policy_kind)
-        else:
-            self._looker.reset()
 
     def _tell_of(self, topic: str, kind: int) -> None:
         policy, name = qos_policy_name_from_kind(kind), self._node.resolve_topic_name(topic)

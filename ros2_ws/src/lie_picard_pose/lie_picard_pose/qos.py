@@ -71,11 +71,3 @@ def lacking(asked: QoSProfile, publishers: Sequence[Any]) -> list[tuple[bytes, Q
         if asked.durability == _LATCHED != offered.durability:
             found.append((bytes(one.endpoint_gid), QoSPolicyKind.DURABILITY))
     return found
-
-
-def overridden(node: Node, topic: str, policy: QoSPolicyKind) -> bool:
-    """Whether a parameter decides a policy of the subscription to a topic, given by its full name."""
-    if policy not in (QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY):
-        return True  # never followed
-    name = f"qos_overrides.{topic}.subscription.{policy.name.lower()}"
-    return bool(node.get_parameter(name).value != "best_available")
